@@ -1,0 +1,51 @@
+"""The bridge to JAX's autodiff: a rule as a drop-in for ``jax.grad``."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def custom_vjp(
+    op: Callable[..., Any],
+    op_fwd: Callable[..., tuple[Any, Any]],
+    op_bwd: Callable[..., tuple[Any, ...]],
+    **options: Any,
+) -> Callable[..., Any]:
+    """Bind a rule's options and return ``op`` with ``op_bwd`` as its gradient under ``jax.grad``.
+
+    Args:
+        op: the plain forward function, ``op(*arrays, **options) -> y``.
+        op_fwd: ``op_fwd(*arrays, **options) -> (y, residuals)``.
+        op_bwd: ``op_bwd(residuals, dy, **options) -> cotangents``, one for each array argument.
+        **options: the rule's keyword-only Python values (``eps``, ``axis``, ...).
+
+    Returns:
+        A function of the arrays alone, for ``jax.grad``, ``jit``, ``vmap``, ``scan`` and
+        ``checkpoint``, and for reverse mode over its own gradient. (As with every
+        ``jax.custom_vjp``, forward mode takes ``op`` itself.)
+
+    >>> import jax
+    >>> from jaxmore.rules import tanh, tanh_bwd, tanh_fwd
+    >>> f = custom_vjp(tanh, tanh_fwd, tanh_bwd)
+    >>> float(jax.grad(f)(0.0))
+    1.0
+    """
+
+    def forward(*args: Any) -> Any:
+        return op(*args, **options)
+
+    def fwd(*args: Any) -> tuple[Any, Any]:
+        y, residuals = op_fwd(*args, **options)
+        # Which arguments were given is static, so it travels as tree structure, not as values.
+        return y, (residuals, tuple(None if arg is None else () for arg in args))
+
+    def bwd(saved: tuple[Any, tuple[Any, ...]], dy: Any) -> tuple[Any, ...]:
+        residuals, given = saved
+        cotangents = op_bwd(residuals, dy, **options)
+        # An optional argument that was left out (a bias) has no place for its cotangent.
+        return tuple(None if arg is None else d for arg, d in zip(given, cotangents, strict=False))
+
+    rule = jax.custom_vjp(forward)
+    rule.defvjp(fwd, bwd)
+    return rule

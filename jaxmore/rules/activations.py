@@ -1,0 +1,223 @@
+"""Elementwise non-linearities."""
+
+import math
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxmore.rules.precision import widen
+
+
+def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Hyperbolic tangent, y = tanh x, elementwise.
+
+    Derivation. Elementwise, so d(loss) = sum dy · y'(x) dx, and by the quotient rule on
+    tanh = sinh / cosh with sinh' = cosh, cosh' = sinh and cosh² − sinh² = 1::
+
+        y' = (cosh² − sinh²) / cosh² = 1 − tanh² = 1 − y²      hence   dx = (1 − y²) dy
+
+    The output alone is enough, so the input need not be kept.
+
+    Args:
+        x: any shape, float64, float32, bfloat16 or float16.
+
+    Returns:
+        y, with the shape and dtype of x.
+
+    Source: Abramowitz & Stegun, Handbook of Mathematical Functions (1964), 4.5.
+
+    >>> import jax.numpy as jnp
+    >>> y, residuals = tanh_fwd(jnp.array([0.0, 0.5]))
+    >>> (dx,) = tanh_bwd(residuals, jnp.ones(2))
+    >>> [round(float(d), 4) for d in dx]
+    [1.0, 0.7864]
+    """
+    return jnp.tanh(x)
+
+
+def tanh_fwd(
+    x: Float[Array, "*shape"],
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """``tanh(x)`` and its residual: the output, which the next layer keeps anyway."""
+    y = tanh(x)
+    return y, y
+
+
+def tanh_bwd(
+    y: Float[Array, "*shape"], dy: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"]]:
+    """dx = (1 − y²) dy."""
+    return ((1 - y * y) * dy,)
+
+
+def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Logistic function, y = 1 / (1 + exp(−x)), elementwise.
+
+    Derivation. Elementwise, so d(loss) = sum dy · y'(x) dx. By the chain rule on y = 1/u with
+    u = 1 + e, e = exp(−x), e' = −e, and with 1 − y = e/u::
+
+        y' = −u'/u² = e / u² = (1/u) · (e/u) = y (1 − y)       hence   dx = y (1 − y) dy
+
+    The output alone is enough, so the input need not be kept.
+
+    Args:
+        x: any shape, float64, float32, bfloat16 or float16.
+
+    Returns:
+        y, with the shape and dtype of x.
+
+    Source: Goodfellow, Bengio & Courville, Deep Learning (2016), section 3.10.
+
+    >>> import jax.numpy as jnp
+    >>> y, residuals = sigmoid_fwd(jnp.array([0.0, -1000.0]))
+    >>> (dx,) = sigmoid_bwd(residuals, jnp.ones(2))
+    >>> y.tolist(), dx.tolist()
+    ([0.5, 0.0], [0.25, 0.0])
+    """
+    return lax.logistic(x)
+
+
+def sigmoid_fwd(
+    x: Float[Array, "*shape"],
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """``sigmoid(x)`` and its residual: the output."""
+    y = sigmoid(x)
+    return y, y
+
+
+def sigmoid_bwd(
+    y: Float[Array, "*shape"], dy: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"]]:
+    """dx = y (1 − y) dy."""
+    return (y * (1 - y) * dy,)
+
+
+def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Rectifier, y = max(x, 0), elementwise.
+
+    Derivation. Elementwise, so d(loss) = sum dy · y'(x) dx. The slope is 1 where x > 0 and 0
+    where x < 0; at 0 every number in [0, 1] is a subgradient, and 0 is taken, as PyTorch does
+    (the gradient of ``jnp.maximum`` would be ½)::
+
+        dx = dy where x > 0, else 0
+
+    x > 0 exactly where y > 0, so the output alone is enough. A NaN stays a NaN, forwards and
+    backwards.
+
+    Args:
+        x: any shape, float64, float32, bfloat16 or float16.
+
+    Returns:
+        y, with the shape and dtype of x.
+
+    Source: Nair & Hinton, Rectified linear units (ICML 2010).
+
+    >>> import jax.numpy as jnp
+    >>> y, residuals = relu_fwd(jnp.array([-1.0, 0.0, 2.0]))
+    >>> (dx,) = relu_bwd(residuals, jnp.ones(3))
+    >>> y.tolist(), dx.tolist()
+    ([0.0, 0.0, 2.0], [0.0, 0.0, 1.0])
+    """
+    return jnp.where(x <= 0, jnp.zeros_like(x), x)
+
+
+def relu_fwd(
+    x: Float[Array, "*shape"],
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """``relu(x)`` and its residual: the output, which the next layer keeps anyway."""
+    y = relu(x)
+    return y, y
+
+
+def relu_bwd(
+    y: Float[Array, "*shape"], dy: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"]]:
+    """dx = dy where y > 0, else 0."""
+    return (jnp.where(y <= 0, jnp.zeros_like(dy), dy),)
+
+
+def gelu(x: Float[Array, "*shape"], *, approximate: bool) -> Float[Array, "*shape"]:
+    """Gaussian error linear unit, y = x Φ(x), elementwise; exact, or with tanh for Φ.
+
+    Φ is the cumulative distribution of N(0, 1), φ = Φ' its density. The approximation ("NewGELU"
+    in makemore) puts ½ (1 + tanh u) for Φ, with u = √(2/π) (x + 0.044715 x³). They differ by up
+    to 4.7e-4, so the choice has no default (PyTorch's is the exact form, JAX's the tanh form).
+
+    Derivation. Elementwise, so d(loss) = sum dy · y'(x) dx, and by the product rule
+    y' = Φ + x Φ'.
+
+    Exact: Φ(x) = ½ erfc(−x/√2), and by the fundamental theorem of calculus on its integral::
+
+        Φ' = φ(x) = exp(−x²/2) / √(2π)                 dx = (Φ + x φ) dy
+
+    Tanh: by the chain rule with tanh' = 1 − tanh² (see ``tanh``) and t = tanh u::
+
+        Φ' = ½ (1 − t²) u',   u' = √(2/π) (1 + 3 · 0.044715 x²)
+
+        dx = (½ (1 + t) + ½ x (1 − t²) u') dy
+
+    Args:
+        x: any shape, float64, float32, bfloat16 or float16.
+        approximate: True for the tanh form, False for the exact one.
+
+    Returns:
+        y, with the shape and dtype of x.
+
+    Source: Hendrycks & Gimpel, Gaussian Error Linear Units (2016).
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.array([-1.0, 1.0])
+    >>> [round(float(y), 4) for y in gelu(x, approximate=True)]
+    [-0.1588, 0.8412]
+    >>> [round(float(y), 4) for y in gelu(x, approximate=False)]
+    [-0.1587, 0.8413]
+    """
+    wide = widen(x)
+    cdf = _tanh_cdf(wide)[0] if approximate else _normal_cdf(wide)
+    return (wide * cdf).astype(x.dtype)
+
+
+def gelu_fwd(
+    x: Float[Array, "*shape"], *, approximate: bool
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """``gelu(x)`` and its residual: the input.
+
+    y does not tell x (two inputs share each y in (−0.17, 0)). Φ is computed again from x: one
+    tanh or erfc an element, against another array of x's size kept for the whole backward pass.
+    """
+    return gelu(x, approximate=approximate), x
+
+
+def gelu_bwd(
+    x: Float[Array, "*shape"], dy: Float[Array, "*shape"], *, approximate: bool
+) -> tuple[Float[Array, "*shape"]]:
+    """dx = (Φ + x Φ') dy."""
+    wide = widen(x)
+    # Beyond ±40 Φ' is zero to the last digit; without the clip x² would overflow, and 0 · inf.
+    near = jnp.clip(wide, -40, 40)
+    if approximate:
+        cdf, t = _tanh_cdf(near)
+        density = 0.5 * (1 - t * t) * _SQRT_2_OVER_PI * (1 + 3 * _CUBIC * near * near)
+    else:
+        cdf = _normal_cdf(near)
+        density = jnp.exp(-0.5 * near * near) * _INV_SQRT_2PI
+    return (((cdf + near * density) * widen(dy)).astype(x.dtype),)
+
+
+_CUBIC = 0.044715
+_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+_INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+_SQRT_HALF = math.sqrt(0.5)
+
+
+def _normal_cdf(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    # erfc, for 1 + erf would lose every digit where x is well below zero.
+    return 0.5 * lax.erfc(-x * _SQRT_HALF)
+
+
+def _tanh_cdf(
+    x: Float[Array, "*shape"],
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    t = jnp.tanh(_SQRT_2_OVER_PI * (x + _CUBIC * x * x * x))
+    return 0.5 * (1 + t), t

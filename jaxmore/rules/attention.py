@@ -1,0 +1,235 @@
+"""Causal self-attention in blocks: exact, in memory linear in T."""
+
+import math
+from typing import NamedTuple, cast
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxmore.rules.precision import accumulator, widen
+
+
+class AttentionResiduals(NamedTuple):
+    """The inputs, the output, and one number a row: the log of its sum of exponentials.
+
+    P, T² numbers a head, is recomputed block by block as exp(S − lse): one matrix product more
+    in the backward (five for four), for 4 D + 1 numbers a row kept instead of T.
+    """
+
+    q: Float[Array, "*B T D"]
+    k: Float[Array, "*B T D"]
+    v: Float[Array, "*B T D"]
+    o: Float[Array, "*B T D"]
+    lse: Float[Array, "*B T 1"]
+
+
+def causal_attention(
+    q: Float[Array, "*B T D"],
+    k: Float[Array, "*B T D"],
+    v: Float[Array, "*B T D"],
+    *,
+    block_size: int = 128,
+) -> Float[Array, "*B T D"]:
+    """Every query averages the values at and before its place: o = softmax(mask(q kᵀ/√D)) v.
+
+    Per head (all leading axes are batch and heads)::
+
+        S = q kᵀ / √D        P[t, s] = exp(S[t, s] − lse[t]) for s ≤ t, else 0        o = P v
+        lse[t] = log sum over s ≤ t of exp S[t, s]
+
+    so each row of P is a softmax over the keys that its query may see.
+
+    Derivation. o = P v is a product of matrices, so by tr's cyclic rule (see ``linear``)::
+
+        dv = Pᵀ do          dP = do vᵀ
+
+    Each row of P is a softmax (see ``softmax``), where S is masked P is zero, and so is dS::
+
+        dS = P · (dP − δ),    δ[t] = sum over s of dP[t, s] P[t, s]
+
+    δ needs no row of P at once: dP[t, s] = sum_d do[t, d] v[s, d], and with the sums exchanged::
+
+        δ[t] = sum_d do[t, d] · sum_s P[t, s] v[s, d] = sum_d do[t, d] o[t, d]
+
+    and S = q kᵀ/√D is a product again::
+
+        dq = dS k / √D          dk = dSᵀ q / √D
+
+    Every term is a sum over pairs (t, s), and P[t, s] follows from q[t], k[s] and lse[t]. So
+    both passes go through the pairs of blocks (queries i, keys j ≤ i) in one scan and add up;
+    blocks above the diagonal are not visited. The forward knows lse at the end only: it keeps
+    the maximum m so far, the total l of exp(S − m) and the sum a of exp(S − m) v, and when a
+    block raises m to m', it scales both by exp(m − m') first, which changes neither a/l nor
+    m + log l.
+
+    Args:
+        q: (*B, T, D), queries.
+        k: (*B, T, D), keys.
+        v: (*B, T, D), values.
+        block_size: the most rows of a block; memory beyond inputs and outputs is its square.
+            Up to this T there is one block and no loop.
+
+    Returns:
+        o (*B, T, D), the dtype of q; scores, exponentials and sums in at least float32.
+
+    Raises:
+        ValueError: ``block_size`` is below 1.
+
+    Source: Dao, FlashAttention-2 (2023); Vaswani et al., Attention is all you need (2017).
+
+    >>> import jax.numpy as jnp
+    >>> q = k = jnp.zeros((3, 1))  # equal scores: the causal mean
+    >>> causal_attention(q, k, jnp.array([[2.0], [4.0], [9.0]]))[:, 0].tolist()
+    [2.0, 3.0, 5.0]
+    """
+    return causal_attention_fwd(q, k, v, block_size=block_size)[0]
+
+
+def causal_attention_fwd(
+    q: Float[Array, "*B T D"],
+    k: Float[Array, "*B T D"],
+    v: Float[Array, "*B T D"],
+    *,
+    block_size: int = 128,
+) -> tuple[Float[Array, "*B T D"], AttentionResiduals]:
+    """``causal_attention(q, k, v)`` and its residuals."""
+    n_rows, n_blocks, size = _blocks(q, block_size)
+    wide = accumulator(q.dtype)
+    if n_blocks == 1:
+        acc, maximum, total = _attend(q, k, v, jnp.array(0, jnp.int32))
+    else:
+        # Blocks of equal size: the last is padded. No query of ours sees a key after it.
+        q_pad, k_pad, v_pad = (_pad(x, n_blocks * size) for x in (q, k, v))
+
+        def step(carry: _Sums, pair: tuple[Array, Array]) -> tuple[_Sums, None]:
+            i, j = pair
+            old = tuple(_cut(x, i, size) for x in carry)
+            block = _cut(q_pad, i, size), _cut(k_pad, j, size), _cut(v_pad, j, size)
+            new = _merge(cast(_Sums, old), _attend(*block, (i - j) * size))
+            return cast(_Sums, tuple(_put(x, u, i) for x, u in zip(carry, new, strict=True))), None
+
+        rows = (*q.shape[:-2], n_blocks * size)
+        start = (
+            jnp.zeros((*rows, v.shape[-1]), wide),
+            jnp.full((*rows, 1), _MASKED, wide),
+            jnp.zeros((*rows, 1), wide),
+        )
+        (acc, maximum, total), _ = lax.scan(step, start, _pairs(n_blocks))
+        acc, maximum, total = (x[..., :n_rows, :] for x in (acc, maximum, total))
+    o = (acc / total).astype(q.dtype)
+    return o, AttentionResiduals(q, k, v, o, maximum + jnp.log(total))
+
+
+def causal_attention_bwd(
+    res: AttentionResiduals, do: Float[Array, "*B T D"], *, block_size: int = 128
+) -> tuple[Float[Array, "*B T D"], Float[Array, "*B T D"], Float[Array, "*B T D"]]:
+    """dv = Pᵀ do, dS = P (do vᵀ − Σ do o), dq = dS k/√D, dk = dSᵀ q/√D, block by block."""
+    q, k, v, o, lse = res
+    n_rows, n_blocks, size = _blocks(q, block_size)
+    wide = accumulator(q.dtype)
+    delta = (widen(do) * widen(o)).sum(-1, keepdims=True)
+    if n_blocks == 1:
+        grads = _attend_bwd(q, k, v, lse, do, delta, jnp.array(0, jnp.int32))
+    else:
+        # The padded rows have do = δ = 0, so they add nothing to dk and dv.
+        q, k, v, lse, do, delta = (_pad(x, n_blocks * size) for x in (q, k, v, lse, do, delta))
+
+        def step(carry: _Sums, pair: tuple[Array, Array]) -> tuple[_Sums, None]:
+            i, j = pair
+            q_i, lse_i, do_i, delta_i = (_cut(x, i, size) for x in (q, lse, do, delta))
+            k_j, v_j = _cut(k, j, size), _cut(v, j, size)
+            new = _attend_bwd(q_i, k_j, v_j, lse_i, do_i, delta_i, (i - j) * size)
+            places = zip(carry, new, (i, j, j), strict=True)
+            return cast(_Sums, tuple(_put(x, _cut(x, n, size) + u, n) for x, u, n in places)), None
+
+        start = cast(_Sums, tuple(jnp.zeros_like(x, wide) for x in (q, k, v)))
+        grads, _ = lax.scan(step, start, _pairs(n_blocks))
+    dq, dk, dv = (x[..., :n_rows, :].astype(q.dtype) for x in grads)
+    return dq, dk, dv
+
+
+_Sums = tuple[Array, Array, Array]
+
+# Far below any score, yet finite: a row of masks alone stays a number (and is not used). In
+# float32 at least, for scores are; float16 has no such number.
+_MASKED = -1e30
+
+
+def _attend(
+    q: Float[Array, "*B b D"],
+    k: Float[Array, "*B b D"],
+    v: Float[Array, "*B b D"],
+    shift: Int[Array, ""],
+) -> _Sums:
+    # Of one block: (sum of exp(S − m) v, m, sum of exp(S − m)).
+    scores, seen = _scores(q, k, shift)
+    maximum = scores.max(-1, keepdims=True)
+    weights = jnp.where(seen, jnp.exp(scores - maximum), 0)
+    return weights @ widen(v), maximum, weights.sum(-1, keepdims=True)
+
+
+def _merge(old: _Sums, new: _Sums) -> _Sums:
+    maximum = jnp.maximum(old[1], new[1])
+    scale_old, scale_new = jnp.exp(old[1] - maximum), jnp.exp(new[1] - maximum)
+    acc = old[0] * scale_old + new[0] * scale_new
+    return acc, maximum, old[2] * scale_old + new[2] * scale_new
+
+
+def _attend_bwd(
+    q: Float[Array, "*B b D"],
+    k: Float[Array, "*B b D"],
+    v: Float[Array, "*B b D"],
+    lse: Float[Array, "*B b 1"],
+    do: Float[Array, "*B b D"],
+    delta: Float[Array, "*B b 1"],
+    shift: Int[Array, ""],
+) -> _Sums:
+    # Of one block: its shares of dq, dk, dv.
+    scores, seen = _scores(q, k, shift)
+    probs = jnp.where(seen, jnp.exp(scores - lse), 0)
+    do = widen(do)
+    dscores = probs * (do @ widen(v).mT - delta)
+    scale = 1 / math.sqrt(q.shape[-1])
+    return (dscores @ widen(k)) * scale, (dscores.mT @ widen(q)) * scale, probs.mT @ do
+
+
+def _scores(
+    q: Float[Array, "*B b D"], k: Float[Array, "*B b D"], shift: Int[Array, ""]
+) -> tuple[Float[Array, "*B b b"], Bool[Array, "b b"]]:
+    # Query t of this block is ``shift`` rows further down than key t. Where a pair is masked
+    # the score is masked here and its exponential again by the caller: so neither a value nor
+    # a derivative of any order sees an overflow there.
+    place = jnp.arange(q.shape[-2], dtype=jnp.int32)
+    seen = place[:, None] + shift >= place
+    scores = (widen(q) @ widen(k).mT) * (1 / math.sqrt(q.shape[-1]))
+    return jnp.where(seen, scores, _MASKED), seen
+
+
+def _blocks(q: Float[Array, "*B T D"], block_size: int) -> tuple[int, int, int]:
+    # T, the number of blocks and their equal size: 150 rows are 2 blocks of 75, not of 128.
+    if block_size < 1:
+        raise ValueError(f"causal_attention takes a block_size of at least 1, got {block_size}")
+    n_rows = q.shape[-2]
+    n_blocks = max(-(-n_rows // block_size), 1)
+    return n_rows, n_blocks, -(-n_rows // n_blocks)
+
+
+def _pairs(n_blocks: int) -> tuple[Int[Array, " P"], Int[Array, " P"]]:
+    i, j = np.tril_indices(n_blocks)
+    return jnp.asarray(i, jnp.int32), jnp.asarray(j, jnp.int32)
+
+
+def _pad(x: Float[Array, "*B T D"], n_rows: int) -> Float[Array, "*B S D"]:
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, n_rows - x.shape[-2]), (0, 0)])
+
+
+def _cut(x: Float[Array, "*B T D"], i: Int[Array, ""], size: int) -> Float[Array, "*B b D"]:
+    return lax.dynamic_slice_in_dim(x, i * size, size, axis=-2)
+
+
+def _put(
+    x: Float[Array, "*B T D"], block: Float[Array, "*B b D"], i: Int[Array, ""]
+) -> Float[Array, "*B T D"]:
+    return lax.dynamic_update_slice_in_dim(x, block, i * block.shape[-2], axis=-2)

@@ -1,0 +1,138 @@
+"""Batch normalisation, with the unbiased variance of the seeds' networks."""
+
+from typing import NamedTuple
+
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxmore.rules.precision import widen
+
+
+class BatchNormResiduals(NamedTuple):
+    """The normalised input, the batch's statistics (for inference too) and the gain.
+
+    x̂ takes the room of x and spares the backward x, the mean and a division; the standard
+    deviation is recomputed from var, which is exact and H numbers long.
+    """
+
+    x_hat: Float[Array, "*B H"]
+    mean: Float[Array, " H"]
+    var: Float[Array, " H"]
+    gain: Float[Array, " H"]
+
+
+def batch_norm(
+    x: Float[Array, "*B H"],
+    gain: Float[Array, " H"],
+    bias: Float[Array, " H"],
+    *,
+    eps: float = 1e-5,
+) -> Float[Array, "*B H"]:
+    """Normalise every feature over the batch, then scale and shift: y = gain · x̂ + bias.
+
+    With n rows (all leading axes are the batch)::
+
+        mean = 1/n · sum x        var = 1/(n−1) · sum (x − mean)²        (Bessel's correction)
+        r = (var + eps)^(−1/2)    x̂ = (x − mean) · r
+
+    Derivation, for one feature; sums run over the n rows. From y = gain x̂ + bias::
+
+        dgain = sum dy · x̂        dbias = sum dy        dx̂ = gain · dy
+
+    x̂ = c · r with c = x − mean, so by the product rule, and with r = (var + eps)^(−1/2)::
+
+        dr   = sum dx̂ · c = sum dx̂ · x̂ / r
+        dvar = −½ (var + eps)^(−3/2) dr = −½ r³ dr = −½ r² · sum dx̂ · x̂
+        dc   = r dx̂ + 2 c/(n−1) · dvar = r · (dx̂ − x̂/(n−1) · sum dx̂ · x̂)      (c = x̂ / r)
+
+    c = x − mean is the projection I − 11ᵀ/n, symmetric, so its transpose is itself: dx is dc
+    less its mean; and x̂ sums to zero, so only dx̂ has a mean to take away::
+
+        dx = r · (dx̂ − 1/n · sum dx̂ − x̂/(n−1) · sum dx̂ · x̂)
+           = gain · r · (dy − dbias/n − x̂ · dgain/(n−1))
+
+    Consequences: dx sums to zero over the batch, so a bias added to x before the normalisation
+    (the seeds' b1) has gradient zero by identity. It is useless.
+
+    Args:
+        x: (*B, H), at least two rows in all.
+        gain: (H,).
+        bias: (H,).
+        eps: added to the variance, under the root.
+
+    Returns:
+        y (*B, H), the dtype of x; statistics in at least float32.
+
+    Raises:
+        ValueError: one row only: it has no unbiased variance.
+
+    Source: Ioffe & Szegedy, Batch Normalization (2015), with n − 1 for n as in zero-to-hero's
+    lecture 4. (torch.nn.BatchNorm1d divides by n here.)
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.array([[1.0], [2.0], [3.0]])
+    >>> y, residuals = batch_norm_fwd(x, jnp.ones(1), jnp.zeros(1), eps=0.0)
+    >>> y[:, 0].tolist()
+    [-1.0, 0.0, 1.0]
+    """
+    return batch_norm_fwd(x, gain, bias, eps=eps)[0]
+
+
+def batch_norm_fwd(
+    x: Float[Array, "*B H"],
+    gain: Float[Array, " H"],
+    bias: Float[Array, " H"],
+    *,
+    eps: float = 1e-5,
+) -> tuple[Float[Array, "*B H"], BatchNormResiduals]:
+    """``batch_norm(x, gain, bias)`` and its residuals."""
+    n = x.size // x.shape[-1]
+    if n < 2:
+        raise ValueError(f"batch_norm needs at least two rows for a variance, got x of {x.shape}")
+    batch = tuple(range(x.ndim - 1))
+    x_wide = widen(x)
+    mean = x_wide.sum(batch) / n
+    centred = x_wide - mean
+    var = (centred * centred).sum(batch) / (n - 1)
+    x_hat = centred * lax.rsqrt(var + eps)
+    y = widen(gain) * x_hat + widen(bias)
+    return y.astype(x.dtype), BatchNormResiduals(x_hat.astype(x.dtype), mean, var, gain)
+
+
+def batch_norm_bwd(
+    res: BatchNormResiduals, dy: Float[Array, "*B H"], *, eps: float = 1e-5
+) -> tuple[Float[Array, "*B H"], Float[Array, " H"], Float[Array, " H"]]:
+    """dgain = Σ dy x̂, dbias = Σ dy, dx = gain (var+eps)^(−½) (dy − dbias/n − x̂ dgain/(n−1))."""
+    n = dy.size // dy.shape[-1]
+    batch = tuple(range(dy.ndim - 1))
+    dy_wide, x_hat, gain = widen(dy), widen(res.x_hat), widen(res.gain)
+    dgain = (dy_wide * x_hat).sum(batch)
+    dbias = dy_wide.sum(batch)
+    dx = gain * lax.rsqrt(res.var + eps) * (dy_wide - dbias / n - x_hat * (dgain / (n - 1)))
+    return dx.astype(dy.dtype), dgain.astype(res.gain.dtype), dbias.astype(res.gain.dtype)
+
+
+def batch_norm_inference(
+    x: Float[Array, "*B H"],
+    gain: Float[Array, " H"],
+    bias: Float[Array, " H"],
+    mean: Float[Array, " H"],
+    var: Float[Array, " H"],
+    *,
+    eps: float = 1e-5,
+) -> Float[Array, "*B H"]:
+    """The forward with given statistics: gain (x − mean) (var + eps)^(−½) + bias.
+
+    Args:
+        x: (*B, H); one row is enough here.
+        gain: (H,).
+        bias: (H,).
+        mean: (H,), of the whole training split (or a batch).
+        var: (H,), unbiased, of the same.
+        eps: as in training.
+
+    Returns:
+        y (*B, H), the dtype of x.
+    """
+    x_hat = (widen(x) - mean) * lax.rsqrt(var + eps)
+    return (widen(gain) * x_hat + widen(bias)).astype(x.dtype)

@@ -1,0 +1,72 @@
+"""What the whole suite shares: checked shapes, dtypes, the seeds' names and the oracle."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+# Every shape and dtype in these signatures is checked at each call (under jit: at each trace).
+# The hook rewrites a module while it is imported, so it must come before the first jaxmore.
+CHECKED = ["rules", "layers", "models", "backprop", "drop_in", "stepwise", "training"]
+if find_spec("beartype"):
+    install_import_hook([f"jaxmore.{module}" for module in CHECKED], "beartype.beartype")
+
+# Before pytest imports jaxmore/rules/flatten.py for its doctests: it would put the module in the
+# place of the rule of that name.
+import_module("jaxmore.rules")
+
+
+@pytest.fixture
+def strict_promotion() -> Iterator[None]:
+    """No silent mixing of dtypes. For rules, layers and models only: optax needs the mixing."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Float64 in this test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> Iterator[str]:
+    """This test twice: in float32, and in float64 with x64 on."""
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+
+
+@pytest.fixture
+def tolerance(dtype: str) -> float:
+    """What a gradient may be off, in units of its condition scale (tests/oracle.py)."""
+    return {"float32": 1e-5, "float64": 1e-12}[dtype]
+
+
+@pytest.fixture(scope="session")
+def oracle() -> ModuleType:
+    """PyTorch's autograd (tests/oracle.py); skips the tests that ask for it where torch is not."""
+    torch = pytest.importorskip("torch", reason="torch is the oracle of this test")
+    torch.set_num_threads(1)  # each xdist worker has a core, and the tensors are small
+    from tests import oracle
+
+    return oracle
+
+
+@pytest.fixture(scope="session")
+def seed_names() -> list[str]:
+    """The seeds' 32,033 names in file order; skips where their file is not."""
+    from jaxmore.data import NAMES_SHA256, read_words
+
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "names.txt"
+    for path in (Path(os.environ.get("JAXMORE_NAMES") or beside), beside):
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == NAMES_SHA256:
+            return read_words(path)
+    pytest.skip("needs the seeds' names.txt: jaxmore data --download, then set JAXMORE_NAMES")

@@ -1,0 +1,164 @@
+"""PyTorch's autograd as the oracle, with the condition scale of everything that it computes.
+
+A gradient is a sum of products, and its rounding error is a small multiple of the same sum taken
+over absolute terms: its *condition scale*. Where the terms cancel (b1 before BatchNorm,
+logit_maxes: zero by identity) the scale stays, so that a wrong gradient can be told from the
+rounding. Every comparison here reads |ours - torch's| <= tolerance * scale, with one scale for a
+tensor, the largest of its elements'.
+
+The scales come from torch's own backward pass, followed operation by operation, so they hold for
+any twin and do not depend on jaxmore.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from reference import stepwise, twin
+
+aten = torch.ops.aten
+
+# An operation on absolute values gives the sum over absolute terms where it only moves, adds and
+# multiplies,
+ADDS_AND_MULTIPLIES = {
+    aten._index_put_impl_, aten.index_put, aten.add, aten.clone, aten.copy_, aten.detach,
+    aten.embedding_dense_backward, aten.expand, aten.index, aten.mean, aten.mm, aten.mul,
+    aten.new_empty_strided, aten.new_zeros, aten.nll_loss_backward, aten.ones_like, aten.scatter,
+    aten.sum, aten.t, aten.unsqueeze, aten.view, aten.zeros,
+}  # fmt: skip
+# and what is no sum starts anew from its own magnitude.
+NO_SUM = {aten.exp, aten.log, aten.max, aten.pow, aten.reciprocal, aten.sqrt, aten.tanh}
+# These are sums in which something is taken away, divided by or written in one step.
+OTHERS = {
+    aten.neg: lambda x: x,
+    aten.sub: lambda x, y: x + y,
+    aten.rsub: lambda x, y: x + y,
+    aten.div: lambda x, y: x / abs(y),
+    aten.tanh_backward: lambda dy, y: dy * (1 + y**2),
+    aten._log_softmax_backward_data: lambda dy, y, dim, _: (
+        dy + torch.exp(-y) * dy.sum(dim, keepdim=True)  # y comes as its magnitude, -log p
+    ),
+}
+
+
+class _Scales(TorchDispatchMode):
+    """Computes the condition scale of every tensor that is made inside this context.
+
+    What was made before it (parameters, and the values that the forward pass saved) counts as
+    exact: its scale is its magnitude.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: dict[int, tuple[Tensor, Tensor]] = {}  # holds the tensor: its id stays its own
+
+    def __getitem__(self, made: Tensor) -> float:
+        """The largest condition scale in a tensor that was made inside this context."""
+        return self._made[id(made)][1].max().item()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, operation = kwargs or {}, func.overloadpacket
+        magnitudes = tree_map(self._magnitude, args)
+        out = func(*args, **kwargs)
+        outs = out if isinstance(out, tuple) else (out,)
+        if not outs[0].is_floating_point():  # ids
+            return out
+        if operation in ADDS_AND_MULTIPLIES:
+            scale = func(*magnitudes, **kwargs).abs()  # abs: for a negative number among args
+        elif operation in OTHERS:
+            scale = OTHERS[operation](*magnitudes)
+        elif operation in NO_SUM:
+            scale = None
+        else:
+            raise NotImplementedError(f"tests/oracle.py does not say what {func} adds up")
+        for made in outs:
+            self._made[id(made)] = made, made.abs() if scale is None else scale
+        return out
+
+    def _magnitude(self, arg: Any) -> Any:
+        if not isinstance(arg, Tensor) or not arg.is_floating_point():
+            return arg
+        return self._made[id(arg)][1] if id(arg) in self._made else arg.abs()
+
+
+class Checked(NamedTuple):
+    """What torch computes, and the condition scale of it."""
+
+    value: np.ndarray
+    scale: float
+
+
+def tensor(array: Any) -> Tensor:
+    """A copy of a JAX or NumPy array."""
+    return torch.tensor(np.asarray(array))
+
+
+def model(
+    module: nn.Module, params: Mapping[str, Any], x: Any, y: Any
+) -> tuple[Checked, dict[str, Checked]]:
+    """The loss of a twin and its gradient by path, in float64."""
+    module.double()
+    twin.load(module, params)
+    logits = module(tensor(x))
+    loss = twin.cross_entropy(logits, tensor(y))
+    module.zero_grad()
+    with _Scales() as scales:
+        loss.backward()
+    gradients = twin.gradients(module)
+    parameters = dict(module.named_parameters())
+    # A term of the loss is a log-sum-exp less a logit.
+    return Checked(loss.detach().numpy(), (loss + logits.abs().max()).item()), {
+        path: Checked(gradient, scales[parameters[path].grad])
+        for path, gradient in gradients.items()
+    }
+
+
+def network(
+    params: Mapping[str, Any], X: Any, Y: Any
+) -> tuple[dict[str, Checked], dict[str, Checked]]:
+    """The seeds' network: its values and its cotangents by seed name, in the dtype of params."""
+    leaves = {k: tensor(p).requires_grad_() for k, p in params.items()}
+    ids, targets = (tensor(a).long() for a in (X, Y))
+    with _Scales() as value_scales:
+        values = stepwise.forward(leaves, ids, targets)
+    with _Scales() as cotangent_scales:
+        values["loss"].backward()
+    return (
+        {k: Checked(v.detach().numpy(), value_scales[v]) for k, v in values.items()},
+        {
+            k: Checked(v.grad.numpy(), cotangent_scales[v.grad])
+            for k, v in (values | leaves).items()
+        },
+    )
+
+
+def cross_entropy(logits: Any, Y: Any) -> Checked:
+    """The gradient of the fused F.cross_entropy, in the dtype of the logits."""
+    leaf = tensor(logits).requires_grad_()
+    loss = twin.cross_entropy(leaf, tensor(Y))
+    with _Scales() as scales:
+        loss.backward()
+    return Checked(leaf.grad.numpy(), scales[leaf.grad])
+
+
+def less_its_maximum(logits: Any, dy: Any) -> np.ndarray:
+    """The cotangent of logits where y = logits - logits.max(1), by autograd."""
+    leaf = tensor(logits).requires_grad_()
+    (leaf - leaf.max(1, keepdim=True).values).backward(tensor(dy))
+    return leaf.grad.numpy()
+
+
+def assert_close(name: str, actual: Any, expected: Checked, tolerance: float) -> None:
+    """Same shape, finite, and within ``tolerance`` of the condition scale."""
+    actual = np.asarray(actual, np.float64)
+    assert actual.shape == expected.value.shape, name
+    assert np.isfinite(expected.value).all(), name
+    off = np.abs(actual - expected.value).max()
+    assert off <= tolerance * expected.scale, (
+        f"{name} is off by {off:.1e}, {off / expected.scale:.1e} of its condition scale"
+    )

@@ -1,0 +1,128 @@
+"""batch_norm, against torch autograd through the formula, with torch's own unbiased variance."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmore.rules import batch_norm, batch_norm_bwd, batch_norm_fwd, batch_norm_inference
+
+pytestmark = pytest.mark.usefixtures("strict_promotion")
+
+# Of the condition scale. The 16-bit ones are one eps, room for rounding x̂ and the result: sums of
+# 4096 terms that were themselves taken in 16 bits miss it many times over.
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2**-7, "float16": 2**-10}
+
+forward = jax.jit(batch_norm_fwd, static_argnames="eps")
+backward = jax.jit(batch_norm_bwd, static_argnames="eps")
+inference = jax.jit(batch_norm_inference, static_argnames="eps")
+
+
+@pytest.mark.parametrize(
+    ("shape", "eps", "std", "dtype"),
+    [
+        ((2, 1), 1e-5, 1.0, "float64"),
+        ((2, 3), 0.1, 1.0, "float64"),
+        ((7, 5), 1e-5, 1.0, "float64"),
+        ((7, 1, 5), 0.1, 1.0, "float64"),
+        ((1, 2, 5), 1e-5, 1.0, "float64"),
+        ((3, 2, 4, 5), 0.1, 1.0, "float64"),
+        # All but constant, and constant: eps alone keeps the root from zero.
+        *[((7, 5), 1e-5, std, dtype) for std in [1e-8, 0.0] for dtype in ["float64", "float32"]],
+        *[((4096, 3), 1e-5, 1.0, dtype) for dtype in TOLERANCE],
+    ],
+    indirect=["dtype"],
+)
+def test_against_torch(oracle, shape, eps, std, dtype):
+    rng = np.random.default_rng(0)
+    size = shape[-1]
+    x = jnp.asarray(rng.normal(1, std, shape), dtype)
+    gain, bias = jnp.asarray(rng.normal(1, 1, (2, size)), dtype)
+    # Correlated with x, so that dgain too is a long sum of terms of one sign.
+    dy = x + jnp.asarray(rng.normal(1, 1, shape), dtype)
+    y, res = forward(x, gain, bias, eps=eps)
+    ours = [y, *backward(res, dy, eps=eps)]
+
+    # In float64 from the same, rounded inputs: the truth for every dtype.
+    exact = [np.asarray(a, np.float64) for a in (x, gain, bias, dy)]
+    leaves = [oracle.torch.tensor(a, requires_grad=True) for a in exact[:3]]
+    batch = tuple(range(len(shape) - 1))
+    var, mean = oracle.torch.var_mean(leaves[0], batch, correction=1)
+    truth = leaves[1] * (leaves[0] - mean) / oracle.torch.sqrt(var + eps) + leaves[2]
+    truth.backward(oracle.torch.tensor(exact[3]))
+    wants = [truth.detach(), *(leaf.grad for leaf in leaves)]
+
+    x, gain, bias, dy = [abs(a) for a in exact]
+    n = x.size // size
+    r = (var.detach().numpy() + eps) ** -0.5
+    x_hat = (x + x.mean(batch)) * r  # x − mean, in absolute terms
+    scales = [
+        gain * x_hat + bias,
+        gain * r * (dy + dy.mean(batch) + x_hat * (dy * x_hat).sum(batch) / (n - 1)),
+        (dy * x_hat).sum(batch),
+        dy.sum(batch),
+    ]
+    names = ["y", "dx", "dgain", "dbias"]
+    for name, got, want, scale in zip(names, ours, wants, scales, strict=True):
+        assert got.dtype == dtype
+        oracle.assert_close(name, got, oracle.Checked(want.numpy(), scale.max()), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((4, 3, 5), "float64"), ((5,), "float32"), ((1, 5), "bfloat16"), ((4, 1, 5), "float16")],
+    indirect=["dtype"],
+)
+def test_inference_against_torch(oracle, shape, dtype):
+    rng = np.random.default_rng(0)
+    wide = "float64" if dtype == "float64" else "float32"
+    x = jnp.asarray(rng.normal(1, 1, shape), dtype)
+    gain, bias = jnp.asarray(rng.normal(1, 1, (2, 5)), dtype)
+    mean = jnp.asarray(rng.normal(1, 1, 5), wide)
+    var = jnp.asarray(rng.uniform(0.1, 2, 5), wide)
+    y = inference(x, gain, bias, mean, var, eps=0.1)
+    assert y.dtype == dtype
+
+    x, mean, var, gain, bias = [np.asarray(a, np.float64) for a in (x, mean, var, gain, bias)]
+    tensors = [oracle.torch.tensor(a) for a in (x.reshape(-1, 5), mean, var, gain, bias)]
+    want = oracle.torch.nn.functional.batch_norm(*tensors, eps=0.1).reshape(shape).numpy()
+    scale = (abs(gain) * (abs(x) + abs(mean)) * (var + 0.1) ** -0.5 + abs(bias)).max()
+    oracle.assert_close("y", y, oracle.Checked(want, scale), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("offset", [1.0, 1e4])
+@pytest.mark.parametrize("dtype", TOLERANCE, indirect=True)
+def test_statistics_are_exact_and_lead_back_to_the_output(dtype, offset):
+    """Far from zero too, where E[x²] − E[x]² has no digit left, nor has a 16-bit mean."""
+    rng = np.random.default_rng(0)
+    # The 16-bit numbers near 1e4 lie up to 64 apart: spread wider than that.
+    std = 1.0 if dtype in ("float32", "float64") else 0.5 * offset
+    x = jnp.asarray(rng.normal(offset, std, (4096, 3)), dtype)
+    gain, bias = jnp.asarray(rng.normal(size=(2, 3)), dtype)
+    y, res = forward(x, gain, bias)
+    exact = np.asarray(x, np.float64)
+    assert res.mean.dtype == res.var.dtype == ("float64" if dtype == "float64" else "float32")
+    np.testing.assert_allclose(res.mean, exact.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(res.var, exact.var(0, ddof=1), rtol=1e-4)
+
+    y_inference = inference(x, gain, bias, res.mean, res.var)
+    ours, want = [np.asarray(a, np.float64) for a in (y_inference, y)]
+    np.testing.assert_allclose(ours, want, rtol=0, atol=TOLERANCE[dtype] * abs(want).max())
+
+
+@pytest.mark.usefixtures("x64")
+def test_dx_sums_to_zero_over_the_batch():
+    """So a bias added to x (the seeds' b1) has gradient zero by identity."""
+    rng = np.random.default_rng(0)
+    x, dy = jnp.asarray(rng.normal(size=(2, 7, 3, 5)))
+    gain, bias = jnp.asarray(rng.normal(size=(2, 5)))
+    _, res = forward(x, gain, bias)
+    dx = np.asarray(backward(res, dy)[0])
+    assert (abs(dx.sum((0, 1))) <= 1e-12 * abs(dx).sum((0, 1))).all()
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 5), (1, 1, 5)])
+@pytest.mark.parametrize("function", [batch_norm, batch_norm_fwd])
+def test_one_row_has_no_variance(function, shape):
+    with pytest.raises(ValueError, match="at least two rows for a variance, got x of"):
+        function(jnp.ones(shape), jnp.ones(5), jnp.ones(5))
