@@ -1,0 +1,101 @@
+"""Backpropagation through a whole model, by its layers' hand-derived backward passes."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxmore import rules
+from jaxmore.layers import Layer, Tree, by_path
+
+
+def loss_and_grad(
+    model: Layer,
+    params: Tree,
+    x: Int[Array, "*B"],
+    y: Int[Array, "*C"],
+    key: Array | None = None,
+) -> tuple[Float[Array, ""], Tree]:
+    """The mean cross-entropy of a batch and its gradient, by the hand-derived rules.
+
+    Args:
+        model: ids to logits (*C, V).
+        params: its parameters.
+        x: ids, as the model takes them: contexts (B, T).
+        y: targets in [0, V), −1 to ignore one.
+        key: for models with dropout.
+
+    Returns:
+        The loss, and the gradient in the tree of ``params``. Pure: ``jit`` it with the model
+        static, ``jax.jit(loss_and_grad, static_argnums=0)``.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxmore.layers import Chain, Embedding, Normal
+    >>> model = Chain(embedding=Embedding(3, 3, weight=Normal(0.0)))  # logits all zero
+    >>> params = model.init(jax.random.key(0))
+    >>> loss, grads = loss_and_grad(model, params, jnp.array([0]), jnp.array([1]))
+    >>> round(float(loss), 4)  # log 3
+    1.0986
+    """
+    logits, res = model.fwd(params, x, key)
+    loss, loss_res = rules.softmax_cross_entropy_fwd(logits, y)
+    dlogits, _ = rules.softmax_cross_entropy_bwd(loss_res, jnp.ones_like(loss))
+    dparams, _ = model.bwd(params, res, dlogits)
+    return loss, dparams
+
+
+class _Place(NamedTuple):
+    value: Array
+    cotangent: Array | None  # None: ids have none
+    dparams: Tree
+
+
+@dataclass(frozen=True)
+class _Traced(Layer):
+    """A layer that reports its output and the output's cotangent in the place of dparams."""
+
+    layer: Layer
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
+        y, res = self.layer.fwd(params, x, key)
+        return y, (res, y)
+
+    def bwd(self, params: Tree, res: Any, dy: Array | None) -> tuple[Any, Array | None]:
+        layer_res, y = res
+        dparams, dx = self.layer.bwd(params, layer_res, cast(Array, dy))
+        return _Place(y, dy, dparams), dx
+
+
+@partial(jax.jit, static_argnums=0)
+def trace(
+    model: Layer, params: Tree, x: Int[Array, "*B"], y: Int[Array, "*C"]
+) -> dict[str, tuple[Array, Array]]:
+    """Every named place of a model with its value and its cotangent, from one jitted call.
+
+    Args:
+        model: ids to logits.
+        params: its parameters.
+        x: ids, as the model takes them.
+        y: targets.
+
+    Returns:
+        {path: (value, cotangent)}: the output of the layer "hidden" under "hidden", its weight
+        under "hidden.weight", the loss under "loss".
+    """
+
+    def traced(layer: Layer) -> Layer:
+        return _Traced(layer.map(traced))
+
+    loss, places = loss_and_grad(model.map(traced), params, x, y)
+    values: Tree = {}
+    cotangents: Tree = {}
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(places):
+        path = ".".join(k.key for k in keys if isinstance(k, jax.tree_util.DictKey))
+        is_value = keys[-1] == jax.tree_util.GetAttrKey("value")
+        (values if is_value else cotangents)[path] = leaf
+    values |= by_path(params) | {"loss": loss}
+    cotangents["loss"] = jnp.ones_like(loss)
+    return {path: (values[path], cotangent) for path, cotangent in cotangents.items()}
