@@ -1,0 +1,1 @@
+"""Training: the jitted loop, evaluation, saved models, sampling, and the runs made of them."""

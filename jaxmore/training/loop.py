@@ -1,0 +1,153 @@
+"""The training loop: one jitted scan over a chunk of steps, and the chunks one after another."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from jaxmore.backprop import loss_and_grad
+from jaxmore.layers import Layer, Tree, by_path
+
+
+class State(NamedTuple):
+    """Everything that a step changes."""
+
+    params: Tree
+    opt_state: optax.OptState
+
+
+class Chunk(NamedTuple):
+    """What a chunk of steps leaves behind."""
+
+    step: int
+    """Steps done so far."""
+    state: State
+    """The state after them; the next chunk consumes its buffers (they are donated)."""
+    losses: Float[np.ndarray, " S"]
+    """The loss of every step of the chunk, before its update."""
+    update_to_data: dict[str, float]
+    """log10 of std(update) / std(parameter) at the last step, by parameter path: about −3 where
+    the learning rate suits (zero-to-hero, lecture 4)."""
+
+
+def batch_indices(
+    key: Array, steps: Int[Array, " S"], batch_size: int, n_examples: int
+) -> Int[Array, "S B"]:
+    """The examples of each step: they depend on the key and the step's number alone.
+
+    So another chunk size, and a run that was stopped and resumed, see the same batches.
+    """
+
+    def draw(step: Int[Array, ""]) -> Int[Array, " B"]:
+        return jax.random.randint(jax.random.fold_in(key, step), (batch_size,), 0, n_examples)
+
+    return jax.vmap(draw)(steps)
+
+
+@partial(
+    jax.jit,
+    static_argnames=("model", "optimizer", "batch_size", "n_steps"),
+    donate_argnames="state",
+)
+def train_chunk(
+    model: Layer,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    X: Int[Array, "n T"],
+    Y: Int[Array, " n"],
+    key: Array,
+    first_step: Int[Array, ""],
+    *,
+    batch_size: int,
+    n_steps: int,
+) -> tuple[State, Float[Array, " S"], dict[str, Float[Array, ""]]]:
+    """Run ``n_steps`` steps of training in one scan.
+
+    Args:
+        model: static; ids to logits.
+        optimizer: static; the same object for every chunk.
+        state: donated: its buffers are gone afterwards.
+        X: all training inputs, on the device; arguments, since jit folds constants.
+        Y: all training targets.
+        key: of the batches.
+        first_step: the number of the chunk's first step.
+        batch_size: B.
+        n_steps: S.
+
+    Returns:
+        The new state, the loss of each step, and ``Chunk.update_to_data`` of the last one.
+    """
+    indices = batch_indices(key, first_step + jnp.arange(n_steps), batch_size, len(X))
+
+    def step(carry: tuple[State, Tree], batch: tuple[Array, Array]) -> Any:
+        (params, opt_state), _ = carry
+        loss, grads = loss_and_grad(model, params, *batch)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        # Carrying the last updates costs nothing measurable; computing ratios each step would.
+        params = cast(Tree, optax.apply_updates(params, updates))
+        return (State(params, opt_state), updates), loss
+
+    first = (state, jax.tree.map(jnp.zeros_like, state.params))
+    (state, updates), losses = jax.lax.scan(step, first, (X[indices], Y[indices]))
+    params = by_path(state.params)
+    ratios = {
+        path: jnp.log10(update.std() / params[path].std())
+        for path, update in by_path(updates).items()
+    }
+    return state, losses, ratios
+
+
+def train(
+    model: Layer,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    X: Int[Array, "n T"],
+    Y: Int[Array, " n"],
+    key: Array,
+    *,
+    batch_size: int,
+    max_steps: int,
+    chunk_size: int,
+    first_step: int = 0,
+) -> Iterator[Chunk]:
+    """Train up to step ``max_steps``, one :class:`Chunk` at a time.
+
+    Args:
+        model: ids to logits.
+        optimizer: any of optax's.
+        state: where to start; its buffers are consumed.
+        X: all training inputs.
+        Y: all training targets.
+        key: of the batches.
+        batch_size: B.
+        max_steps: the number of the last step.
+        chunk_size: steps per jitted call; it changes nothing but the cadence.
+        first_step: steps that ``state`` has behind it.
+
+    Yields:
+        A chunk for every ``chunk_size`` steps, and one for the rest.
+    """
+    for start in range(first_step, max_steps, chunk_size):
+        n_steps = min(chunk_size, max_steps - start)
+        state, losses, ratios = train_chunk(
+            model,
+            optimizer,
+            state,
+            X,
+            Y,
+            key,
+            jnp.asarray(start),
+            batch_size=batch_size,
+            n_steps=n_steps,
+        )
+        yield Chunk(
+            step=start + n_steps,
+            state=state,
+            losses=np.asarray(losses),
+            update_to_data={path: float(ratio) for path, ratio in ratios.items()},
+        )

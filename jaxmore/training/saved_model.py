@@ -1,0 +1,133 @@
+"""A trained model on disk: ``model.safetensors`` and ``config.json``, written atomically.
+
+Loading runs no code: JSON and safetensors hold data only, and the arrays must have the SHA-256
+that the configuration names.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jaxtyping import Shaped
+
+from jaxmore.data import Vocabulary
+from jaxmore.errors import InputError
+from jaxmore.layers import Chain, Tree, by_path
+from jaxmore.models import MODELS
+
+FORMAT = 1
+CONFIG, TENSORS = "config.json", "model.safetensors"
+
+
+class SavedModel(NamedTuple):
+    """A trained model, ready for inference."""
+
+    type: str
+    """One of ``MODELS``."""
+    options: dict[str, Any]
+    """Of the model's function, every one of them."""
+    vocab: Vocabulary
+    params: Tree
+    stats: Tree
+    record: dict[str, Any]
+    """Where it comes from: data, training, versions, losses. JSON."""
+
+    @property
+    def model(self) -> Chain:
+        """The architecture."""
+        return MODELS[self.type](self.vocab.size, **self.options)
+
+
+def save_model(work_dir: Path, saved: SavedModel) -> None:
+    """Write the model into an existing folder; each file appears whole or not at all."""
+    tensors = safetensors.numpy.save(
+        {path: np.asarray(leaf) for path, leaf in by_path(_arrays(saved)).items()}
+    )
+    config = {
+        "format": FORMAT,
+        "type": saved.type,
+        "options": saved.options,
+        "vocabulary": saved.vocab.characters,
+        "sha256": {TENSORS: hashlib.sha256(tensors).hexdigest()},
+        **saved.record,
+    }
+    text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(work_dir / TENSORS, tensors)
+    write_atomically(work_dir / CONFIG, text.encode())
+
+
+def load_model(work_dir: Path) -> SavedModel:
+    """Read a model that :func:`save_model` wrote.
+
+    Raises:
+        InputError: there is none, or its files are not what they should be.
+    """
+    try:
+        config = json.loads((work_dir / CONFIG).read_bytes())
+        tensors = (work_dir / TENSORS).read_bytes()
+    except OSError as error:
+        raise InputError(f"{work_dir} holds no trained model: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{work_dir / CONFIG} is damaged: {error}") from error
+    try:
+        if config["format"] != FORMAT:
+            raise ValueError(f"format {config['format']}, this jaxmore reads {FORMAT}")
+        if hashlib.sha256(tensors).hexdigest() != config["sha256"][TENSORS]:
+            raise ValueError(f"{TENSORS} is not the file that {CONFIG} belongs to")
+        record = {name: config[name] for name in ("data", "training", "versions", "losses")}
+        vocab = Vocabulary(config["vocabulary"])
+        saved = SavedModel(config["type"], config["options"], vocab, {}, {}, record)
+        template = _template(saved.model, saved.options["block_size"])
+        arrays = _fill(template, safetensors.numpy.load(tensors))
+    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise InputError(f"the model in {work_dir} cannot be read: {error}") from error
+    return saved._replace(params=arrays["params"], stats=arrays["stats"])
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path``: after a crash the old file is there, or the new one."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as out:
+        try:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+            os.replace(out.name, path)
+        except BaseException:
+            os.unlink(out.name)
+            raise
+
+
+def _arrays(saved: SavedModel) -> Tree:
+    return {"params": saved.params, "stats": saved.stats}
+
+
+def _template(model: Chain, block_size: int) -> Tree:
+    """The shapes of a model's arrays; nothing is computed or allocated."""
+
+    def arrays(key: Any, ids: Any) -> Tree:
+        params = model.init(key)
+        return {"params": params, "stats": model.stats(model.fwd(params, ids)[1])}
+
+    ids = jax.ShapeDtypeStruct((2, block_size), jnp.int32)
+    return jax.eval_shape(arrays, jax.random.key(0), ids)
+
+
+def _fill(template: Tree, tensors: dict[str, Shaped[np.ndarray, "..."]]) -> Tree:
+    shapes = by_path(template)
+    if tensors.keys() != shapes.keys():
+        raise ValueError(f"arrays {sorted(tensors)} in the place of {sorted(shapes)}")
+    for path, leaf in shapes.items():
+        if tensors[path].shape != leaf.shape:
+            raise ValueError(f"{path} has shape {tensors[path].shape}, expected {leaf.shape}")
+        if not np.isfinite(tensors[path]).all():
+            raise ValueError(f"{path} holds NaN or infinity")
+    leaves = [jnp.array(tensors[path]) for path in shapes]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)

@@ -1,0 +1,111 @@
+"""Saved models: there and back bit for bit, and nothing but what was saved."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmore.data import Vocabulary
+from jaxmore.errors import InputError
+from jaxmore.layers import by_path
+from jaxmore.models import mlp_bn, model_options
+from jaxmore.training.saved_model import SavedModel, load_model, save_model, write_atomically
+
+OPTIONS = model_options("mlp-bn") | {"n_embd": 3, "n_embd2": 5, "block_size": 2}
+
+
+@pytest.fixture(scope="module")
+def saved() -> SavedModel:
+    model = mlp_bn(4, **OPTIONS)
+    params = model.init(jax.random.key(0))
+    X = jnp.array(np.random.default_rng(0).integers(0, 4, (9, 2)))
+    stats = model.stats(model.fwd(params, X)[1])
+    record = {"data": {"sha256": "0"}, "training": {}, "versions": {}, "losses": {"dev": 2.0}}
+    return SavedModel("mlp-bn", OPTIONS, Vocabulary("abc"), params, stats, record)
+
+
+@pytest.fixture
+def folder(saved: SavedModel, tmp_path: Path) -> Path:
+    save_model(tmp_path, saved)
+    return tmp_path
+
+
+def test_there_and_back_bit_for_bit(saved: SavedModel, folder: Path) -> None:
+    loaded = load_model(folder)
+    assert loaded._replace(params={}, stats={}) == saved._replace(params={}, stats={})
+    assert loaded.model == saved.model
+    for name in ("params", "stats"):
+        ours, theirs = by_path(getattr(saved, name)), by_path(getattr(loaded, name))
+        assert jax.tree.structure(getattr(saved, name)) == jax.tree.structure(getattr(loaded, name))
+        for path, leaf in ours.items():
+            np.testing.assert_array_equal(leaf, theirs[path])
+            assert leaf.dtype == theirs[path].dtype
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_saving_again_replaces_and_the_same_model_gives_the_same_bytes(saved, folder) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    save_model(folder, saved)
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def damage_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def flip_a_bit(folder: Path) -> None:
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-3] ^= 4
+    (folder / "model.safetensors").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (shutil.rmtree, "holds no trained model"),
+        (lambda f: (f / "config.json").unlink(), "holds no trained model"),
+        (lambda f: (f / "model.safetensors").unlink(), "holds no trained model"),
+        (lambda f: (f / "config.json").write_text("{"), "damaged"),
+        (lambda f: (f / "config.json").write_text("[]"), "cannot be read"),
+        (lambda f: (f / "config.json").write_text("{}"), "cannot be read"),
+        (flip_a_bit, "not the file that"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "not the file that"),
+        (lambda f: damage_config(f, format=2), "format 2"),
+        (lambda f: damage_config(f, type="os.system"), "cannot be read"),
+        (lambda f: damage_config(f, vocabulary="abcd"), "has shape"),
+        (lambda f: damage_config(f, options=OPTIONS | {"n_embd2": 10**9}), "has shape"),
+        (lambda f: damage_config(f, options=OPTIONS | {"hidden_bias": False}), "in the place of"),
+        (lambda f: damage_config(f, options=OPTIONS | {"magic": 1}), "cannot be read"),
+    ],
+)
+def test_damage_is_named_in_one_line(folder: Path, damage, message: str) -> None:
+    damage(folder)
+    with pytest.raises(InputError, match=message) as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_that_no_model_has_are_refused(saved: SavedModel, folder: Path) -> None:
+    head = saved.params["head"] | {"bias": saved.params["head"]["bias"].at[1].set(np.nan)}
+    save_model(folder, saved._replace(params=saved.params | {"head": head}))
+    with pytest.raises(InputError, match="NaN"):
+        load_model(folder)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "model"
+    write_atomically(path, b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert path.read_bytes() == b"old"
