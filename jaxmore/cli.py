@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -214,6 +215,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except InputError as error:
         print(f"jaxmore: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:  # `jaxmore check --dump | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
     except KeyboardInterrupt:
         print("jaxmore: interrupted", file=sys.stderr)
         raise SystemExit(130) from None

@@ -24,7 +24,7 @@ class TorchGenerator:
     - `randn` of fewer than 16 values is exact, up to the C library's float64 functions.
     - `randn` of 16 values and more uses torch's formula, rounded to float32 where torch rounds.
       What is left are torch's AVX2 approximations of `log`, `sin` and `cos`: of 50 million values
-      83% were equal, 99.9% within 2 units in the last place, all but three within 3, the worst 5
+      83% were equal, 99.9% within 2 units in the last place, all but two within 3, the worst 5
       off. A torch without AVX2 (ARM, or `ATEN_CPU_CAPABILITY=default`) rounds the angle elsewhere:
       there the values differ by up to 4e-6.
 

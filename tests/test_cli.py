@@ -211,7 +211,7 @@ def test_check_prints_the_seeds_table(capsys) -> None:
 def test_check_dump_holds_every_variable(capsys) -> None:
     run("check", "--dump")
     printed = capsys.readouterr().out
-    for name in ("emb", "bnvar_inv", "logit_maxes", "dlogits", "dC"):
+    for name in ("emb", "bnvar_inv", "logit_maxes", "dlogits", "dembcat"):
         assert name in printed
 
 

@@ -1,5 +1,7 @@
 """batch_norm, against torch autograd through the formula, with torch's own unbiased variance."""
 
+from inspect import signature
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,6 +121,13 @@ def test_dx_sums_to_zero_over_the_batch():
     _, res = forward(x, gain, bias)
     dx = np.asarray(backward(res, dy)[0])
     assert (abs(dx.sum((0, 1))) <= 1e-12 * abs(dx).sum((0, 1))).all()
+
+
+@pytest.mark.parametrize(
+    "function", [batch_norm, batch_norm_fwd, batch_norm_bwd, batch_norm_inference]
+)
+def test_default_eps_is_that_of_torch_and_the_seeds(function):
+    assert signature(function).parameters["eps"].default == 1e-5
 
 
 @pytest.mark.parametrize("shape", [(5,), (1, 5), (1, 1, 5)])

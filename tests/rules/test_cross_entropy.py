@@ -81,8 +81,12 @@ def test_against_torch(oracle, leading, n_vocab, dtype, ignore_some):
 )
 @pytest.mark.parametrize("dtype", TOLERANCE, indirect=True)
 def test_large_and_equal_logits_against_torch(oracle, row, dtype):
-    """With every target. The first row is seed 002's, whose exponentials overflow in float32."""
-    check_against_torch(oracle, np.tile(row, (4, 1)), np.arange(4), dtype)
+    """The first is seed 002's, whose exponentials overflow in float32.
+
+    With every target, and beside a row of its own, small maximum.
+    """
+    logits = np.array([row, row, row, row, [0, 1, 2, 3]])
+    check_against_torch(oracle, logits, np.array([0, 1, 2, 3, 0]), dtype)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,14 @@ def test_against_torch(oracle, leading, n_in, n_out, with_bias, dtype):
         oracle.assert_close(name, got, oracle.Checked(want.numpy(), scale.max()), TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize(("dtype", "big"), [("bfloat16", 256), ("float16", 2048)])
+def test_the_bias_is_added_before_rounding(dtype, big):
+    """In 16 bits big + 1 rounds to big; a sum that is rounded once keeps the 1."""
+    weight, bias = jnp.asarray([[big], [1]], dtype), jnp.asarray([-big], dtype)
+    y, _ = forward(jnp.asarray([1, 1], dtype), weight, bias)
+    assert y.tolist() == [1]
+
+
 def test_no_rows():
     """The sums over an empty batch are zero."""
     y, res = forward(jnp.ones((0, 3)), jnp.ones((3, 5)), jnp.ones(5))
