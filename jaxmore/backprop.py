@@ -83,7 +83,8 @@ def trace(
 
     Returns:
         {path: (value, cotangent)}: the output of the layer "hidden" under "hidden", its weight
-        under "hidden.weight", the loss under "loss".
+        under "hidden.weight", the loss under "loss". Places that hold ids have no cotangent
+        and are left out.
     """
 
     def traced(layer: Layer) -> Layer:

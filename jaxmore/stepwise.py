@@ -243,7 +243,8 @@ def dlogits_outer(logits: Float[Array, "B V"], Y: Int[Array, " B"]) -> Float[Arr
 
     Here ∂(−log p_u)/∂z_v = −1/p_u · ∂p_u/∂z_v = p_v − δ_uv, the softmax's whole Jacobian, V by
     V for each row, is written out and the row u = Y picked from it. It equals the other form:
-    p_v Σ_u onehot_u = p_v and Σ_u onehot_u δ_uv = onehot_v.
+    p_v Σ_u onehot_u = p_v and Σ_u onehot_u δ_uv = onehot_v. Where a probability underflows to
+    zero it is 0/0, NaN, as it is in the seed; the other form is not.
     """
     n, n_classes = logits.shape
     probs = jax.nn.softmax(logits)

@@ -18,9 +18,10 @@ CHECKED = ["rules", "layers", "models", "backprop", "drop_in", "stepwise", "trai
 if find_spec("beartype"):
     install_import_hook([f"jaxmore.{module}" for module in CHECKED], "beartype.beartype")
 
-# Before pytest imports jaxmore/rules/flatten.py for its doctests: it would put the module in the
-# place of the rule of that name.
+# Before pytest imports jaxmore/rules/flatten.py or jaxmore/models/bow.py for their doctests: it
+# would put the module in the place of the rule or the model of that name.
 import_module("jaxmore.rules")
+import_module("jaxmore.models")
 
 
 @pytest.fixture

@@ -26,15 +26,31 @@ aten = torch.ops.aten
 # An operation on absolute values gives the sum over absolute terms where it only moves, adds and
 # multiplies,
 ADDS_AND_MULTIPLIES = {
-    aten._index_put_impl_, aten.index_put, aten.add, aten.clone, aten.copy_, aten.detach,
-    aten.embedding_dense_backward, aten.expand, aten.index, aten.mean, aten.mm, aten.mul,
-    aten.new_empty_strided, aten.new_zeros, aten.nll_loss_backward, aten.ones_like, aten.scatter,
-    aten.sum, aten.t, aten.unsqueeze, aten.view, aten.zeros,
+    aten._index_put_impl_, aten.index_put, aten.add, aten.bmm, aten.cat, aten.clone, aten.copy_,
+    aten.detach, aten.embedding_dense_backward, aten.expand, aten.index, aten.mean, aten.mm,
+    aten.mul, aten.new_empty_strided, aten.new_zeros, aten.nll_loss_backward, aten.ones_like,
+    aten.scatter, aten.select, aten.slice, aten.stack, aten.sum, aten.t, aten.transpose,
+    aten.unsqueeze, aten.view, aten.zeros,
 }  # fmt: skip
 # and what is no sum starts anew from its own magnitude.
 NO_SUM = {aten.exp, aten.log, aten.max, aten.pow, aten.reciprocal, aten.sqrt, aten.tanh}
+
+
+def _layer_norm_backward(
+    dy: Tensor, x: Tensor, _: Any, mean: Tensor, r: Tensor, gain: Tensor, *__: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    x_hat, dx_hat = (x + mean) * r, dy * gain
+    along = x_hat * (dx_hat * x_hat).mean(-1, keepdim=True)
+    dx = r * (dx_hat + dx_hat.mean(-1, keepdim=True) + along)
+    rows = tuple(range(dy.ndim - 1))
+    return dx, (dy * x_hat).sum(rows), dy.sum(rows)
+
+
 # These are sums in which something is taken away, divided by or written in one step.
 OTHERS = {
+    aten.native_layer_norm_backward: _layer_norm_backward,
+    aten.gelu_backward: lambda dy, x: 1.13 * dy,  # its largest slope
+    aten.sigmoid_backward: lambda dy, y: dy * y * (1 + y),
     aten.neg: lambda x: x,
     aten.sub: lambda x, y: x + y,
     aten.rsub: lambda x, y: x + y,
@@ -44,6 +60,16 @@ OTHERS = {
         dy + torch.exp(-y) * dy.sum(dim, keepdim=True)  # y comes as its magnitude, -log p
     ),
 }
+
+
+def _attention_backward(args: Any, magnitudes: Any) -> tuple[Tensor, Tensor, Tensor]:
+    # The probabilities need the signs of the scores: they come from the arguments themselves.
+    scores = args[1] @ args[2].mT / args[1].shape[-1] ** 0.5
+    unseen = torch.ones(scores.shape[-2:]).triu(1).bool()
+    probs = scores.masked_fill(unseen, -torch.inf).softmax(-1)
+    do, q, k, v, o = magnitudes[:5]
+    dscores = probs * (do @ v.mT + (do * o).sum(-1, keepdim=True)) / q.shape[-1] ** 0.5
+    return dscores @ k, dscores.mT @ q, probs.mT @ do
 
 
 class _Scales(TorchDispatchMode):
@@ -72,12 +98,18 @@ class _Scales(TorchDispatchMode):
             scale = func(*magnitudes, **kwargs).abs()  # abs: for a negative number among args
         elif operation in OTHERS:
             scale = OTHERS[operation](*magnitudes)
+        elif operation is aten._scaled_dot_product_flash_attention_for_cpu_backward:
+            scale = tuple(  # laid out as the gradients are: they are viewed next
+                torch.empty_like(made).copy_(its_own)
+                for made, its_own in zip(outs, _attention_backward(args, magnitudes), strict=True)
+            )
         elif operation in NO_SUM:
             scale = None
         else:
             raise NotImplementedError(f"tests/oracle.py does not say what {func} adds up")
-        for made in outs:
-            self._made[id(made)] = made, made.abs() if scale is None else scale
+        scales = scale if isinstance(scale, tuple) else (scale,) * len(outs)
+        for made, its_own in zip(outs, scales, strict=True):
+            self._made[id(made)] = made, made.abs() if its_own is None else its_own
         return out
 
     def _magnitude(self, arg: Any) -> Any:

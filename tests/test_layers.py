@@ -140,6 +140,7 @@ def test_batch_norm_starts_as_the_identity_of_normalised_input():
     params = BatchNorm(3).init(jax.random.key(0))
     assert params["gain"].tolist() == [1, 1, 1]
     assert params["bias"].tolist() == [0, 0, 0]
+    assert BatchNorm(3).eps == 1e-5
 
 
 def test_normal():
@@ -275,11 +276,13 @@ def test_by_path():
 
 
 def test_describe():
-    block = Chain(hidden=Linear(30, 5, bias=None), norm=BatchNorm(5), act=Tanh())
-    model = Chain(embedding=Embedding(300, 10), flatten=Flatten(3), block=block)
+    hidden, norm = Linear(30, 5, bias=None), BatchNorm(5)
+    model = Chain(embedding=Embedding(300, 10), flatten=Flatten(3), hidden=hidden, norm=norm)
     expected = """
-embedding  Embedding  weight (300, 10)                                       3,000
+embedding  Embedding  weight (300, 10)      3,000
 flatten    Flatten
-block      Chain      hidden.weight (30, 5), norm.bias (5,), norm.gain (5,)    160
+hidden     Linear     weight (30, 5)          150
+norm       BatchNorm  bias (5,), gain (5,)     10
 3,160 parameters"""
     assert describe(model) == expected.strip()
+    assert describe(Chain(block=model)).endswith("\n3,160 parameters")

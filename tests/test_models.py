@@ -12,7 +12,7 @@ import jaxmore.layers
 from jaxmore import loss_and_grad, trace
 from jaxmore.data import Vocabulary, context_windows
 from jaxmore.layers import Chain, Tree, Windows, by_path, count_parameters, describe
-from jaxmore.models import MODELS, bengio, mlp_bn
+from jaxmore.models import bengio, mlp_bn
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
@@ -162,7 +162,7 @@ def test_inference_after_exact_calibration(oracle, case, dtype, tolerance):
 
 @pytest.mark.parametrize("case", [BENGIO, MLP_BN], ids=str)
 def test_eager_equals_jit(oracle, case, dtype):
-    """To 16 ULP of the condition scale."""
+    """To 16 ULP of the condition scale; 1.5 were the most over all of CASES."""
     params, (x, y) = generic(case.model, dtype), case.batch()
     loss, grads = jitted(case.model, params, x, y)
     with jax.disable_jit():
@@ -255,8 +255,7 @@ def test_parameter_counts(model, count):
 
 
 def test_equal_models_share_one_compilation():
-    assert MODELS.keys() == {"mlp-bn", "bengio"}
-    for make in MODELS.values():
+    for make in (bengio, mlp_bn):
         first, second, other = make(6, n_embd2=3), make(6, n_embd2=3), make(6, n_embd2=4)
         assert first is not second
         assert first == second != other
@@ -271,32 +270,35 @@ def test_equal_models_share_one_compilation():
 
 
 def test_the_repr_is_the_model():
-    for make in MODELS.values():
+    for make in (bengio, mlp_bn):
         model = make(6)
         assert eval(repr(model), vars(jaxmore.layers)) == model
 
 
-def test_initial_scales():
-    """The seeds' scales; a standard deviation of n draws is good to 1/sqrt(2n)."""
-    params = by_path(mlp_bn(27).init(jax.random.key(0)))
-    expected = {
-        "embedding.weight": (0, 1),
-        "hidden.weight": (0, 5 / 3 / math.sqrt(30)),
-        "hidden.bias": (0, 0.1),
-        "norm.gain": (1, 0.1),
-        "norm.bias": (0, 0.1),
-        "head.weight": (0, 0.1),
-        "head.bias": (0, 0.1),
-    }
-    assert params.keys() == expected.keys()
-    plain = by_path(bengio(27).init(jax.random.key(0)))
-    for tree, path, (mean, std) in [
-        *((params, path, moments) for path, moments in expected.items()),
-        *((plain, path, (0, 1)) for path in plain),
-    ]:
-        leaf = np.asarray(tree[path], np.float64)
-        assert abs(leaf.mean() - mean) < 4 * std / leaf.size**0.5, path
-        assert abs(leaf.std(ddof=1) / std - 1) < 4 / (2 * leaf.size) ** 0.5, path
+# The seeds' scales: mean and standard deviation.
+SCALES = {
+    "embedding.weight": (0, 1),
+    "hidden.weight": (0, 5 / 3 / math.sqrt(30)),
+    "hidden.bias": (0, 0.1),
+    "norm.gain": (1, 0.1),
+    "norm.bias": (0, 0.1),
+    "head.weight": (0, 0.1),
+    "head.bias": (0, 0.1),
+}
+
+
+@pytest.mark.parametrize("make", [bengio, mlp_bn])
+def test_initial_scales(make):
+    params = by_path(make(27).init(jax.random.key(0)))
+    scales = SCALES if make is mlp_bn else dict.fromkeys(params, (0, 1))
+    assert params.keys() == scales.keys()
+    first_draws = set()
+    for path, (mean, std) in scales.items():
+        leaf = np.asarray(params[path], np.float64)
+        assert abs(leaf.mean() - mean) < 4 * std / math.sqrt(leaf.size), path
+        assert abs(leaf.std(ddof=1) / std - 1) < 4 / math.sqrt(2 * leaf.size), path
+        first_draws.add(round((leaf.flat[0] - mean) / std, 4))
+    assert len(first_draws) == len(scales)  # a key for each
 
 
 def test_the_key_decides_the_parameters():
@@ -304,9 +306,6 @@ def test_the_key_decides_the_parameters():
     for path, leaf in first.items():
         np.testing.assert_array_equal(leaf, again[path])
         assert (leaf != other[path]).all(), path
-    # These three have one shape and scale, so the same key would make them equal but for the mean.
-    alike = [first["hidden.bias"], first["norm.bias"], first["norm.gain"] - 1]
-    assert len({round(float(leaf[0]), 4) for leaf in alike}) == 3
 
 
 # Token by token ----------------------------------------------------------------------------------

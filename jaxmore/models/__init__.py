@@ -2,21 +2,79 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Layer, Tree, Windows
-from jaxmore.models.mlp import bengio, mlp_bn
+from jaxmore.models.bow import bow
+from jaxmore.models.mlp import bengio, deep_mlp_bn, mlp, mlp_bn
+from jaxmore.models.ngram import bigram
+from jaxmore.models.recurrent import gru, lstm, rnn
+from jaxmore.models.transformer import transformer
+from jaxmore.models.wavenet import wavenet
 
-MODELS: dict[str, Callable[..., Chain]] = {"mlp-bn": mlp_bn, "bengio": bengio}
-"""Every ``--type`` of the command line, the default first."""
 
-__all__ = ["MODELS", "bengio", "mlp_bn", "model_options", "token_by_token"]
+class ModelType(NamedTuple):
+    """A ``--type`` of the command line."""
+
+    make: Callable[..., Chain]
+    """From the size of the vocabulary, and options by name."""
+    reads: Literal["windows", "sequences"]
+    """windows: contexts (B, T) to logits (B, V). sequences: ids (B, T) to logits (B, T, V)."""
 
 
-def model_options(type: str) -> dict[str, Any]:
-    """The keyword options of a model with their defaults."""
-    parameters = inspect.signature(MODELS[type]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+MODELS: dict[str, ModelType] = {
+    "mlp-bn": ModelType(mlp_bn, "windows"),
+    "bengio": ModelType(bengio, "windows"),
+    "deep-mlp-bn": ModelType(deep_mlp_bn, "windows"),
+    "wavenet": ModelType(wavenet, "windows"),
+    "bigram": ModelType(bigram, "sequences"),
+    "mlp": ModelType(mlp, "sequences"),
+    "bow": ModelType(bow, "sequences"),
+    "rnn": ModelType(rnn, "sequences"),
+    "gru": ModelType(gru, "sequences"),
+    "lstm": ModelType(lstm, "sequences"),
+    "transformer": ModelType(transformer, "sequences"),
+}
+"""Every type, the default first."""
+
+__all__ = [
+    "MODELS",
+    "ModelType",
+    "bengio",
+    "bigram",
+    "bow",
+    "deep_mlp_bn",
+    "gru",
+    "lstm",
+    "mlp",
+    "mlp_bn",
+    "model_options",
+    "rnn",
+    "token_by_token",
+    "transformer",
+    "wavenet",
+]
+
+
+def model_options(type: str, *, longest_word: int | None = None, **asked: int) -> dict[str, Any]:
+    """Every keyword option of a model: those that are asked for, else its defaults.
+
+    Args:
+        type: one of ``MODELS``.
+        longest_word: of the words; a model of sequences reads one more place by default.
+        **asked: sizes by name.
+
+    Raises:
+        InputError: the model has no such option.
+    """
+    parameters = inspect.signature(MODELS[type].make).parameters.values()
+    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    if longest_word is not None and MODELS[type].reads == "sequences":
+        options |= {"block_size": longest_word + 1} if "block_size" in options else {}
+    for name in asked.keys() - options.keys():
+        raise InputError(f"--{name.replace('_', '-')}: the type {type} has no such size")
+    return options | asked
 
 
 def token_by_token(

@@ -72,8 +72,8 @@ def flatten_consecutive(x: Float[Array, "*B T E"], *, n: int) -> Float[Array, "*
     Source: van den Oord et al., WaveNet (2016), as in zero-to-hero's lecture 6.
 
     >>> import jax.numpy as jnp
-    >>> flatten_consecutive(jnp.array([[1], [2], [3], [4]]), n=2).tolist()
-    [[1, 2], [3, 4]]
+    >>> flatten_consecutive(jnp.array([[1.0], [2.0], [3.0], [4.0]]), n=2).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
     """
     *batch, n_rows, n_features = x.shape
     if n < 1 or n_rows % n:

@@ -1,0 +1,131 @@
+"""Layers made of named layers: one after the other, around, and side by side."""
+
+import functools
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import jax
+from jaxtyping import Array
+
+from jaxmore.layers.base import Layer, Tree
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Combinator(Layer):
+    """What combinators share: the names of their layers are the keys of every tree."""
+
+    layers: tuple[tuple[str, Layer], ...]
+
+    def __init__(self, **layers: Layer) -> None:
+        object.__setattr__(self, "layers", tuple(layers.items()))
+
+    def __repr__(self) -> str:
+        layers = ", ".join(f"{name}={layer!r}" for name, layer in self.layers)
+        # The names of equal blocks, "0", "1", …, are no Python names: they need the **.
+        if not all(name.isidentifier() for name, _ in self.layers):
+            layers = f"**{dict(self.layers)!r}"
+        return f"{type(self).__name__}({layers})"
+
+    def init(self, key: Array) -> Tree:
+        keys = jax.random.split(key, len(self.layers))
+        return {name: layer.init(k) for (name, layer), k in zip(self.layers, keys, strict=True)}
+
+    def stats(self, res: Tree) -> Tree:
+        return {name: layer.stats(res[name]) for name, layer in self.layers}
+
+    def cache(self, params: Tree, batch_size: int) -> Tree:
+        return {name: layer.cache(params[name], batch_size) for name, layer in self.layers}
+
+    def map(self, function: Callable[[Layer], Layer]) -> "Combinator":
+        return type(self)(**{name: function(layer) for name, layer in self.layers})
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Chain(Combinator):
+    """Layers one after the other."""
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Tree]:
+        res: Tree = {}
+        for i, (name, layer) in enumerate(self.layers):
+            x, res[name] = layer.fwd(params[name], x, _key_of(key, i))
+        return x, res
+
+    def bwd(self, params: Tree, res: Tree, dy: Array | None) -> tuple[Tree, Array | None]:
+        dparams: Tree = {}
+        for name, layer in reversed(self.layers):
+            dparams[name], dy = layer.bwd(params[name], res[name], cast(Array, dy))
+        return dparams, dy
+
+    def apply(self, params: Tree, stats: Tree, x: Array) -> Array:
+        for name, layer in self.layers:
+            x = layer.apply(params[name], stats[name], x)
+        return x
+
+    def step(self, params: Tree, stats: Tree, cache: Tree, x_t: Array) -> tuple[Array, Tree]:
+        new_cache: Tree = {}
+        for name, layer in self.layers:
+            x_t, new_cache[name] = layer.step(params[name], stats[name], cache[name], x_t)
+        return x_t, new_cache
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Residual(Chain):
+    """A chain f with a way around it: y = x + f(x), hence dx = dy + f's own dx."""
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Tree]:
+        y, res = super().fwd(params, x, key)
+        return x + y, res
+
+    def bwd(self, params: Tree, res: Tree, dy: Array | None) -> tuple[Tree, Array]:
+        dparams, dx = super().bwd(params, res, dy)
+        return dparams, cast(Array, dy) + cast(Array, dx)
+
+    def apply(self, params: Tree, stats: Tree, x: Array) -> Array:
+        return x + super().apply(params, stats, x)
+
+    def step(self, params: Tree, stats: Tree, cache: Tree, x_t: Array) -> tuple[Array, Tree]:
+        y_t, cache = super().step(params, stats, cache, x_t)
+        return x_t + y_t, cache
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Add(Combinator):
+    """The sum of layers that take the same x: each has dy as its cotangent, and dx is their sum."""
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Tree]:
+        res: Tree = {}
+        parts: list[Array] = []
+        for i, (name, layer) in enumerate(self.layers):
+            part, res[name] = layer.fwd(params[name], x, _key_of(key, i))
+            parts.append(part)
+        return _sum(parts), res
+
+    def bwd(self, params: Tree, res: Tree, dy: Array) -> tuple[Tree, Array | None]:
+        dparams: Tree = {}
+        parts: list[Array] = []
+        for name, layer in self.layers:
+            dparams[name], dx = layer.bwd(params[name], res[name], dy)
+            if dx is not None:
+                parts.append(dx)
+        return dparams, _sum(parts) if parts else None
+
+    def apply(self, params: Tree, stats: Tree, x: Array) -> Array:
+        return _sum([layer.apply(params[name], stats[name], x) for name, layer in self.layers])
+
+    def step(self, params: Tree, stats: Tree, cache: Tree, x_t: Array) -> tuple[Array, Tree]:
+        new_cache: Tree = {}
+        parts: list[Array] = []
+        for name, layer in self.layers:
+            part, new_cache[name] = layer.step(params[name], stats[name], cache[name], x_t)
+            parts.append(part)
+        return _sum(parts), new_cache
+
+
+def _key_of(key: Array | None, i: int) -> Array | None:
+    return None if key is None else jax.random.fold_in(key, i)
+
+
+def _sum(parts: list[Array]) -> Array:
+    return functools.reduce(operator.add, parts)

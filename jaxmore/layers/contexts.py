@@ -1,0 +1,77 @@
+"""From tokens to contexts, and from a context's rows to one row."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxmore import rules
+from jaxmore.layers.base import Layer, Tree
+
+
+@dataclass(frozen=True)
+class Windows(Layer):
+    """Ids (B, T) to the contexts of the last n ids: (B, T, n), oldest or newest first.
+
+    Places before the first id hold ``blank``. Token by token, the last ids are the cache.
+    """
+
+    n: int
+    blank: int = 0
+    newest_first: bool = False
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, tuple[()]]:
+        if self.blank > jnp.iinfo(x.dtype).max:
+            raise ValueError(f"the blank {self.blank} does not fit in ids of {x.dtype}")
+        n_steps = x.shape[-1]
+        padded = jnp.pad(x, ((0, 0), (self.n - 1, 0)), constant_values=self.blank)
+        return padded[:, jnp.arange(n_steps)[:, None] + self._order()], ()
+
+    def bwd(self, params: Tree, res: tuple[()], dy: Array | None) -> tuple[Tree, None]:
+        return {}, None
+
+    def cache(self, params: Tree, batch_size: int) -> Array:
+        return jnp.full((batch_size, self.n), self.blank, jnp.int32)
+
+    def step(self, params: Tree, stats: Tree, cache: Array, x_t: Array) -> tuple[Array, Array]:
+        cache = jnp.concatenate([cache[:, 1:], x_t[:, None]], axis=1)
+        return cache[:, self._order()], cache
+
+    def _order(self) -> Array:
+        order = jnp.arange(self.n)
+        return order[::-1] if self.newest_first else order
+
+
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """The T rows of a context side by side: (*B, T, E) to (*B, T·E)."""
+
+    block_size: int
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, tuple[()]]:
+        return rules.flatten_fwd(x, block_size=self.block_size)
+
+    def bwd(self, params: Tree, res: tuple[()], dy: Array) -> tuple[Tree, Array]:
+        (dx,) = rules.flatten_bwd(res, dy, block_size=self.block_size)
+        return {}, dx
+
+
+@dataclass(frozen=True)
+class FlattenConsecutive(Layer):
+    """Every n rows side by side: (*B, T, E) to (*B, T/n, n·E), and for T = n to (*B, n·E).
+
+    Source: zero-to-hero lecture 6, whose layer drops the axis of length 1 as well.
+    """
+
+    n: int
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
+        y, _ = rules.flatten_consecutive_fwd(x, n=self.n)
+        shape_of_x = x[..., :0]  # no elements: it tells bwd whether an axis was dropped
+        return y.squeeze(-2) if y.shape[-2] == 1 else y, shape_of_x
+
+    def bwd(self, params: Tree, res: Array, dy: Array) -> tuple[Tree, Array]:
+        *batch, n_rows, _ = res.shape
+        groups = dy.reshape(*batch, n_rows // self.n, dy.shape[-1])
+        (dx,) = rules.flatten_consecutive_bwd((), groups, n=self.n)
+        return {}, dx

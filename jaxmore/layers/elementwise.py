@@ -1,0 +1,59 @@
+"""Layers that treat each element by itself; none has parameters."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Array
+
+from jaxmore import rules
+from jaxmore.layers.base import Layer, Tree
+
+
+@dataclass(frozen=True)
+class Tanh(Layer):
+    """The hyperbolic tangent, elementwise."""
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
+        return rules.tanh_fwd(x)
+
+    def bwd(self, params: Tree, res: Array, dy: Array) -> tuple[Tree, Array]:
+        (dx,) = rules.tanh_bwd(res, dy)
+        return {}, dx
+
+
+@dataclass(frozen=True)
+class Relu(Layer):
+    """The rectifier, elementwise."""
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
+        return rules.relu_fwd(x)
+
+    def bwd(self, params: Tree, res: Array, dy: Array) -> tuple[Tree, Array]:
+        (dx,) = rules.relu_bwd(res, dy)
+        return {}, dx
+
+
+@dataclass(frozen=True)
+class Gelu(Layer):
+    """The Gaussian error linear unit, elementwise; ``approximate``: its tanh form, "NewGELU"."""
+
+    approximate: bool
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
+        return rules.gelu_fwd(x, approximate=self.approximate)
+
+    def bwd(self, params: Tree, res: Array, dy: Array) -> tuple[Tree, Array]:
+        (dx,) = rules.gelu_bwd(res, dy, approximate=self.approximate)
+        return {}, dx
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Random zeros where there is a key, that is in training; without one, the identity."""
+
+    rate: float
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array | None]:
+        return (x, None) if key is None else rules.dropout_fwd(x, key, rate=self.rate)
+
+    def bwd(self, params: Tree, res: Array | None, dy: Array) -> tuple[Tree, Array]:
+        return {}, dy if res is None else rules.dropout_bwd(res, dy, rate=self.rate)[0]

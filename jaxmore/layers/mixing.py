@@ -1,0 +1,109 @@
+"""Layers through which a place learns of the places before it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxmore import rules
+from jaxmore.layers.base import Layer, Tree
+
+
+class RunningSum(NamedTuple):
+    """The cache of :class:`CausalMean`."""
+
+    total: Float[Array, "B E"]
+    n: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class CausalMean(Layer):
+    """The mean of all rows up to each, (*B, T, E) to the same shape; its cache is a sum."""
+
+    n_embd: int
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, tuple[()]]:
+        return rules.causal_mean_fwd(x)
+
+    def bwd(self, params: Tree, res: tuple[()], dy: Array) -> tuple[Tree, Array]:
+        (dx,) = rules.causal_mean_bwd(res, dy)
+        return {}, dx
+
+    def cache(self, params: Tree, batch_size: int) -> RunningSum:
+        # In JAX's own float: there are no parameters whose dtype it could take.
+        return RunningSum(jnp.zeros((batch_size, self.n_embd)), jnp.zeros((), jnp.int32))
+
+    def step(
+        self, params: Tree, stats: Tree, cache: RunningSum, x_t: Array
+    ) -> tuple[Array, RunningSum]:
+        dtype = cache.total.dtype
+        total, n = cache.total + x_t.astype(dtype), cache.n + 1
+        return (total / n.astype(dtype)).astype(x_t.dtype), RunningSum(total, n)
+
+
+class KeysAndValues(NamedTuple):
+    """The cache of :class:`CausalSelfAttention`: room for ``block_size`` tokens, n in use."""
+
+    k: Float[Array, "B N S D"]
+    v: Float[Array, "B N S D"]
+    n: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class CausalSelfAttention(Layer):
+    """N heads of causal attention between two ``Linear``: (*B, T, 3E) to (*B, T, E).
+
+    The last axis holds queries, keys and values in that order, E of each, and each in heads of
+    E/N; the heads' outputs stand side by side again. Token by token, keys and values are the
+    cache; beyond ``block_size`` tokens there is no room, and the result is NaN.
+    """
+
+    n_embd: int
+    n_head: int
+    block_size: int
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the embedding."""
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+
+    def fwd(
+        self, params: Tree, x: Array, key: Array | None = None
+    ) -> tuple[Array, rules.AttentionResiduals]:
+        o, res = rules.causal_attention_fwd(*self._split(x))
+        return self._merge(o), res
+
+    def bwd(self, params: Tree, res: rules.AttentionResiduals, dy: Array) -> tuple[Tree, Array]:
+        do = dy.reshape(*dy.shape[:-1], self.n_head, -1).swapaxes(-2, -3)
+        dqkv = rules.causal_attention_bwd(res, do)
+        return {}, jnp.concatenate([self._merge(d) for d in dqkv], axis=-1)
+
+    def cache(self, params: Tree, batch_size: int) -> KeysAndValues:
+        # In JAX's own float: there are no parameters whose dtype it could take.
+        room = jnp.zeros((batch_size, self.n_head, self.block_size, self.n_embd // self.n_head))
+        return KeysAndValues(room, room, jnp.zeros((), jnp.int32))
+
+    def step(
+        self, params: Tree, stats: Tree, cache: KeysAndValues, x_t: Array
+    ) -> tuple[Array, KeysAndValues]:
+        dtype, place = cache.k.dtype, cache.n
+        q, k_t, v_t = (part.astype(dtype) for part in self._split(x_t[:, None]))
+        k = cache.k.at[:, :, place].set(k_t[:, :, 0], mode="drop")
+        v = cache.v.at[:, :, place].set(v_t[:, :, 0], mode="drop")
+        seen = jnp.arange(self.block_size, dtype=jnp.int32) <= place
+        scores: Array = (q @ k.mT) * q.shape[-1] ** -0.5
+        o = rules.softmax(jnp.where(seen, scores, -1e30)) @ v
+        o = jnp.where(place < self.block_size, o, jnp.nan)
+        return self._merge(o)[:, 0].astype(x_t.dtype), KeysAndValues(k, v, place + 1)
+
+    def _split(self, x: Array) -> tuple[Array, Array, Array]:
+        # (*B, T, 3E) to three of (*B, N, T, D).
+        heads = x.reshape(*x.shape[:-1], 3, self.n_head, -1)
+        q, k, v = (heads[..., i, :, :].swapaxes(-2, -3) for i in range(3))
+        return q, k, v
+
+    def _merge(self, heads: Array) -> Array:
+        # (*B, N, T, D) to (*B, T, E).
+        rows = heads.swapaxes(-2, -3)
+        return rows.reshape(*rows.shape[:-2], self.n_embd)

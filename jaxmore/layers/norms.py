@@ -1,0 +1,65 @@
+"""Normalisation, over the batch and over the features."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxmore import rules
+from jaxmore.layers.base import Layer, Normal, Tree
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Batch normalisation of the last axis over all the others, with the unbiased variance."""
+
+    n_features: int
+    gain: Normal = Normal(std=0.0, mean=1.0)
+    bias: Normal = Normal(std=0.0)
+    eps: float = 1e-5
+
+    def init(self, key: Array) -> Tree:
+        gain_key, bias_key = jax.random.split(key)
+        shape = (self.n_features,)
+        return {"gain": self.gain(gain_key, shape), "bias": self.bias(bias_key, shape)}
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
+        y, (*res, _) = rules.batch_norm_fwd(x, params["gain"], params["bias"], eps=self.eps)
+        return y, tuple(res)
+
+    def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array]:
+        x_hat, mean, var = res
+        residuals = rules.BatchNormResiduals(x_hat, mean, var, params["gain"])
+        dx, dgain, dbias = rules.batch_norm_bwd(residuals, dy, eps=self.eps)
+        return {"gain": dgain, "bias": dbias}, dx
+
+    def stats(self, res: Any) -> Tree:
+        _, mean, var = res
+        return {"mean": mean, "var": var}
+
+    def apply(self, params: Tree, stats: Tree, x: Array) -> Array:
+        gain, bias, mean, var = params["gain"], params["bias"], stats["mean"], stats["var"]
+        return rules.batch_norm_inference(x, gain, bias, mean, var, eps=self.eps)
+
+
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """Layer normalisation: every row of the last axis by its own mean and biased variance."""
+
+    n_features: int
+    eps: float = 1e-5
+
+    def init(self, key: Array) -> Tree:
+        return {"gain": jnp.ones(self.n_features), "bias": jnp.zeros(self.n_features)}
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
+        y, (x_hat, r, _) = rules.layer_norm_fwd(x, params["gain"], params["bias"], eps=self.eps)
+        return y, (x_hat, r)
+
+    def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array]:
+        x_hat, r = res
+        residuals = rules.LayerNormResiduals(x_hat, r, params["gain"])
+        dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy, eps=self.eps)
+        return {"gain": dgain, "bias": dbias}, dx

@@ -1,0 +1,171 @@
+"""Recurrence: cells that make one step, and backpropagation through time."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxmore import rules
+from jaxmore.layers.base import Layer, Tree
+from jaxmore.layers.linear import fan_in_linear
+from jaxmore.rules.precision import widen
+
+State = tuple[Array, ...]
+"""What a cell hands on to the next step: arrays (*B, H), its output first."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One step in time, (*B, E) and a state to the next state; :class:`ScanTime` runs it."""
+
+    n_in: int
+    n_hidden: int
+    n_states: ClassVar[int] = 1
+
+    def init(self, key: Array) -> Tree:
+        """Fresh parameters."""
+        raise NotImplementedError(f"{type(self).__name__} defines no parameters")
+
+    def fwd(self, params: Tree, x: Array, state: State) -> tuple[State, Any]:
+        """The next state and the residuals, which hold no parameters: a scan would stack them."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def bwd(self, params: Tree, res: Any, dstate: State) -> tuple[Tree, Array, State]:
+        """(dparams, dx, the cotangent of the state before) from that of the next state."""
+        raise NotImplementedError(f"{type(self).__name__} defines no backward")
+
+
+@dataclass(frozen=True)
+class RnnCell(Cell):
+    """The plain recurrent cell."""
+
+    def init(self, key: Array) -> Tree:
+        return fan_in_linear(self.n_in + self.n_hidden, self.n_hidden).init(key)
+
+    def fwd(self, params: Tree, x: Array, state: State) -> tuple[State, Any]:
+        (h,) = state
+        h_new, _ = rules.rnn_cell_fwd(x, h, params["weight"], params["bias"])
+        return (h_new,), (x, h, h_new)
+
+    def bwd(self, params: Tree, res: Any, dstate: State) -> tuple[Tree, Array, State]:
+        (x, h, h_new), (dh_new,) = res, dstate
+        residuals = rules.RnnCellResiduals(x, h, h_new, params["weight"])
+        dx, dh, dweight, dbias = rules.rnn_cell_bwd(residuals, dh_new)
+        return {"weight": dweight, "bias": dbias}, dx, (dh,)
+
+
+@dataclass(frozen=True)
+class GruCell(Cell):
+    """The gated recurrent unit in makemore's form."""
+
+    def init(self, key: Array) -> Tree:
+        linear = fan_in_linear(self.n_in + self.n_hidden, self.n_hidden)
+        keys = jax.random.split(key, 3)
+        return {name: linear.init(k) for name, k in zip(self._gates, keys, strict=True)}
+
+    def fwd(self, params: Tree, x: Array, state: State) -> tuple[State, Any]:
+        (h,) = state
+        arrays = [params[gate][name] for gate in self._gates for name in ("weight", "bias")]
+        h_new, res = rules.gru_cell_fwd(x, h, *arrays)
+        return (h_new,), (x, h, res.z, res.r, res.h_hat)
+
+    def bwd(self, params: Tree, res: Any, dstate: State) -> tuple[Tree, Array, State]:
+        (x, h, z, r, h_hat), (dh_new,) = res, dstate
+        w_z, w_r, w_h = (params[gate]["weight"] for gate in self._gates)
+        residuals = rules.GruCellResiduals(x, h, z, r, h_hat, w_z, w_r, w_h)
+        dx, dh, dw_z, db_z, dw_r, db_r, dw_h, db_h = rules.gru_cell_bwd(residuals, dh_new)
+        dparams = {
+            "update": {"weight": dw_z, "bias": db_z},
+            "reset": {"weight": dw_r, "bias": db_r},
+            "candidate": {"weight": dw_h, "bias": db_h},
+        }
+        return dparams, dx, (dh,)
+
+    _gates: ClassVar[tuple[str, ...]] = ("update", "reset", "candidate")  # as the rule takes them
+
+
+@dataclass(frozen=True)
+class LstmCell(Cell):
+    """The long short-term memory cell; its state is (h, c)."""
+
+    n_states: ClassVar[int] = 2
+
+    def init(self, key: Array) -> Tree:
+        return fan_in_linear(self.n_in + self.n_hidden, 4 * self.n_hidden).init(key)
+
+    def fwd(self, params: Tree, x: Array, state: State) -> tuple[State, Any]:
+        h, c = state
+        (h_new, c_new), res = rules.lstm_cell_fwd(x, h, c, params["weight"], params["bias"])
+        return (h_new, c_new), (x, h, c, res.gates, c_new)
+
+    def bwd(self, params: Tree, res: Any, dstate: State) -> tuple[Tree, Array, State]:
+        (x, h, c, gates, c_new), (dh_new, dc_new) = res, dstate
+        residuals = rules.LstmCellResiduals(x, h, c, gates, c_new, params["weight"])
+        dx, dh, dc, dweight, dbias = rules.lstm_cell_bwd(residuals, (dh_new, dc_new))
+        return {"weight": dweight, "bias": dbias}, dx, (dh, dc)
+
+
+@dataclass(frozen=True)
+class ScanTime(Layer):
+    """A cell along the rows, (*B, T, E) to (*B, T, H), from a learned start: ``start`` (S, H).
+
+    ``start`` has a row for each array of the cell's state, and is zero at first. Forwards, with
+    s[0] = start and y the first array of the state::
+
+        s[t] = cell(x[t], s[t−1])          y[t] = s[t].h          t from 1 to T
+
+    Backwards s[t] is used twice, as the output and by the next step, and the cell's parameters T
+    times; a cotangent is the sum over the uses. So the scan runs from T down to 1 and carries two
+    things, the cotangent of the state and the sum of the parameters' so far::
+
+        ds[t] += dy[t] (its h)             dparams[t], dx[t], ds[t−1] = cell_bwd(ds[t])
+
+    Only the cell's residuals are stacked over time. Token by token, the state is the cache.
+
+    Source: Werbos, Backpropagation through time (1990).
+    """
+
+    cell: Cell
+
+    def init(self, key: Array) -> Tree:
+        start = jnp.zeros((self.cell.n_states, self.cell.n_hidden))
+        return {"start": start, "cell": self.cell.init(key)}
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
+        def step(state: State, x_t: Array) -> tuple[State, tuple[Array, Any]]:
+            state, res = self.cell.fwd(params["cell"], x_t, state)
+            return state, (state[0], res)
+
+        start = self._start(params, x.shape[:-2])
+        _, (y, res) = jax.lax.scan(step, start, jnp.moveaxis(x, -2, 0))
+        return jnp.moveaxis(y, 0, -2), res
+
+    def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array]:
+        def step(carry: tuple[State, Tree], at: tuple[Array, Any]) -> Any:
+            (dh, *others), total = carry
+            dy_t, res_t = at
+            dcell, dx_t, dstate = self.cell.bwd(params["cell"], res_t, (dh + dy_t, *others))
+            return (dstate, jax.tree.map(lambda a, b: a + widen(b), total, dcell)), dx_t
+
+        last = jax.tree.map(jnp.zeros_like, self._start(params, dy.shape[:-2]))
+        zero = jax.tree.map(lambda p: jnp.zeros_like(widen(p)), params["cell"])
+        steps = jnp.moveaxis(dy, -2, 0), res
+        (dstate, total), dx = jax.lax.scan(step, (last, zero), steps, reverse=True)
+        dcell = jax.tree.map(lambda d, p: d.astype(p.dtype), total, params["cell"])
+        dstart = jnp.stack([widen(d).sum(tuple(range(d.ndim - 1))) for d in dstate])
+        dparams = {"start": dstart.astype(params["start"].dtype), "cell": dcell}
+        return dparams, jnp.moveaxis(dx, 0, -2)
+
+    def cache(self, params: Tree, batch_size: int) -> State:
+        return self._start(params, (batch_size,))
+
+    def step(self, params: Tree, stats: Tree, cache: State, x_t: Array) -> tuple[Array, State]:
+        state, _ = self.cell.fwd(params["cell"], x_t, cache)
+        return state[0], state
+
+    def _start(self, params: Tree, batch: tuple[int, ...]) -> State:
+        shape = (*batch, self.cell.n_hidden)
+        rows = range(self.cell.n_states)
+        return tuple(jnp.broadcast_to(params["start"][i], shape) for i in rows)
