@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxmore.errors import InputError
+from jaxmore.torch_generator import TorchGenerator
 
 BOUNDARY = "."
 NAMES_URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
@@ -76,6 +77,8 @@ def read_words(path: StrPath) -> list[str]:
 
 def _read_bytes(path: StrPath) -> bytes:
     try:
+        if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+            raise ValueError("neither a file nor a folder")  # a FIFO waits, /dev/zero has no end
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path that no system call accepts
         reason = error.strerror if isinstance(error, OSError) else error
@@ -232,6 +235,34 @@ def split_words(
     return splits
 
 
+def split_like_makemore(words: Sequence[str], seed: int = 3407) -> Splits:
+    """Hold out the very words that makemore.py holds out of the same file.
+
+    They are the last min(1000, int(0.1 n)) of a permutation by `torch.randperm`, the first thing
+    that makemore.py draws after `torch.manual_seed(seed)`.
+
+    makemore.py has no dev split: it keeps the model that does best on test. Here dev is empty, so
+    that the n words are still held once each; to choose a model as makemore.py does, take test.
+
+    Args:
+        words: n >= 10 words, in the order of the file; left as they are.
+        seed: makemore.py's `--seed`, with its default.
+
+    Returns:
+        train and test in makemore.py's order, and no dev.
+
+    Raises:
+        InputError: fewer than 10 words. (makemore.py would then train on none of them.)
+        ValueError: torch takes no such seed.
+    """
+    n_test = min(1000, int(len(words) * 0.1))
+    if not n_test:
+        raise InputError(f"makemore.py's split takes at least 10 words, got {len(words)}")
+    order: list[int] = TorchGenerator(seed).randperm(len(words)).tolist()
+    shuffled = [words[i] for i in order]
+    return Splits(train=shuffled[:-n_test], dev=[], test=shuffled[-n_test:])
+
+
 def seen_in_train(splits: Splits) -> tuple[int, int]:
     """Count the words of dev and of test that also stand in train.
 
@@ -278,15 +309,20 @@ def context_windows(
     ([[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 1]], [1, 2, 1, 0])
     """
     _check_block_size(block_size)
-    text = BOUNDARY.join([*words, ""])
-    if text.count(BOUNDARY) != len(words):
-        raise InputError(_boundary_inside(next(word for word in words if BOUNDARY in word)))
-    Y = vocab.encode(text)
+    Y = _encode_all(words, vocab)
     X = np.zeros((len(Y), block_size), Y.dtype)
     X[1:, -1] = Y[:-1]
     for s in range(2, block_size + 1):
         X[s:, -s] = Y[:-s] * (X[s:, 1 - s] != 0)
     return X, Y
+
+
+def _encode_all(words: Sequence[str], vocab: Vocabulary) -> IntArray:
+    # The ids of all words, each followed by its boundary.
+    text = BOUNDARY.join([*words, ""])
+    if text.count(BOUNDARY) != len(words):
+        raise InputError(_boundary_inside(next(word for word in words if BOUNDARY in word)))
+    return vocab.encode(text)
 
 
 def trace_windows(word: str, block_size: int = 3) -> list[str]:
@@ -320,6 +356,57 @@ def trace_windows(word: str, block_size: int = 3) -> list[str]:
 def _check_block_size(block_size: int) -> None:
     if block_size < 1:
         raise InputError(f"the block size must be at least 1, got {block_size}")
+
+
+# ------------------------------------------------------------------------------------ sequences
+
+
+def sequences(
+    words: Sequence[str], vocab: Vocabulary, block_size: int | None = None
+) -> tuple[IntArray, IntArray]:
+    """Make one training example per word: its characters, and what follows each of them.
+
+    makemore.py's form. For a word w of n characters
+
+        x = [0, w_1, ..., w_n, 0, ..., 0]    y = [w_1, ..., w_n, 0, -1, ..., -1]
+
+    both of length T: x begins with the boundary, y ends with it, and the -1 are no targets.
+
+    Args:
+        words: N words, any number.
+        vocab: knows their characters, V ids.
+        block_size: T; None for the length of the longest word and 1, as in makemore.py (16 at
+            its names.txt).
+
+    Returns:
+        X (N, T) and Y (N, T), in the dtype of `Vocabulary.encode`.
+
+    Raises:
+        InputError: `block_size` is less than that, an unknown character, or a word that holds the
+            boundary.
+
+    >>> X, Y = sequences(["ava", "v"], Vocabulary("av"))
+    >>> X.tolist(), Y.tolist()
+    ([[0, 1, 2, 1], [0, 2, 0, 0]], [[1, 2, 1, 0], [2, 0, -1, -1]])
+    """
+    ids = _encode_all(words, vocab)
+    longest = max(words, key=len, default="")
+    if block_size is None:
+        block_size = len(longest) + 1
+    _check_block_size(block_size)
+    if block_size <= len(longest):
+        raise InputError(
+            f"the word {reprlib.repr(longest)} needs a block size of at least {len(longest) + 1}, "
+            f"got {block_size}"
+        )
+    # Row by row, each word and its boundary fill the first n + 1 places of Y.
+    lengths = np.fromiter(map(len, words), np.intp, len(words))
+    filled = np.arange(block_size) <= lengths[:, None]
+    Y = np.full(filled.shape, -1, ids.dtype)
+    Y[filled] = ids
+    X = np.zeros_like(Y)
+    np.maximum(Y[:, :-1], 0, out=X[:, 1:])
+    return X, Y
 
 
 # --------------------------------------------------------------------------------------- corpus
