@@ -2,33 +2,36 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional, arg
 
 from jaxmore import __version__
 from jaxmore.errors import InputError
-from jaxmore.training.config import TrainConfig, check_at_least, check_seed
+from jaxmore.training.config import (
+    WORDS,
+    ModelName,
+    TrainConfig,
+    check_at_least,
+    check_seed,
+    default,
+)
+from jaxmore.training.signals import Stopped
 
-Words = Annotated[
-    str | None,
-    arg(
-        aliases=["-i"],
-        metavar="FILE",
-        help_behavior_hint="(default: $JAXMORE_NAMES, else the embedded names)",
-    ),
-]
-WordsOfRun = Annotated[
-    str | None,
-    arg(aliases=["-i"], metavar="FILE", help_behavior_hint="(default: those it was trained on)"),
-]
+DTYPES = ("float32", "bfloat16", "float16")
+
+Words = Annotated[str | None, default(WORDS, "FILE", "-i")]
+WordsOfRun = Annotated[str | None, default("those it was trained on", "FILE", "-i")]
 WorkDir = Annotated[str, arg(aliases=["-o"], metavar="DIR")]
 
 
@@ -59,7 +62,7 @@ class Sample:
     """The same seed, the same words."""
     temperature: float = 1.0
     """Below 1 more likely words, above 1 more surprising ones."""
-    top_k: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    top_k: Annotated[int | None, default("all", "INT")] = None
     """Draw among the k likeliest characters only."""
     prompt: str = ""
     """What every word begins with."""
@@ -103,7 +106,7 @@ class FindLr:
     """Words, one per line."""
     work_dir: WorkDir = "out"
     """Where the figure goes."""
-    type: Literal["mlp-bn", "bengio"] = "mlp-bn"
+    type: ModelName = "mlp-bn"
     """The model."""
     batch_size: Annotated[int, arg(aliases=["-b"])] = 32
     """Examples per step."""
@@ -167,24 +170,64 @@ class Trace:
 
 @dataclass(frozen=True)
 class Check:
-    """Compare the 26 hand-derived cotangents of the seeds' network with autodiff."""
+    """Prove gradients: the notebooks' network, the rules and models that ship, a rule of yours.
 
+    Without a flag: the 26 hand-derived cotangents of the notebooks' network against autodiff.
+    """
+
+    spec: Annotated[Positional[str | None], default("none", "MODULE:FWD,BWD")] = None
+    """A rule of yours: two functions of a module, or of a file.py."""
+    args: str = ""
+    """Its arguments, such as "f[5,3] f[3] i[5]<7": floats by shape, ids below a bound."""
+    rule: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ()
+    """Rules that ship; "all" for every one."""
+    model: Annotated[tuple[str, ...], arg(metavar="TYPE ...")] = ()
+    """Models that ship; "all" for every one."""
+    dtype: Annotated[tuple[str, ...], arg(metavar="DTYPE ...")] = DTYPES
+    """The narrower dtypes to check in, beside float64."""
+    json: Annotated[str | None, default("none", "FILE")] = None
+    """Write what was measured to a file, too."""
     input_file: Words = None
-    """Words that the batch is drawn from."""
+    """Words that the notebooks' batch is drawn from."""
     dump: bool = False
-    """Print every intermediate and its cotangent, name, shape and values, instead."""
+    """Print every intermediate of the notebooks' network and its cotangent instead."""
 
     def run(self) -> None:
+        if self.spec or self.rule or self.model:
+            self._prove()
+        else:
+            self._compare_with_the_notebooks()
+
+    def _prove(self) -> None:
+        from jaxmore import testing
+        from jaxmore.files import write_atomically
+
+        reports: list[Any] = []
+        if self.spec:
+            reports.append(testing.check_named_rule(self.spec, self.args, dtypes=self.dtype))
+        if self.rule:
+            names = () if "all" in self.rule else self.rule
+            reports += testing.check_shipped_rules(names, dtypes=self.dtype)
+        if self.model:
+            types = () if "all" in self.model else self.model
+            reports += testing.check_shipped_models(types, dtypes=self.dtype)
+        print("\n\n".join(map(str, reports)))
+        if self.json:
+            content = json.dumps([report.as_dict() for report in reports], indent=1)
+            write_atomically(Path(self.json), content.encode())
+        if not all(report.passed for report in reports):
+            raise SystemExit(1)
+
+    def _compare_with_the_notebooks(self) -> None:
         from jaxmore import data, replay, testing
 
-        words = data.read_words(data.corpus_path(self.input_file))
-        params, X, Y = replay.seed_003(words)
+        batch = replay.seed_003(data.read_words(data.corpus_path(self.input_file)))
         if self.dump:
-            print(testing.dump(params, X, Y))
+            print(testing.dump(*batch))
             return
         for dtype in ("float32", "float64"):
             print(f"{dtype}, hand-derived against jax.vjp")
-            print(testing.format_table(testing.stepwise_table(params, X, Y, dtype)))
+            print(testing.format_table(testing.stepwise_table(*batch, dtype)))
 
 
 @dataclass(frozen=True)
@@ -201,7 +244,35 @@ class Replay:
         print(replay.format_figures(replay.replay(words)))
 
 
-Command = Train | Sample | Evaluate | FindLr | Data | Trace | Check | Replay
+@dataclass(frozen=True)
+class Convert:
+    """Turn makemore.py's model.pt into a work folder, or a work folder into a model.pt."""
+
+    source: Annotated[str, arg(name="from", metavar="PATH")]
+    """A model.pt of makemore.py, or a work folder."""
+    target: Annotated[str, arg(name="to", metavar="PATH")]
+    """The other one."""
+    input_file: Words = None
+    """The words that makemore.py was trained on: model.pt does not hold its characters."""
+    n_head: int = 4
+    """N of a transformer: model.pt does not tell it."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+    def run(self) -> None:
+        from jaxmore.convert import convert
+
+        saved = convert(
+            self.source,
+            self.target,
+            input_file=self.input_file,
+            n_head=self.n_head,
+            overwrite=self.overwrite,
+        )
+        print(f"{self.source} → {self.target}: {saved.type} {saved.options}")
+
+
+Command = Train | Sample | Evaluate | FindLr | Data | Trace | Check | Replay | Convert
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -211,10 +282,21 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"jaxmore {__version__}")
         return
     try:
-        _parse(arguments).run()
+        command = _parse(arguments)
+        if isinstance(command, Train) and command.resume:
+            from jaxmore.training.run_folder import stored_config
+
+            command = _parse(arguments, default=stored_config(command))
+        command.run()
     except InputError as error:
         print(f"jaxmore: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except MemoryError as error:
+        print(f"jaxmore: more memory is needed than there is: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except Stopped as stop:
+        print(f"jaxmore: {stop}", file=sys.stderr)
+        raise SystemExit(stop.exit_code) from None
     except BrokenPipeError:  # `jaxmore check --dump | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
@@ -223,21 +305,28 @@ def main(args: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from None
 
 
-def _parse(args: list[str]) -> Command:
+def _parse(args: list[str], default: Command | None = None) -> Command:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                Command,
-                prog="jaxmore",
-                description=f"makemore in JAX with hand-derived gradients, version {__version__}",
-                args=args,
-                config=(tyro.conf.OmitSubcommandPrefixes,),
-            )
+            return _parse_quietly(args, default)
     except SystemExit as stop:
         if stop.code != 2:
             raise
         raise InputError(_first_paragraph(complaint.getvalue())) from None
+
+
+def _parse_quietly(args: list[str], default: Command | None) -> Command:
+    # Not default=None: tyro would take it for a command.
+    parse = partial(
+        tyro.cli,
+        Command,
+        prog="jaxmore",
+        description=f"makemore in JAX with hand-derived gradients, version {__version__}",
+        args=args,
+        config=(tyro.conf.OmitSubcommandPrefixes,),
+    )
+    return parse() if default is None else parse(default=default)
 
 
 def _first_paragraph(box: str) -> str:

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from jaxmore import __version__, cli, data
+from jaxmore.models import MODELS
+from jaxmore.training.config import ModelName
 from jaxmore.training.saved_model import load_model
 
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
@@ -101,6 +104,53 @@ def test_train_other_types_and_options(words_file, tmp_path, capsys) -> None:
     assert saved.options == {"block_size": 4, "n_embd": 3, "n_embd2": 9}
     assert saved.record["data"]["unique"] is True
     assert "norm" not in saved.params
+
+
+def test_every_type_can_be_named_without_jax() -> None:
+    assert get_args(ModelName) == tuple(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("type", "sizes"),
+    [
+        ("wavenet", ["--n-embd", "3", "--n-embd2", "5", "--block-size", "4"]),
+        ("gru", ["--n-embd", "3", "--n-embd2", "5"]),
+        ("transformer", ["--n-embd", "4", "--n-head", "2", "--n-layer", "1"]),
+    ],
+)
+def test_the_ladder_from_training_to_samples(words_file, tmp_path, capsys, type, sizes) -> None:
+    out = tmp_path / "out"
+    run("train", "-i", words_file, "-o", out, "--type", type, *sizes, *SMALL[2:])
+    saved = load_model(out)
+    makemores = type != "wavenet"
+    assert set(saved.record["losses"]) == {"train", "test"} | (set() if makemores else {"dev"})
+    assert saved.record["training"]["optimizer"] == ("adamw" if makemores else "sgd")
+    assert saved.record["training"]["seed"] == (3407 if makemores else 2147483647)
+    capsys.readouterr()
+    run("evaluate", "-o", out)
+    printed = capsys.readouterr().out
+    assert all(f"{loss:.4f}" in printed for loss in saved.record["losses"].values())
+    run("sample", "-o", out, "-n", "9", "--prompt", "k")
+    assert all(line.startswith("k") for line in capsys.readouterr().out.splitlines())
+
+
+def test_convert_there_and_back(words_file, tmp_path, capsys) -> None:
+    out, back, weights = tmp_path / "out", tmp_path / "back", tmp_path / "model.pt"
+    run("train", "-i", words_file, "-o", out, "--type", "bigram", *SMALL[2:])
+    run("convert", "--from", out, "--to", weights)
+    run("convert", "--from", weights, "--to", back, "-i", words_file)
+    tensors = "model.safetensors"
+    assert (out / tensors).read_bytes() == (back / tensors).read_bytes()
+    assert "--overwrite" in refused(
+        capsys, "convert", "--from", weights, "--to", back, "-i", words_file
+    )
+
+
+def test_a_size_that_the_type_does_not_have_is_named(words_file, tmp_path, capsys) -> None:
+    message = refused(
+        capsys, "train", "-i", words_file, "-o", tmp_path / "o", "--type", "gru", "--n-head", "2"
+    )
+    assert "--n-head: the type gru has no such size" in message
 
 
 def test_a_diverging_run_is_told(words_file, tmp_path, capsys) -> None:
@@ -213,6 +263,32 @@ def test_check_dump_holds_every_variable(capsys) -> None:
     printed = capsys.readouterr().out
     for name in ("emb", "bnvar_inv", "logit_maxes", "dlogits", "dembcat"):
         assert name in printed
+
+
+def test_check_proves_a_rule_that_ships(tmp_path, capsys) -> None:
+    run("check", "--rule", "tanh", "--dtype", "float32", "--json", tmp_path / "report.json")
+    assert "residuals" in capsys.readouterr().out
+    (report,) = json.loads((tmp_path / "report.json").read_text())
+    assert report["passed"] is True
+    assert report["rows"][0]["argument"] == "x"
+    assert "no rule 'nope'" in refused(capsys, "check", "--rule", "nope")
+
+
+def test_check_finds_the_mistake_in_a_strangers_rule(tmp_path, capsys) -> None:
+    rule = tmp_path / "mine.py"
+    rule.write_text(
+        "def scale_fwd(x, gain):\n"
+        "    return x * gain, (x, gain)\n"
+        "def scale_bwd(res, dy):\n"
+        "    x, gain = res\n"
+        "    return dy * gain, x * dy\n"
+    )
+    with pytest.raises(SystemExit) as stop:
+        run("check", f"{rule}:scale_fwd,scale_bwd", "--args", "f[5,3] f[3]")
+    assert stop.value.code == 1
+    printed = capsys.readouterr().out
+    assert "gain: the cotangent has shape (5, 3), not (3,)" in printed
+    assert "the sum over axis 0, which the forward broadcast, is missing" in printed
 
 
 def test_replay_wants_the_seeds_names(words_file, capsys) -> None:

@@ -1,0 +1,60 @@
+"""``python -m benchmarks``: run the sections named, or all of them, and write the page."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+Section = Literal["training", "evaluation", "sampling", "startup", "ladder"]
+ALL: tuple[Section, ...] = ("training", "evaluation", "sampling", "startup", "ladder")
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """Run jaxmore beside its peers and write docs/benchmarks.md, .json and images/benchmarks.png.
+
+    Run it on a machine with nothing else to do. Sections that are not run keep their last results.
+    """
+
+    sections: Annotated[Positional[tuple[Section, ...]], arg(metavar="SECTION")] = ALL
+    """training, evaluation, sampling, startup, ladder; all of them by default."""
+    quick: bool = False
+    """Fewer rounds; training alone by default."""
+    docs: Path = Path(__file__).resolve().parents[1] / "docs"
+    """Where the page, the JSON and images/ go."""
+
+    def run(self) -> None:
+        from benchmarks import inference, ladder, startup, training
+        from benchmarks.figure import training_figure
+        from benchmarks.machine import describe_machine
+        from benchmarks.report import TABLES, write_report
+        from jaxmore.plots import save
+
+        runners = {
+            "training": training.run,
+            "evaluation": inference.run_evaluation,
+            "sampling": inference.run_sampling,
+            "startup": startup.run,
+            "ladder": ladder.run,
+        }
+        json_file = self.docs / "benchmarks.json"
+        results: dict[str, Any] = json.loads(json_file.read_text()) if json_file.exists() else {}
+        sections = ("training",) if self.quick and self.sections == ALL else self.sections
+        machine = describe_machine() | {"rounds": "quick run" if self.quick else "full run"}
+        for name in sections:
+            results[name] = {"machine": machine, "rows": runners[name](self.quick)}
+        results = {name: results[name] for name in TABLES if name in results}
+        json_file.write_text(json.dumps(results, indent=1) + "\n")
+        (self.docs / "benchmarks.md").write_text(write_report(results))
+        if "training" in results:
+            (self.docs / "images").mkdir(exist_ok=True)
+            figure = training_figure(results["training"]["rows"])
+            save(figure, self.docs / "images" / "benchmarks.png")
+        print(f"{self.docs / 'benchmarks.md'}, benchmarks.json, images/benchmarks.png")
+
+
+if __name__ == "__main__":
+    tyro.cli(Benchmarks).run()

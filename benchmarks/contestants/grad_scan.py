@@ -1,0 +1,57 @@
+"""jax.grad in jaxmore's place: the very same forward, batches and optimiser in the same scan."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.contestants.jaxmore_scan import optimizer_of
+from benchmarks.task import Task
+from jaxmore import rules
+from jaxmore.models import MODELS
+from jaxmore.training.loop import batch_indices
+
+LossAndGrad = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
+
+
+def prepare(task: Task) -> Callable[[], np.ndarray]:
+    return train_by(task, loss_and_grad_of(task))
+
+
+def loss_and_grad_of(task: Task) -> LossAndGrad:
+    model = MODELS[task.type].make(task.vocab_size, **task.options)
+
+    def loss_of(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        return rules.softmax_cross_entropy(model.fwd(params, x)[0], y)
+
+    return jax.value_and_grad(loss_of)
+
+
+def train_by(task: Task, loss_and_grad: LossAndGrad) -> Callable[[], np.ndarray]:
+    optimizer = optimizer_of(task)
+
+    @partial(jax.jit, donate_argnums=0)
+    def chunk(state: Any, X: jax.Array, Y: jax.Array, key: jax.Array) -> Any:
+        def step(state: Any, batch: Any) -> Any:
+            params, opt_state = state
+            loss, grads = loss_and_grad(params, *batch)
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), loss
+
+        indices = batch_indices(key, jnp.arange(task.n_steps), task.batch_size, len(X))
+        return jax.lax.scan(step, state, (X[indices], Y[indices]))
+
+    params = jax.tree.map(jnp.array, task.params)
+    state = (params, optimizer.init(params))
+    X, Y, key = jnp.array(task.X), jnp.array(task.Y), jax.random.key(task.seed)
+
+    def run() -> np.ndarray:
+        nonlocal state
+        state, losses = chunk(state, X, Y, key)
+        return np.asarray(losses)
+
+    return run

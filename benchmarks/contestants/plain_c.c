@@ -1,0 +1,238 @@
+/* The seeds' network, trained by plain C: the floor.
+
+   The sizes are constants of the compilation (-DB=32 ...), so gcc unrolls and vectorises every loop.
+   The batch is worked in blocks of ROWS rows that stay in the first-level cache; with more than one
+   block the threads share them, each with a gradient of its own. Rows of the hidden layer and of the
+   vocabulary are padded to whole vectors (HP, VP), the padding stays zero.                          */
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#define LANES 16
+#define UP(n) (((n) + LANES - 1) / LANES * LANES)
+enum { K = T * E, HP = UP(H), VP = UP(V), KP = UP(K), ROWS = 32, BLOCKS = (B + ROWS - 1) / ROWS };
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
+
+/* The parameters, and with the same layout their gradient. */
+typedef struct {
+    float C[V][E], W1[K][HP], b1[HP], gain[HP], bias[HP], W2[H][VP], b2[VP];
+} Net;
+
+static Net net;
+static float W1T[HP][KP], W2T[VP][HP]; /* transposed, for the backward */
+static float x_hat[B][HP], h[B][HP], emb[B][KP];
+static float mean[HP], r[HP], dmean[HP], dvar[HP];
+static Net *grads; /* one for each thread */
+
+/* c[m][n] += Σ_k a[m][k] b[k][n], a[m][k] at a[m * am + k * ak]; a tile of MR x NV vectors of c is
+   held in registers. n counts vectors, a multiple of NV for the caller to see to. */
+#define TILE(MR, NV)                                                                                \
+    static inline __attribute__((always_inline)) void tile_##MR##_##NV(                             \
+        int depth, const float *a, int am, int ak, const float *b, int bk, float *c, int cm) {     \
+        vec sum[MR][NV];                                                                            \
+        for (int i = 0; i < MR; i++)                                                                \
+            for (int j = 0; j < NV; j++) sum[i][j] = *(vec *)(c + i * cm + j * LANES);              \
+        for (int k = 0; k < depth; k++)                                                             \
+            for (int j = 0; j < NV; j++) {                                                          \
+                vec row = *(const vec *)(b + k * bk + j * LANES);                                   \
+                for (int i = 0; i < MR; i++) sum[i][j] += a[i * am + k * ak] * row;                 \
+            }                                                                                       \
+        for (int i = 0; i < MR; i++)                                                                \
+            for (int j = 0; j < NV; j++) *(vec *)(c + i * cm + j * LANES) = sum[i][j];              \
+    }
+TILE(6, 4)
+TILE(6, 3)
+TILE(6, 2)
+TILE(6, 1)
+TILE(1, 4)
+TILE(1, 3)
+TILE(1, 2)
+TILE(1, 1)
+
+static inline __attribute__((always_inline)) void matmul_add(
+    int m, int n, int depth, const float *a, int am, int ak, const float *b, int bk, float *c,
+    int cm) {
+    for (int j = 0; j < n;) {
+        int wide = n - j >= 4 * LANES && n - j != 5 * LANES ? 4 : n - j > 2 * LANES ? 3 : (n - j) / LANES;
+        int i = 0;
+#define ROWS_OF(MR)                                                                                 \
+    for (; i + MR <= m; i += MR) {                                                                  \
+        const float *ai = a + i * am, *bj = b + j;                                                  \
+        float *cij = c + i * cm + j;                                                                \
+        if (wide == 4) tile_##MR##_4(depth, ai, am, ak, bj, bk, cij, cm);                           \
+        if (wide == 3) tile_##MR##_3(depth, ai, am, ak, bj, bk, cij, cm);                           \
+        if (wide == 2) tile_##MR##_2(depth, ai, am, ak, bj, bk, cij, cm);                           \
+        if (wide == 1) tile_##MR##_1(depth, ai, am, ak, bj, bk, cij, cm);                           \
+    }
+        ROWS_OF(6)
+        ROWS_OF(1)
+        j += wide * LANES;
+    }
+}
+
+static inline int rows_of(int block) { return block == BLOCKS - 1 ? B - block * ROWS : ROWS; }
+
+/* Embedding and hidden layer of a block; sums its rows into sum. */
+static void hidden(int block, const signed char *X, float *sum) {
+    int first = block * ROWS, rows = rows_of(block);
+    for (int i = first; i < first + rows; i++) {
+        for (int t = 0; t < T; t++) memcpy(&emb[i][t * E], net.C[X[i * T + t]], E * sizeof(float));
+        memcpy(x_hat[i], net.b1, sizeof net.b1);
+    }
+    matmul_add(rows, HP, K, emb[first], KP, 1, net.W1[0], HP, x_hat[first], HP);
+    for (int i = first; i < first + rows; i++)
+        for (int j = 0; j < HP; j++) sum[j] += x_hat[i][j];
+}
+
+static void centre(int block, float *sum) {
+    int first = block * ROWS, rows = rows_of(block);
+    for (int i = first; i < first + rows; i++)
+        for (int j = 0; j < HP; j++) {
+            x_hat[i][j] -= mean[j];
+            sum[j] += x_hat[i][j] * x_hat[i][j];
+        }
+}
+
+/* From the statistics to the loss, and back to dhpreact, which takes the place of h. */
+static double head(int block, const signed char *Y, Net *d) {
+    int first = block * ROWS, rows = rows_of(block);
+    float logits[ROWS][VP], dh[ROWS][HP];
+    double loss = 0;
+    for (int i = 0; i < rows; i++) {
+        float *restrict x = x_hat[first + i], *restrict y = h[first + i];
+        for (int j = 0; j < HP; j++) {
+            x[j] *= r[j];
+            y[j] = tanhf(net.gain[j] * x[j] + net.bias[j]);
+        }
+        memcpy(logits[i], net.b2, sizeof net.b2);
+    }
+    matmul_add(rows, VP, H, h[first], HP, 1, net.W2[0], VP, logits[0], VP);
+    for (int i = 0; i < rows; i++) {
+        float *z = logits[i], most = z[0], total = 0, probs[VP];
+        for (int v = 1; v < V; v++) most = z[v] > most ? z[v] : most;
+        for (int v = 0; v < VP; v++) probs[v] = expf(z[v] - most);
+        for (int v = 0; v < V; v++) total += probs[v];
+        loss += logf(total) + most - z[Y[first + i]];
+        for (int v = 0; v < VP; v++) z[v] = v < V ? probs[v] / (total * B) : 0;
+        z[Y[first + i]] -= 1.0f / B; /* z is dlogits now */
+        for (int v = 0; v < VP; v++) d->b2[v] += z[v];
+    }
+    matmul_add(H, VP, rows, h[first], 1, HP, logits[0], VP, d->W2[0], VP);
+    memset(dh, 0, sizeof dh);
+    matmul_add(rows, HP, V, logits[0], VP, 1, W2T[0], HP, dh[0], HP);
+    for (int i = 0; i < rows; i++) {
+        float *restrict x = x_hat[first + i], *restrict y = h[first + i];
+        for (int j = 0; j < HP; j++) {
+            y[j] = (1 - y[j] * y[j]) * dh[i][j];
+            d->gain[j] += y[j] * x[j];
+            d->bias[j] += y[j];
+        }
+    }
+    return loss;
+}
+
+/* BatchNorm's closed form, the hidden layer's gradients, and the embedding's. */
+static void back(int block, const signed char *X, Net *d) {
+    int first = block * ROWS, rows = rows_of(block);
+    float demb[ROWS][KP];
+    for (int i = first; i < first + rows; i++)
+        for (int j = 0; j < HP; j++) {
+            h[i][j] = net.gain[j] * r[j] * (h[i][j] - dmean[j] - x_hat[i][j] * dvar[j]);
+            d->b1[j] += h[i][j];
+        }
+    matmul_add(K, HP, rows, emb[first], 1, KP, h[first], HP, d->W1[0], HP);
+    memset(demb, 0, sizeof demb);
+    matmul_add(rows, KP, H, h[first], HP, 1, W1T[0], KP, demb[0], KP);
+    for (int i = 0; i < rows; i++)
+        for (int t = 0; t < T; t++)
+            for (int e = 0; e < E; e++) d->C[X[(first + i) * T + t]][e] += demb[i][t * E + e];
+}
+
+/* Add what the threads have, each in its own, into the first. */
+static void gather(float *sums, int stride, int n) {
+    for (int t = 1; t < omp_get_num_threads(); t++)
+        for (int j = 0; j < n; j++) sums[j] += sums[t * stride + j];
+}
+
+static double step(const signed char *X, const signed char *Y, float rate, int threads) {
+    static double losses[256];
+    static float sums[256][2][HP];
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        int me = omp_get_thread_num();
+        Net *d = grads + me;
+        memset(d, 0, sizeof *d);
+        memset(sums[me], 0, sizeof sums[me]);
+        losses[me] = 0;
+#pragma omp for schedule(static)
+        for (int block = 0; block < BLOCKS; block++) hidden(block, X, sums[me][0]);
+#pragma omp single
+        {
+            gather(sums[0][0], 2 * HP, HP);
+            for (int j = 0; j < HP; j++) mean[j] = sums[0][0][j] / B;
+            for (int k = 0; k < K; k++)
+                for (int j = 0; j < H; j++) W1T[j][k] = net.W1[k][j];
+            for (int j = 0; j < H; j++)
+                for (int v = 0; v < V; v++) W2T[v][j] = net.W2[j][v];
+        }
+#pragma omp for schedule(static)
+        for (int block = 0; block < BLOCKS; block++) centre(block, sums[me][1]);
+#pragma omp single
+        {
+            gather(sums[0][1], 2 * HP, HP);
+            for (int j = 0; j < HP; j++) r[j] = 1 / sqrtf(sums[0][1][j] / (B - 1) + 1e-5f);
+        }
+#pragma omp for schedule(static)
+        for (int block = 0; block < BLOCKS; block++) losses[me] += head(block, Y, d);
+#pragma omp single
+        {
+            gather(grads->gain, sizeof(Net) / sizeof(float), 2 * HP); /* and bias, next to it */
+            for (int j = 0; j < HP; j++) {
+                dmean[j] = grads->bias[j] / B;
+                dvar[j] = grads->gain[j] / (B - 1);
+            }
+            /* what is added to grads[0] must not be added again */
+            for (int t = 1; t < omp_get_num_threads(); t++)
+                memset(grads[t].gain, 0, 2 * sizeof grads->gain);
+        }
+#pragma omp for schedule(static)
+        for (int block = 0; block < BLOCKS; block++) back(block, X, d);
+#pragma omp single
+        {
+            float *p = (float *)&net, *dp = (float *)grads;
+            gather(dp, sizeof(Net) / sizeof(float), sizeof(Net) / sizeof(float));
+            for (size_t i = 0; i < sizeof(Net) / sizeof(float); i++) p[i] -= rate * dp[i];
+        }
+    }
+    for (int t = 1; t < threads; t++) losses[0] += losses[t];
+    return losses[0] / B;
+}
+
+/* params: C, W1, b1, gain, bias, W2, b2 one after the other, without padding; copied in. */
+void load(const float *params) {
+    memset(&net, 0, sizeof net);
+    for (int v = 0; v < V; v++, params += E) memcpy(net.C[v], params, sizeof(float) * E);
+    for (int k = 0; k < K; k++, params += H) memcpy(net.W1[k], params, sizeof(float) * H);
+    float *rows[] = {net.b1, net.gain, net.bias};
+    for (int i = 0; i < 3; i++, params += H) memcpy(rows[i], params, sizeof(float) * H);
+    for (int j = 0; j < H; j++, params += V) memcpy(net.W2[j], params, sizeof(float) * V);
+    memcpy(net.b2, params, sizeof(float) * V);
+}
+
+/* Train on the rows of X (n, T) and Y (n) that indices (n_steps, B) names; losses (n_steps). */
+void train(const signed char *X, const signed char *Y, const int *indices, int n_steps, float rate,
+           float *losses) {
+    static signed char x[B * T], y[B];
+    static Net own[256];
+    grads = own;
+    int threads = BLOCKS > 1 ? omp_get_max_threads() : 1;
+    for (int s = 0; s < n_steps; s++, indices += B) {
+        for (int i = 0; i < B; i++) {
+            memcpy(&x[i * T], &X[indices[i] * T], T);
+            y[i] = Y[indices[i]];
+        }
+        losses[s] = step(x, y, rate, threads);
+    }
+}

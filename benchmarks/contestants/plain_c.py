@@ -1,0 +1,45 @@
+"""Plain C, ``gcc -O3 -march=native -ffast-math``: the floor. The source stands in plain_c.c."""
+
+import ctypes
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.contestants.flat import flat_parameters
+from benchmarks.task import Task
+
+FLAGS = ["-O3", "-march=native", "-ffast-math", "-mprefer-vector-width=512", "-fopenmp", "-fPIC"]
+
+
+def prepare(task: Task) -> Callable[[], np.ndarray]:
+    flat, (C, W1, *_) = flat_parameters(task.params)
+    (V, E), (TE, H) = C.shape, W1.shape
+    sizes = {"B": task.batch_size, "T": TE // E, "E": E, "H": H, "V": V}
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "plain_c.so"
+        subprocess.run(
+            ["gcc", *FLAGS, "-shared", "-o", library, Path(__file__).with_suffix(".c")]
+            + [f"-D{name}={size}" for name, size in sizes.items()]
+            + ["-lmvec", "-lm"],
+            check=True,
+        )
+        program = ctypes.CDLL(str(library))
+    X, Y = (np.ascontiguousarray(a, np.int8) for a in (task.X, task.Y))
+    indices = np.ascontiguousarray(task.indices, np.int32)
+    program.load(_pointer(flat))
+
+    def run() -> np.ndarray:
+        losses = np.empty(task.n_steps, np.float32)
+        arrays = map(_pointer, (X, Y, indices))
+        rate = ctypes.c_float(task.learning_rate)
+        program.train(*arrays, task.n_steps, rate, _pointer(losses))
+        return losses
+
+    return run
+
+
+def _pointer(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

@@ -1,0 +1,27 @@
+"""What the PyTorch contestants share: the seeds' parameters, the batches, the number of threads."""
+
+import os
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from benchmarks.contestants.flat import flat_parameters
+from benchmarks.task import Task
+
+
+def leaves(task: Task) -> list[Tensor]:
+    """C, W1, b1, gain, bias, W2 and b2, each a tensor of its own."""
+    return [torch.tensor(leaf) for leaf in flat_parameters(task.params)[1]]
+
+
+def steps(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of the chunk, gathered at once."""
+    X, Y = (torch.tensor(a[task.indices], dtype=torch.long) for a in (task.X, task.Y))
+    return zip(X.unbind(), Y.unbind(), strict=True)
+
+
+def set_threads(task: Task) -> None:
+    """One thread where a step is so short that waking the others costs more than they do."""
+    tokens = task.batch_size * (1 if task.Y.ndim == 1 else task.Y.shape[1])
+    torch.set_num_threads(1 if tokens <= 256 else os.cpu_count() or 1)

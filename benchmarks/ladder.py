@@ -1,0 +1,122 @@
+"""Training every other model: at makemore.py's defaults, and the transformer at larger sizes."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.account import gradient_account
+from benchmarks.data import corpus
+from benchmarks.race import check_losses, race, ratio, start
+from benchmarks.task import Task, make_task
+from jaxmore.models import MODELS, model_options
+
+CONTESTANTS = {
+    "jaxmore": "jaxmore_scan",
+    "jax.grad, same scan": "grad_scan",
+    "PyTorch, autograd": "torch_twin",
+}
+WRITTEN_FOR_GRAD = {"jax.grad, plain attention": "grad_plain_scan"}
+"""jax.grad through jaxmore's attention must keep what jaxmore recomputes. So the transformer has a
+second peer, written for jax.grad as its users write it."""
+
+
+class Case(NamedTuple):
+    """A model at a size; ``text`` is one long text, cut at every T characters."""
+
+    name: str
+    type: str
+    batch_size: int
+    n_steps: int
+    options: dict[str, Any]
+    text: bool = False
+
+
+CASES = [
+    Case("bigram", "bigram", 32, 1000, {}),
+    Case("mlp", "mlp", 32, 100, {}),
+    Case("bow", "bow", 32, 200, {}),
+    Case("rnn", "rnn", 32, 200, {}),
+    Case("gru", "gru", 32, 100, {}),
+    Case("lstm", "lstm", 32, 100, {}),
+    Case("transformer", "transformer", 32, 20, {}),
+    Case("wavenet", "wavenet", 32, 100, {}),
+    Case("deep-mlp-bn", "deep-mlp-bn", 32, 200, {}),
+    Case(
+        "transformer, T 64, 4 layers, 128",
+        *("transformer", 32, 4),
+        {"block_size": 64, "n_layer": 4, "n_embd": 128},
+        text=True,
+    ),
+    Case(
+        "transformer, T 128, 6 layers, 384",
+        *("transformer", 32, 1),
+        {"block_size": 128, "n_layer": 6, "n_head": 6, "n_embd": 384},
+        text=True,
+    ),
+    Case(
+        "transformer, T 1024, 4 layers, 128",
+        *("transformer", 4, 2),
+        {"block_size": 1024, "n_layer": 4, "n_embd": 128},
+        text=True,
+    ),
+]
+
+
+def run(quick: bool) -> list[dict[str, Any]]:
+    """A row for each contestant in each case, with the account of its gradient."""
+    rows: list[dict[str, Any]] = []
+    for case in CASES:
+        print(f"ladder, {case.name}", flush=True)
+        task = _task(case)
+        contestants = CONTESTANTS | (WRITTEN_FOR_GRAD if case.type == "transformer" else {})
+        with start(contestants) as workers:
+            results = race(workers, task, rounds=3 if quick else 7)
+        # A handful of steps in float32: AdamW turns a gradient's sign into a step.
+        check_losses(results, steps=3, tolerance=2e-5)
+        for name, result in results.items():
+            account = gradient_account(contestants[name], task)
+            rows.append(
+                {
+                    "model": case.name,
+                    "batch_size": case.batch_size,
+                    "contestant": name,
+                    "us_per_step": 1e6 * result.median / task.n_steps,
+                    "ratio": ratio(result, results["jaxmore"]),
+                    "seconds_to_first_step": result.seconds_to_first_step,
+                    "peak_mb": result.peak_bytes / 1e6,
+                    "flops": account and account.flops,
+                    "temporary_bytes": account and account.temporary_bytes,
+                    "rounds_us": [1e6 * s / task.n_steps for s in result.seconds],
+                }
+            )
+    return rows
+
+
+def _task(case: Case) -> Task:
+    options = model_options(case.type) | case.options
+    if MODELS[case.type].reads == "sequences" and "block_size" in options and not case.text:
+        options["block_size"] = corpus().block_size
+    if case.text:
+        X, Y = _texts(options["block_size"])
+    elif MODELS[case.type].reads == "windows":
+        X, Y = corpus().windows(options["block_size"])
+    else:
+        X, Y = corpus().sequences()
+    return make_task(
+        case.type,
+        options,
+        corpus().vocab.size,
+        X,
+        Y,
+        batch_size=case.batch_size,
+        n_steps=case.n_steps,
+        optimizer="adamw",
+        learning_rate=5e-4,
+    )
+
+
+def _texts(block_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """All names in one text, in pieces of T characters, each predicting the piece one further."""
+    ids = corpus().windows(1)[1]
+    n = (len(ids) - 1) // block_size * block_size
+    return ids[:n].reshape(-1, block_size), ids[1 : n + 1].reshape(-1, block_size)

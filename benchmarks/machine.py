@@ -1,0 +1,74 @@
+"""The machine that the figures belong to, and the most that its matrix products can do."""
+
+import os
+import platform
+import subprocess
+import time
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+PACKAGES = ["jax", "jaxlib", "numpy", "optax", "torch"]
+
+
+def describe_machine() -> dict[str, Any]:
+    """CPU, cores, versions, date; the load, which should be near 0 before a run."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "cpu": _cpu(),
+        "device": jax.devices()[0].device_kind,
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in PACKAGES} | {"gcc": _gcc()},
+        "matmul_precision": "float32",
+        "matmul_ceiling_gflops": round(matmul_ceiling() / 1e9, 1),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def matmul_ceiling(n: int = 2048, repeats: int = 5) -> float:
+    """The most float32 FLOPs a second of a square product, by NumPy's BLAS or by XLA."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((n, n), np.float32) for _ in range(2))
+    on_device = jnp.array(a), jnp.array(b)
+    times: list[float] = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        np.matmul(a, b)
+        between = time.perf_counter()
+        jnp.matmul(*on_device).block_until_ready()
+        times += [between - start, time.perf_counter() - between]
+    return 2 * n**3 / min(times)
+
+
+def _cpu() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    models = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
+    widest = next((f", {f}" for f in ("avx512f", "avx2") if f in text), "")
+    return (models[0] if models else platform.processor()) + widest
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _gcc() -> str | None:
+    try:
+        return subprocess.run(
+            ["gcc", "-dumpfullversion"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

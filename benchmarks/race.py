@@ -1,0 +1,126 @@
+"""Interleaved rounds: everyone runs the same task in turn, and ratios are taken within a round."""
+
+import contextlib
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Self
+
+import numpy as np
+
+
+@dataclass
+class Result:
+    """What was measured of one contestant on one task."""
+
+    first: Any
+    """What its first run returned: the losses."""
+    import_seconds: float
+    """From the start of its process until it was ready for a task."""
+    first_seconds: float
+    """Preparation, compilation and the first run."""
+    seconds: list[float] = field(default_factory=list)
+    """Of each round's run."""
+    peak_bytes: int = 0
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.seconds))
+
+    @property
+    def seconds_to_first_step(self) -> float:
+        """Import, set-up and compilation: all that comes before the run at its steady speed."""
+        return self.import_seconds + self.first_seconds - self.median
+
+
+class Worker:
+    """A contestant in its own process; see ``benchmarks.worker``."""
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+        start = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._answer()
+        self.import_seconds = time.perf_counter() - start
+
+    def ask(self, *command: Any) -> Any:
+        """Send a command and wait for its answer."""
+        assert self._process.stdin is not None
+        pickle.dump(command, self._process.stdin)
+        self._process.stdin.flush()
+        return self._answer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        try:
+            return pickle.load(self._process.stdout)
+        except EOFError:
+            raise RuntimeError(f"{self.module} failed; its error stands above") from None
+
+
+@contextlib.contextmanager
+def start(contestants: dict[str, str]) -> Iterator[dict[str, Worker]]:
+    """Start the contestants {name: module} one after the other, those that can run here."""
+    with contextlib.ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        for name, module in contestants.items():
+            if "torch" in module and find_spec("torch") is None:
+                print(f"{name}: left out, for torch is not installed")
+            elif module == "plain_c" and not (sys.platform == "linux" and shutil.which("gcc")):
+                print(f"{name}: left out, for it wants Linux and gcc")
+            else:
+                workers[name] = stack.enter_context(Worker(f"benchmarks.contestants.{module}"))
+        yield workers
+
+
+def race(workers: dict[str, Worker], task: Any, rounds: int) -> dict[str, Result]:
+    """Prepare everyone one after the other, then run them in ``rounds`` shuffled rounds."""
+    results: dict[str, Result] = {}
+    for name, worker in workers.items():
+        seconds, first = worker.ask("prepare", task)
+        results[name] = Result(first, worker.import_seconds, seconds)
+        worker.ask("run")  # caches warm, allocators settled
+    order = list(workers)
+    for turn in range(rounds):
+        random.Random(turn).shuffle(order)
+        for name in order:
+            results[name].seconds.append(workers[name].ask("run"))
+    for name, worker in workers.items():
+        results[name].peak_bytes = worker.ask("peak")
+    return results
+
+
+def ratio(result: Result, to: Result) -> float:
+    """How many times as long as ``to``: the median over rounds of the ratio within a round."""
+    return float(np.median(np.divide(result.seconds, to.seconds)))
+
+
+def check_losses(results: dict[str, Result], steps: int = 10, tolerance: float = 1e-5) -> None:
+    """Refuse to compare contestants whose first losses differ.
+
+    Later losses depend on every gradient and update before them. float32 runs drift apart, so
+    the whole run is held to its mean within a hundred times the tolerance.
+    """
+    ours = results["jaxmore"].first
+    for name, result in results.items():
+        theirs = result.first
+        np.testing.assert_allclose(theirs[:steps], ours[:steps], rtol=tolerance, err_msg=name)
+        np.testing.assert_allclose(
+            np.mean(theirs), np.mean(ours), rtol=100 * tolerance, err_msg=name
+        )

@@ -1,0 +1,159 @@
+"""docs/benchmarks.md: the results as tables, and how to read them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+HEAD = """# Benchmarks
+
+Written by `make bench` (`python -m benchmarks`), with [benchmarks.json](benchmarks.json) beside it.
+
+Everyone does the same work on the same names in the same batches, in the fastest honest form that
+we could write of each (one short file each in [benchmarks/contestants](../benchmarks/contestants)).
+First the losses must agree: each of the first ten to 1e-5. Then the contestants, each in a process
+of its own, take turns in shuffled rounds. Times are medians over the rounds, and a ratio is the
+median of the ratios within a round, so that a slow moment of the machine touches both. The peers
+are given the batches that jaxmore draws, so drawing them is in the time of jaxmore and of jax.grad
+in the same scan alone.
+
+"To first step" counts from the start of the process: imports, set-up and compilation, without the
+steps themselves. Memory is the most that the process held, imports and data included.
+"""
+
+Rows = Sequence[dict[str, Any]]
+Section = dict[str, Any]
+"""{"machine": what it ran on, "rows": what was measured}"""
+
+
+def write_report(sections: dict[str, Section]) -> str:
+    """The page; ``sections`` as in benchmarks.json."""
+    parts = [HEAD, "![Steps a second](images/benchmarks.png)\n"]
+    for name, section in sections.items():
+        parts += [*TABLES[name](section), _measured(section["machine"])]
+    return "\n".join(parts)
+
+
+def _training(section: Section) -> Iterable[str]:
+    rows, ceiling = section["rows"], section["machine"]["matmul_ceiling_gflops"]
+    flops = {row["batch_size"]: row["flops"] for row in rows if row["contestant"] == "jaxmore"}
+    yield "## Training the seeds' network\n"
+    yield "12,297 parameters, hidden layer 200, SGD. ×7 means: jaxmore is 7 times as fast.\n"
+    sizes = sorted({row["batch_size"] for row in rows})
+    head = ["", *(f"batch {size:,}: µs a step" for size in sizes)]
+    yield _table(
+        head,
+        (
+            [name, *(f"{row['us_per_step']:,.1f} (×{row['ratio']:.2f})" for row in mine)]
+            for name, mine in _by(rows, "contestant")
+        ),
+    )
+    yield (
+        "At batch 32; and at the largest batch the share of the machine's ceiling for matrix\n"
+        "products, with the FLOPs that jaxmore's gradient takes, whoever computes it:\n"
+    )
+    yield _table(
+        ["", "steps a second", "to first step, s", "peak memory, MB", "share of the ceiling"],
+        (
+            [
+                name,
+                f"{mine[0]['steps_per_second']:,.0f}",
+                f"{mine[0]['seconds_to_first_step']:.1f}",
+                f"{mine[0]['peak_mb']:,.0f}",
+                f"{flops[sizes[-1]] * mine[-1]['steps_per_second'] / 1e9 / ceiling:.0%}",
+            ]
+            for name, mine in _by(rows, "contestant")
+        ),
+    )
+    yield "One gradient by the compiler's own account (`cost_analysis`, `memory_analysis`):\n"
+    accounts = [row for row in rows if row["flops"] is not None]
+    yield _table(
+        ["", *(f"batch {size:,}: MFLOP, temporary kB" for size in sizes)],
+        (
+            [
+                name,
+                *(f"{r['flops'] / 1e6:.1f}, {r['temporary_bytes'] / 1e3:,.0f}" for r in mine),
+            ]
+            for name, mine in _by(accounts, "contestant")
+        ),
+    )
+
+
+def _evaluation(section: Section) -> Iterable[str]:
+    yield "## Evaluating every training window\n"
+    yield (
+        "The mean loss of a trained seeds' network, each equal to NumPy's in float64 to 1e-6.\n"
+        "Counting the distinct contexts, once per split, is not in the time of those who use\n"
+        "them.\n"
+    )
+    yield _times(section["rows"], "PyTorch")
+
+
+def _sampling(section: Section) -> Iterable[str]:
+    yield "## Sampling 10,000 names\n"
+    yield "From the trained seeds' network, up to strings.\n"
+    yield _times(section["rows"], "jaxmore")
+
+
+def _times(rows: Rows, base: str) -> str:
+    head = ["", "ms", f"time over {base}'s"]
+    return _table(head, ([r["contestant"], f"{r['ms']:,.1f}", f"{r['ratio']:.3f}"] for r in rows))
+
+
+def _startup(section: Section) -> Iterable[str]:
+    yield "## Start-up\n"
+    yield "Whole processes, timed from outside.\n"
+    yield _table(["", "s"], ([row["what"], f"{row['seconds']:.2f}"] for row in section["rows"]))
+
+
+def _ladder(section: Section) -> Iterable[str]:
+    yield "## The other models\n"
+    yield (
+        "makemore.py's defaults (AdamW, width 64, batch 32, four layers and heads), then larger\n"
+        "transformers on one long text (batch 32; 4 at T 1024). The account is of one gradient.\n"
+    )
+    yield _table(
+        ["", "", "µs a step", "ratio", "to first step, s", "peak, MB", "MFLOP", "temporary MB"],
+        (
+            [
+                row["model"],
+                row["contestant"],
+                f"{row['us_per_step']:,.0f}",
+                f"×{row['ratio']:.2f}",
+                f"{row['seconds_to_first_step']:.1f}",
+                f"{row['peak_mb']:,.0f}",
+                "" if row["flops"] is None else f"{row['flops'] / 1e6:,.1f}",
+                "" if row["flops"] is None else f"{row['temporary_bytes'] / 1e6:,.1f}",
+            ]
+            for row in section["rows"]
+        ),
+    )
+
+
+TABLES: dict[str, Callable[[Section], Iterable[str]]] = {
+    "training": _training,
+    "evaluation": _evaluation,
+    "sampling": _sampling,
+    "startup": _startup,
+    "ladder": _ladder,
+}
+"""The sections in the order of the page."""
+
+
+def _by(rows: Rows, key: str) -> Iterable[tuple[str, list[dict[str, Any]]]]:
+    for value in dict.fromkeys(row[key] for row in rows):
+        yield value, [row for row in rows if row[key] == value]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _measured(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items() if v)
+    return (
+        f"{machine['date']}, {machine['rounds']}; {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['memory_gb']} GB, load {machine['load_before']} before; "
+        f"device {machine['device']}, "
+        f"matrix products in {machine['matmul_precision']}, ceiling "
+        f"{machine['matmul_ceiling_gflops']} GFLOPS; Python {machine['python']}, {versions}.\n"
+    )

@@ -1,0 +1,54 @@
+"""Training the seeds' network: steps a second, time to the first step, memory, at four batches."""
+
+from typing import Any
+
+from benchmarks.account import gradient_account
+from benchmarks.data import corpus
+from benchmarks.race import check_losses, race, ratio, start
+from benchmarks.task import make_task
+
+CONTESTANTS = {
+    "jaxmore": "jaxmore_scan",
+    "jax.grad, same scan": "grad_scan",
+    "Python loop of one jitted step": "jitted_step",
+    "jax.nn + jax.grad + optax, Python loop": "optax_loop",
+    "PyTorch, autograd": "torch_autograd",
+    "PyTorch, manual backward": "torch_manual",
+    "torch.compile": "torch_compiled",
+    "NumPy by hand": "numpy_by_hand",
+    "C by hand": "plain_c",
+}
+STEPS = {32: 1000, 256: 250, 2048: 50, 8192: 16}
+"""Steps of a timed run at each batch size: long enough to measure, short enough to take turns."""
+
+
+def run(quick: bool) -> list[dict[str, Any]]:
+    """Race the contestants at every batch size; a row for each."""
+    X, Y = corpus().windows(3)
+    rows: list[dict[str, Any]] = []
+    with start(CONTESTANTS) as workers:
+        for batch_size, n_steps in STEPS.items():
+            print(f"training, batch {batch_size:,}", flush=True)
+            task = make_task(
+                "mlp-bn", {}, corpus().vocab.size, X, Y, batch_size=batch_size, n_steps=n_steps
+            )
+            results = race(workers, task, rounds=5 if quick else 15)
+            check_losses(results)
+            for name, result in results.items():
+                step = result.median / n_steps
+                account = gradient_account(CONTESTANTS[name], task)
+                rows.append(
+                    {
+                        "batch_size": batch_size,
+                        "contestant": name,
+                        "us_per_step": 1e6 * step,
+                        "steps_per_second": 1 / step,
+                        "ratio": ratio(result, results["jaxmore"]),
+                        "seconds_to_first_step": result.seconds_to_first_step,
+                        "peak_mb": result.peak_bytes / 1e6,
+                        "flops": account and account.flops,
+                        "temporary_bytes": account and account.temporary_bytes,
+                        "rounds_us": [1e6 * s / n_steps for s in result.seconds],
+                    }
+                )
+    return rows

@@ -1,0 +1,57 @@
+"""A contestant's own process: ``python -m benchmarks.worker MODULE``, commands over a pipe.
+
+Alone in its process a contestant keeps its threads, its allocator and its peak memory to itself,
+and sleeps in a read while the others run.
+"""
+
+import importlib
+import os
+import pickle
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Answer ("prepare", task), ("run",) and ("peak",) until the pipe closes."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not stand between the answers
+    contestant = importlib.import_module(sys.argv[1])
+    run: Any = None
+
+    def answer(content: Any) -> None:
+        pickle.dump(content, answers)
+        answers.flush()
+
+    answer("ready")
+    while True:
+        try:
+            command, *arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        start = time.perf_counter()
+        if command == "prepare":
+            run = contestant.prepare(*arguments)
+            result = run()
+            answer((time.perf_counter() - start, result))
+        elif command == "run":
+            run()
+            answer(time.perf_counter() - start)
+        else:
+            answer(_peak_bytes())
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has held; Linux's ru_maxrss would count the parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    main()

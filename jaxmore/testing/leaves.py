@@ -1,0 +1,156 @@
+"""The arguments of a rule as a flat list of named arrays, and back."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class StructureError(Exception):
+    """The cotangents are not one for each argument, of its shape and dtype."""
+
+    def __init__(self, message: str, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
+
+
+class Frozen:
+    """An array that is equal to another by its values."""
+
+    def __init__(self, array: jax.Array) -> None:
+        self.array = array
+        is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+        values = np.asarray(jax.random.key_data(array) if is_key else array)
+        self._content = (str(array.dtype), array.shape, values.tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frozen) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A function with its options; equal ones are equal, which those of ``partial`` are not."""
+
+    function: Callable[..., Any]
+    options: tuple[tuple[str, Any], ...] = ()
+    first: bool = False
+    """Whether its value is the first of what ``function`` returns."""
+
+    def __call__(self, *args: Any) -> Any:
+        value = self.function(*args, **dict(self.options))
+        return value[0] if self.first else value
+
+
+@dataclass(frozen=True)
+class OnFloats:
+    """A function of a rule's arguments as one of the floats among them.
+
+    Equal by value, so that whoever compiles it as a static argument compiles it once.
+    """
+
+    function: Callable[..., Any]
+    tree: Any
+    places: tuple[int, ...]
+    others: tuple[Frozen | None, ...]
+
+    def __call__(self, *floats: Any) -> Any:
+        arrays = [other and other.array for other in self.others]
+        for i, value in zip(self.places, floats, strict=True):
+            arrays[i] = value
+        return self.function(*jax.tree.unflatten(self.tree, arrays))
+
+
+class Leaves:
+    """Arguments, floats taken in float64: call it inside ``jax.enable_x64``.
+
+    Attributes:
+        names: of all leaves.
+        arrays: all leaves; None for an optional argument that was left out.
+        places: which of them are floats.
+        floats: those.
+    """
+
+    def __init__(self, args: Sequence[Any], names: Sequence[str]) -> None:
+        leaves, self._tree = jax.tree.flatten(tuple(args), is_leaf=lambda leaf: leaf is None)
+        self.arrays = [_array(leaf) for leaf in leaves]
+        self.names = list(names)
+        self.places = [i for i, a in enumerate(self.arrays) if a is not None and is_float(a)]
+        self.floats = tuple(self.arrays[i] for i in self.places)
+        self.float_names = [self.names[i] for i in self.places]
+
+    def on_floats(self, function: Callable[..., Any]) -> "OnFloats":
+        """A function of the arguments as one of the floats among them."""
+        others = [None if i in self.places else a for i, a in enumerate(self.arrays)]
+        frozen = tuple(a if a is None else Frozen(a) for a in others)
+        return OnFloats(function, self._tree, tuple(self.places), frozen)
+
+    def cotangents(self, result: Any, floats: Sequence[Any]) -> tuple[Any, ...]:
+        """The cotangents of the floats, out of what a backward function returned for them.
+
+        Raises:
+            StructureError: they are not as the contract of a rule wants them.
+        """
+        tops = self._tree.num_leaves and jax.tree.unflatten(self._tree, self.names)
+        if not isinstance(result, tuple):
+            raise StructureError(f"bwd returns a {type(result).__name__}, not a tuple")
+        if len(result) != len(tops):
+            given = f"{len(result)} cotangent{'s' if len(result) != 1 else ''}"
+            raise StructureError(f"bwd returns {given} for {len(tops)} arguments")
+        try:
+            flat = self._tree.flatten_up_to(result)
+        except (ValueError, TypeError) as error:
+            raise StructureError(f"the cotangents' tree is not the arguments': {error}") from error
+        for i, (array, d) in enumerate(zip(self.arrays, flat, strict=True)):
+            if array is not None and i not in self.places and not _is_nothing(d):
+                raise StructureError(
+                    f"{self.names[i]} has no cotangent: None, not {d}", self.names[i]
+                )
+        taken = tuple(flat[i] for i in self.places)
+        for name, x, d in zip(self.float_names, floats, taken, strict=True):
+            if not isinstance(d, jax.Array | np.ndarray):
+                raise StructureError(f"{name}: {d!r} in place of a cotangent", name)
+            if d.dtype != x.dtype:
+                raise StructureError(f"{name}: the cotangent is {d.dtype}, not {x.dtype}", name)
+        return taken
+
+
+def names_of(function: Callable[..., Any], args: Sequence[Any]) -> list[str]:
+    """A name for each leaf of the arguments: the parameter's, with the path inside a tree."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    names += [f"argument {i}" for i in range(len(names), len(args))]
+    paths = jax.tree_util.tree_leaves_with_path(tuple(args), is_leaf=lambda leaf: leaf is None)
+    return [
+        ".".join([names[path[0].idx], *([_dotted(path[1:])] if path[1:] else [])])
+        for path, _ in paths
+    ]
+
+
+def is_float(array: Any) -> bool:
+    """Whether an array has a cotangent."""
+    return jnp.issubdtype(array.dtype, jnp.floating)
+
+
+def _dotted(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _array(leaf: Any) -> Any:
+    if leaf is None:
+        return None
+    array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    return jnp.array(array, "float64") if is_float(array) else jnp.array(array)
+
+
+def _is_nothing(cotangent: Any) -> bool:
+    return cotangent is None or getattr(cotangent, "dtype", None) == jax.dtypes.float0

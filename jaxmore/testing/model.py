@@ -1,0 +1,235 @@
+"""check_layer and check_model: the checks of a rule, for every parameter of a layer or model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxmore.backprop import loss_and_grad
+from jaxmore.layers import Layer, Tree, by_path
+from jaxmore.testing import oracles
+from jaxmore.testing.examination import DTYPES
+from jaxmore.testing.report import Problem, Report, RuleError
+from jaxmore.testing.rule import examine
+
+_Report = TypeVar("_Report", bound=Report)
+
+TRAJECTORY = 1e-9
+"""How far two training runs' losses may be apart in float64, relative to the loss."""
+
+
+def check_layer(
+    layer: Layer,
+    x: Any,
+    *,
+    params: Tree | None = None,
+    key: Array | None = None,
+    dtypes: Sequence[str] = DTYPES,
+    modes: bool = True,
+    seed: int = 0,
+) -> Report:
+    """Prove a layer's backward pass right: every parameter's gradient by its path, and dx.
+
+    Args:
+        layer: the layer.
+        x: its input.
+        params: its parameters; by default ``layer.init``'s, moved by draws of N(0, 0.1²), for
+            gains of one and biases of zero would hide mistakes.
+        key: for layers with dropout.
+        dtypes: the narrower dtypes to check in.
+        modes: as in :func:`jaxmore.testing.check_rule`.
+        seed: of parameters and cotangents.
+
+    Returns:
+        What was measured, with a row for each parameter and for x.
+
+    Raises:
+        RuleError: as :func:`jaxmore.testing.check_rule`.
+    """
+    params = _generic(layer, seed) if params is None else params
+    x = jax.tree.map(jnp.asarray, x)
+
+    def fwd(params: Tree, x: Any) -> tuple[Any, Any]:
+        y, residuals = layer.fwd(params, x, key)
+        return y, (params, residuals)
+
+    def bwd(saved: tuple[Tree, Any], dy: Any) -> tuple[Any, Any]:
+        return layer.bwd(*saved, dy)
+
+    names = [*by_path(params), *(f"x{path}" for path in _paths(x))]
+    report = examine(
+        fwd,
+        bwd,
+        params,
+        x,
+        name=type(layer).__name__,
+        names=names,
+        dtypes=dtypes,
+        modes=modes,
+        seed=seed,
+    )
+    _count(report, partial(layer.fwd, x=x, key=key), params)
+    return _or_raise(report)
+
+
+@dataclass
+class ModelReport(Report):
+    """A report on a model's gradients, and on the losses while it is trained with them."""
+
+    trajectory: float = 0.0
+    """Largest relative difference of the losses of two runs: by hand and by autodiff."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.problems:
+            return text
+        return text + f"\ntraining by hand and by autodiff: losses within {self.trajectory:.0e}"
+
+
+def check_model(
+    model: Layer,
+    x: Int[Array, "*B"],
+    y: Int[Array, "*C"],
+    *,
+    params: Tree | None = None,
+    name: str | None = None,
+    dtypes: Sequence[str] = DTYPES,
+    modes: bool = True,
+    n_steps: int = 20,
+    learning_rate: float = 0.1,
+    seed: int = 0,
+) -> ModelReport:
+    """Prove a model's gradient right, parameter by parameter, and then in training.
+
+    Args:
+        model: ids to logits, with nothing random in it.
+        x: ids as the model takes them.
+        y: targets; −1 is ignored.
+        params: its parameters; by default as in :func:`check_layer`.
+        name: what to call it.
+        dtypes: the narrower dtypes to check in.
+        modes: as in :func:`jaxmore.testing.check_rule`.
+        n_steps: of plain gradient descent in float64, once with the hand-derived gradient and
+            once with autodiff's: the losses have to agree to 1e-9.
+        learning_rate: of that run.
+        seed: of parameters and cotangents.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        RuleError: as :func:`jaxmore.testing.check_rule`, with the parameter's path.
+    """
+    return _or_raise(
+        examine_model(
+            model, x, y, params=params, name=name, dtypes=dtypes, modes=modes, n_steps=n_steps,
+            learning_rate=learning_rate, seed=seed,
+        )
+    )  # fmt: skip
+
+
+def examine_model(
+    model: Layer,
+    x: Any,
+    y: Any,
+    *,
+    params: Tree | None = None,
+    name: str | None = None,
+    dtypes: Sequence[str] = DTYPES,
+    modes: bool = True,
+    n_steps: int = 20,
+    learning_rate: float = 0.1,
+    seed: int = 0,
+) -> ModelReport:
+    """:func:`check_model` that returns what is wrong in the report's problems."""
+    params = _generic(model, seed) if params is None else params
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    loss = partial(_loss, model, x=x, y=y)
+
+    def fwd(params: Tree) -> tuple[Any, Any]:
+        loss, gradient = loss_and_grad(model, params, x, y)
+        return loss, gradient
+
+    def bwd(gradient: Tree, dloss: Any) -> tuple[Tree]:
+        return (jax.tree.map(lambda g: g * dloss.astype(g.dtype), gradient),)
+
+    found = examine(
+        fwd, bwd, params, op=loss, bitwise=False, name=name or type(model).__name__,
+        names=list(by_path(params)), dtypes=dtypes, modes=modes, seed=seed,
+    )  # fmt: skip
+    report = ModelReport(**vars(found))
+    _count(report, partial(model.fwd, x=x), params)
+    if report.passed:
+        _train(model, params, x, y, n_steps, learning_rate, report)
+    return report
+
+
+def _loss(model: Layer, params: Tree, *, x: Any, y: Any) -> Float[Array, ""]:
+    """The loss without our cross-entropy: log-softmax, a gather, the mean over y ≠ −1."""
+    logits = model.fwd(params, x)[0]
+    logits = logits.astype(jnp.promote_types(logits.dtype, "float32"))
+    log_probs = jax.nn.log_softmax(logits)
+    chosen = jnp.take_along_axis(log_probs, jnp.maximum(y, 0)[..., None], axis=-1)[..., 0]
+    valid = y != -1
+    return -jnp.where(valid, chosen, 0).sum() / jnp.maximum(valid.sum(), 1).astype(chosen.dtype)
+
+
+def _train(
+    model: Layer,
+    params: Tree,
+    x: Any,
+    y: Any,
+    n_steps: int,
+    learning_rate: float,
+    report: ModelReport,
+) -> None:
+    """Two runs of gradient descent in float64, and how far apart their losses get."""
+    with jax.enable_x64(True):
+        start = jax.tree.map(lambda p: jnp.asarray(p, "float64"), params)
+        by_hand = partial(loss_and_grad, model, x=x, y=y)
+        by_autodiff = partial(oracles.value_and_grad, partial(_loss, model, x=x, y=y))
+
+        def run(gradient: Any) -> np.ndarray:
+            def step(params: Tree, _: None) -> tuple[Tree, Any]:
+                loss, grads = gradient(params)
+                return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+
+            return np.asarray(jax.jit(lambda p: jax.lax.scan(step, p, length=n_steps)[1])(start))
+
+        ours, theirs = run(by_hand), run(by_autodiff)
+    report.trajectory = float(np.abs((ours - theirs) / theirs).max())
+    if not report.trajectory <= TRAJECTORY:
+        step = int((np.abs(ours - theirs) > TRAJECTORY * np.abs(theirs)).argmax())
+        text = f"step {step} of training: loss {ours[step]:.12g} in place of {theirs[step]:.12g}"
+        report.problems.append(Problem("trajectory", text))
+
+
+def _count(report: Report, forward: Any, params: Tree) -> None:
+    """What the layer keeps for its backward pass, and what autodiff would."""
+    report.residual_bytes = oracles.count_bytes(lambda p: forward(p)[1], [params])
+    report.autodiff_bytes = oracles.kept_bytes(lambda p: forward(p)[0], [params])
+
+
+def _generic(layer: Layer, seed: int) -> Tree:
+    key = jax.random.key(seed)
+    params = layer.init(key)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.fold_in(key, 1), max(len(leaves), 1))
+    moved = [p + 0.1 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=False)]
+    return jax.tree.unflatten(tree, moved)
+
+
+def _paths(tree: Any) -> list[str]:
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
+
+
+def _or_raise(report: _Report) -> _Report:
+    if not report.passed:
+        raise RuleError(report)
+    return report

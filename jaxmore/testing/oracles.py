@@ -1,0 +1,113 @@
+"""The oracles by JAX's own autodiff: the one file of the package that may call it."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxmore import stepwise
+
+
+@jax.jit
+def stepwise_cotangents(
+    params: stepwise.Parameters, X: Int[Array, "B T"], Y: Int[Array, " B"]
+) -> tuple[stepwise.Parameters, stepwise.Intermediates]:
+    """The cotangents of the seeds' network by ``jax.vjp``: what ``retain_grad`` is in torch.
+
+    Every intermediate gets a zero added where it is made. The loss as a function of these
+    zeros has the intermediates' cotangents as its gradient.
+
+    Args:
+        params: the parameters.
+        X: (B, T) contexts.
+        Y: (B,) targets.
+
+    Returns:
+        The cotangents of the parameters, and those of the intermediates (the loss's own is 1).
+        Ties for the largest logit: ``jax.numpy.max`` splits the cotangent of ``logit_maxes``.
+    """
+    forward = inspect.unwrap(stepwise.forward)  # without its jit: that would be one equation
+    graph, shapes = jax.make_jaxpr(forward, return_shape=True)(params, X, Y)
+
+    def loss(params: stepwise.Parameters, offsets: stepwise.Intermediates) -> Array:
+        inputs = jax.tree.leaves((params, X, Y))
+        return _evaluate(graph, inputs, dict(zip(graph.jaxpr.outvars, offsets, strict=True)))[-1]
+
+    zeros = jax.tree.map(jnp.zeros_like, shapes)
+    value, vjp = jax.vjp(loss, params, zeros)
+    return vjp(jnp.ones_like(value))
+
+
+def _evaluate(
+    graph: jax.extend.core.ClosedJaxpr, inputs: list[Array], offsets: dict[Any, Array]
+) -> list[Array]:
+    """The outputs of a jaxpr, with an offset added to each of some variables as it is made."""
+    values = dict(zip(graph.jaxpr.invars, inputs, strict=True))
+    values |= dict(zip(graph.jaxpr.constvars, graph.consts, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, jax.extend.core.Literal) else values[atom]
+
+    for equation in graph.jaxpr.eqns:
+        functions, options = equation.primitive.get_bind_params(equation.params)
+        out = equation.primitive.bind(*functions, *map(read, equation.invars), **options)
+        for name, value in zip(
+            equation.outvars, out if equation.primitive.multiple_results else [out], strict=True
+        ):
+            values[name] = value + offsets[name] if name in offsets else value
+    return [read(atom) for atom in graph.jaxpr.outvars]
+
+
+def cotangents(function: Callable[..., Any], inputs: Sequence[Any], dy: Any) -> tuple[Any, ...]:
+    """``jax.vjp``: the cotangents of ``function``'s float inputs, given that of its value."""
+    return jax.vjp(function, *inputs)[1](dy)
+
+
+def value_and_grad(function: Callable[..., Any], params: Any) -> tuple[Any, Any]:
+    """``jax.value_and_grad`` of a function of a tree."""
+    return jax.value_and_grad(function)(params)
+
+
+def second_order(
+    function: Callable[..., Any], inputs: Sequence[Any], dy: Any, directions: Sequence[Any]
+) -> tuple[Any, ...]:
+    """The gradient of <directions, cotangents>: reverse mode through the reverse mode."""
+    return cotangents(partial(_first_order, function, dy), inputs, tuple(directions))
+
+
+def _first_order(function: Callable[..., Any], dy: Any, *inputs: Any) -> tuple[Any, ...]:
+    return cotangents(function, inputs, dy)
+
+
+def through_checkpoint(
+    function: Callable[..., Any], inputs: Sequence[Any], dy: Any
+) -> tuple[Any, ...]:
+    """The cotangents with the forward pass run anew in the backward pass."""
+    return cotangents(jax.checkpoint(function), inputs, dy)
+
+
+def through_scan(function: Callable[..., Any], inputs: Sequence[Any], dys: Any) -> tuple[Any, ...]:
+    """The sum of the cotangents for several dy, stacked: one step of a ``lax.scan`` for each."""
+    length = jax.tree.leaves(dys)[0].shape[0]
+
+    def repeated(*inputs: Any) -> Any:
+        return jax.lax.scan(lambda c, _: (c, function(*inputs)), None, None, length=length)[1]
+
+    return cotangents(repeated, inputs, dys)
+
+
+def kept_bytes(function: Callable[..., Any], inputs: Sequence[Any]) -> int:
+    """What ``jax.vjp`` keeps of a forward pass for the backward pass, in bytes."""
+    return count_bytes(lambda *inputs: jax.vjp(function, *inputs)[1], inputs)
+
+
+def count_bytes(function: Callable[..., Any], inputs: Sequence[Any]) -> int:
+    """The bytes of the arrays that a function returns, each array once. Nothing is computed."""
+    outs = jax.make_jaxpr(function)(*inputs).jaxpr.outvars
+    arrays = {out for out in outs if not isinstance(out, jax.extend.core.Literal)}
+    return sum(a.aval.size * a.aval.dtype.itemsize for a in arrays)

@@ -1,0 +1,115 @@
+"""The benchmarks' contestants compute the same losses, at a tiny size; nothing is timed here."""
+
+import shutil
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import distinct, inference, ladder, training
+from benchmarks.machine import describe_machine
+from benchmarks.race import Result, Worker, check_losses, race
+from benchmarks.report import write_report
+from benchmarks.task import Task, make_task
+from jaxmore.data import Vocabulary, context_windows, sequences
+from jaxmore.models import MODELS, model_options
+from jaxmore.training.evaluation import calibrate, mean_loss
+
+WORDS = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "ava", "emma", "emm"] * 3
+VOCAB = Vocabulary.from_words(WORDS)
+
+
+def losses(module: str, task: Task) -> np.ndarray:
+    """Two runs of a contestant, one after the other."""
+    if module.startswith("torch"):
+        pytest.importorskip("torch")
+    if module == "plain_c" and not (sys.platform == "linux" and shutil.which("gcc")):
+        pytest.skip("the C program wants Linux and gcc")
+    run = import_module(f"benchmarks.contestants.{module}").prepare(task)
+    return np.concatenate([run(), run()])
+
+
+@pytest.fixture(scope="module")
+def seeds_task() -> Task:
+    """Two blocks of the C program, rows that fill no vector, and repeated contexts."""
+    X, Y = context_windows(WORDS, VOCAB, 3)
+    options = {"n_embd": 4, "n_embd2": 21}
+    return make_task("mlp-bn", options, VOCAB.size, X, Y, batch_size=37, n_steps=5)
+
+
+@pytest.fixture(scope="module")
+def seeds_losses(seeds_task: Task) -> np.ndarray:
+    return losses("jaxmore_scan", seeds_task)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(module, marks=[pytest.mark.slow] if module == "torch_compiled" else [])
+        for module in training.CONTESTANTS.values()
+        if module != "jaxmore_scan"
+    ],
+)
+def test_contestants_have_the_same_losses(
+    module: str, seeds_task: Task, seeds_losses: np.ndarray
+) -> None:
+    np.testing.assert_allclose(losses(module, seeds_task), seeds_losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("type", ["rnn", "transformer"])
+def test_ladder_contestants_have_the_same_losses(type: str) -> None:
+    sizes = {"n_embd": 4, "n_embd2": 6, "n_layer": 1, "n_head": 2, "block_size": 9}
+    options = {name: sizes[name] for name in model_options(type)}
+    X, Y = sequences(WORDS, VOCAB, 9)
+    task = make_task(type, options, VOCAB.size, X, Y, batch_size=5, n_steps=3, optimizer="adamw")
+    ours = losses("jaxmore_scan", task)
+    peers = ["grad_scan"] + ["torch_twin"] * bool(find_spec("torch"))
+    for module in peers + ["grad_plain_scan"] * (type == "transformer"):
+        np.testing.assert_allclose(losses(module, task), ours, rtol=1e-4, err_msg=module)
+
+
+def test_a_race_gives_a_report(seeds_task: Task, seeds_losses: np.ndarray) -> None:
+    with Worker("benchmarks.contestants.numpy_by_hand") as worker:
+        results = race({"jaxmore": worker}, seeds_task, rounds=2)
+    check_losses(results)
+    np.testing.assert_allclose(results["jaxmore"].first, seeds_losses[:5], rtol=1e-5)
+    assert len(results["jaxmore"].seconds) == 2
+    row = inference._row("jaxmore", results["jaxmore"], results["jaxmore"])
+    section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [row]}
+    assert "| jaxmore |" in write_report({"sampling": section})
+
+
+def test_contestants_that_differ_are_refused() -> None:
+    ours, theirs = (Result(np.full(20, loss), 0.0, 0.0) for loss in (2.0, 2.001))
+    check_losses({"jaxmore": ours, "equal": ours})
+    with pytest.raises(AssertionError, match="other"):
+        check_losses({"jaxmore": ours, "other": theirs})
+
+
+@pytest.mark.parametrize("type", ["mlp-bn", "wavenet"])
+def test_distinct_contexts_give_the_exact_loss_and_statistics(type: str) -> None:
+    options = model_options(type)
+    model = MODELS[type].make(VOCAB.size, **options)
+    X, Y = context_windows(WORDS, VOCAB, options["block_size"])
+    tally = distinct.tally(X, Y, VOCAB.size)
+    assert len(tally.X) < len(X) and tally.counts.sum() == len(Y)
+    params = make_task(type, options, VOCAB.size, X, Y, batch_size=2, n_steps=1).params
+    stats = calibrate(model, params, jnp.array(X))
+    ours = distinct.calibrate(model, params, jnp.array(tally.X), jnp.array(tally.counts.sum(1)))
+    assert ours.keys() == stats.keys()
+    loss = mean_loss(model, params, ours, X, Y)
+    np.testing.assert_allclose(loss, mean_loss(model, params, stats, X, Y), rtol=1e-5)
+    weighted = distinct.mean_loss(model, params, stats, jnp.array(tally.X), tally.counts)
+    np.testing.assert_allclose(weighted, mean_loss(model, params, stats, X, Y), rtol=1e-6)
+
+
+def test_every_case_names_a_model_and_every_contestant_a_file() -> None:
+    assert {case.type for case in ladder.CASES} <= set(MODELS)
+    folder = Path(training.__file__).parent / "contestants"
+    tables = (training.CONTESTANTS, ladder.CONTESTANTS, inference.EVALUATION, inference.SAMPLING)
+    for table in tables:
+        assert all((folder / f"{module}.py").exists() for module in table.values())

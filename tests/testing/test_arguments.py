@@ -1,0 +1,173 @@
+"""Arguments from text, rules by name, and what is said when they cannot be had."""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmore.errors import InputError
+from jaxmore.testing import check_named_rule, check_shipped_rules, load_rule, parse_args
+from jaxmore.testing.arguments import LANGUAGE
+
+
+def test_kinds_of_arguments():
+    x, half, ids, bias, key = parse_args("f[2,3] bf16[4] i8[5,2]<3 none key")
+    assert (x.shape, x.dtype) == ((2, 3), np.float32)
+    assert (half.shape, half.dtype) == ((4,), jnp.bfloat16)
+    assert (ids.shape, ids.dtype) == ((5, 2), np.int8)
+    assert set(ids.flat) <= {0, 1, 2}
+    assert bias is None
+    assert jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    assert parse_args("f[]")[0].shape == ()
+    assert parse_args("") == ()
+
+
+def test_values():
+    plain, scaled, moved, uniform = parse_args("f[500] f[500]*1e3 f[500]*1e-3-2 f[500]=0.5..2")
+    assert 0.8 < plain.std() < 1.2
+    assert 800 < scaled.std() < 1200
+    assert abs(moved + 2).max() < 0.01
+    assert moved.std() > 5e-4
+    assert 0.5 <= uniform.min() < 0.6
+    assert 1.9 < uniform.max() <= 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ignored_targets_are_among_them(seed: int):
+    (ids,) = parse_args("i[2]=-1..7", seed=seed)
+    assert sorted(ids == -1) == [False, True]
+    (ids,) = parse_args("i[3]=-1..0", seed=seed)
+    assert ids.tolist() == [-1, -1, -1]
+
+
+def test_letters_are_sizes():
+    x, w, b = parse_args("f[*B,E] f[E+H,4*H] f[2*E*H]")
+    assert (x.shape, w.shape, b.shape) == ((2, 3, 4), (9, 20), (40,))
+    x, ids = parse_args("f[*B,E] i[*B]<E", sizes={"B": (7,), "E": 2})
+    assert (x.shape, ids.shape) == ((7, 2), (7,))
+    assert ids.max() < 2
+    sizes = [x.shape[0] for x in parse_args(" ".join(f"f[{c}]" for c in "ABCDEFGH"))]
+    assert len(set(sizes)) == 8
+
+
+def test_draws_follow_the_seed():
+    first, again, other = (parse_args("f[3]", seed=seed)[0] for seed in (1, 1, 2))
+    assert first.tolist() == again.tolist()
+    assert first.tolist() != other.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x[3]", "'x[3]' is no argument"),
+        ("f[3", "no argument"),
+        ("f[3]<4", "< is for integers"),
+        ("i[3]", "needs a range"),
+        ("i[3]<0", "no integers from 0 to -1"),
+        ("i8[3]<200", "to 199 in int8"),
+        ("i[3]=0.5..2", "not of integers"),
+        ("f[-3]", "'-3' is no size"),
+        ("f[E,*E]", "no leading axes"),
+        ("f[*B,B]", "B stands for leading axes"),
+        ("f[a.b]", "is no size"),
+        ("f[3]=2..1", "2.0 is above 1.0"),
+    ],
+)
+def test_bad_text_is_named(text: str, message: str):
+    with pytest.raises(InputError) as error:
+        parse_args(text)
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_language_is_as_described():
+    for line in LANGUAGE.splitlines():
+        for word in line.split():
+            if "[" in word and not word.startswith("f[E+"):
+                parse_args(word.rstrip(";"))
+
+
+RULE = """
+import jax.numpy as jnp
+
+def swish_fwd(x):
+    s = 1 / (1 + jnp.exp(-x))
+    return x * s, (x, s)
+
+def swish_bwd(residuals, dy):
+    x, s = residuals
+    return ((s + x * s * (1 - s)) * dy,)
+
+def wrong(residuals, dy):
+    x, s = residuals
+    return ((s + x * (1 - s)) * dy,)
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "strange_rule.py").write_text(RULE)
+    (tmp_path / "broken_rule.py").write_text("import nothing_of_that_name\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("strange_rule", "broken_rule"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return "strange_rule"
+
+
+def test_a_strangers_rule(module: str):
+    assert check_named_rule(f"{module}:swish_fwd,swish_bwd", "f[5,3]", dtypes=()).passed
+    assert check_named_rule(f"{module}.py:swish", "f[5]*9", dtypes=()).passed
+    report = check_named_rule(f"{module}:swish_fwd,wrong", "f[5,3]")
+    assert not report.passed
+    assert report.problems[0].argument == "x"
+    assert "swish is wrong" in str(report)
+    fwd, bwd = load_rule(f"{module}:swish")
+    assert (fwd.__name__, bwd.__name__) == ("swish_fwd", "swish_bwd")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("strange_rule", "names no rule"),
+        (":a,b", "names no rule"),
+        ("nowhere:a,b", "cannot import nowhere: ModuleNotFoundError"),
+        ("nowhere.py:a,b", "cannot import nowhere.py"),
+        ("broken_rule:a,b", "No module named 'nothing_of_that_name'"),
+        ("strange_rule:swish_fwd,none", "no function 'none'"),
+        ("strange_rule:silu", "no function 'silu_fwd'"),
+    ],
+)
+def test_what_names_no_rule(module: str, spec: str, message: str):
+    with pytest.raises(InputError) as error:
+        load_rule(spec)
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ("i[3]<5", {}, "no argument is a float"),
+        ("f[3] f[3]", {}, "TypeError"),
+        ("f[3]*1e4", {}, "not finite"),
+        ("f[3]", {"dtypes": ["int8"]}, "no dtype 'int8'"),
+    ],
+)
+def test_what_cannot_be_checked(module: str, arguments: str, options: dict, message: str):
+    (Path(f"{module}.py")).write_text(RULE.replace("1 / (1 + jnp.exp(-x))", "jnp.exp(x)"))
+    with pytest.raises(InputError) as error:
+        check_named_rule(f"{module}.py:swish", arguments, **options)
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_shipped_rules_by_name():
+    (report,) = check_shipped_rules(["tanh"], dtypes=["float32"])
+    assert report.passed
+    assert report.name == "tanh"
+    assert list(report.rows[0].narrow) == ["float32"]
+    with pytest.raises(InputError, match="no rule 'tan'; there are batch_norm, "):
+        check_shipped_rules(["tan"])
