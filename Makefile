@@ -2,6 +2,9 @@
 # repeats no installation. Only Python (3.11 or newer, with its venv module) and make must be here.
 #
 #   make train ARGS="--max-steps 10000"     arguments of `jaxmore train`
+#   make train ARGS=--resume                go on with a run that was stopped
+#   make bench ARGS=--quick                 the seeds' network alone, in three minutes
+#   make faults ARGS="kills damage"         only these of the fault injections
 #   make test ARGS="-k cross_entropy"       arguments of pytest
 #   make test PYTHON=python3.12             another Python
 #   make test JAX=0.8.3                     another jax, in its own .venv-jax-0.8.3
@@ -19,11 +22,13 @@ ARGS        ?=
 PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
-.PHONY: help train test test-newest lint format lock clean FORCE
+.PHONY: help train test bench faults test-newest lint format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
 	@echo 'make test         lint, types, doctests and all tests'
+	@echo 'make bench        jaxmore beside its peers, on a quiet machine: writes docs/benchmarks.md'
+	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
 	@echo 'make test-newest  what needs no torch, on the newest Python and jax here'
 	@echo 'make lint         ruff and pyright alone;  make format  what ruff can mend'
 	@echo 'make lock         write constraints.txt anew;  make clean  remove what make made'
@@ -32,10 +37,17 @@ help:
 
 # Its own folder, so that a second run may replace it.
 train: $(VENV)/.ready-run
-	$(PY) -m jaxmore train -o out/make --overwrite $(ARGS)
+	$(PY) -m jaxmore train -o out/make $(if $(findstring --resume,$(ARGS)),,--overwrite) $(ARGS)
 
 test: lint
 	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# On a machine with nothing else to do: it writes docs/benchmarks.md, .json and the figure.
+bench: $(VENV)/.ready-dev
+	$(PY) -m benchmarks $(ARGS)
+
+faults: $(VENV)/.ready-dev
+	$(PY) -m tests.faults $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	@$(PY) -c 'import sys, importlib.metadata as m; print("Python", sys.version.split()[0] + ", jax", m.version("jax"))'

@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, Int
 from jaxmore import rules
 from jaxmore.layers import Layer, Tree
 
-ROWS = 65_536
-"""Examples per jitted call of :func:`mean_loss`: memory stays bounded whatever the split."""
+TARGETS, LOGITS = 65_536, 2**26
+"""At most so many targets, and so many logits, per jitted call of :func:`mean_loss`: memory stays
+bounded whatever the split and the vocabulary."""
 
 
 @partial(jax.jit, static_argnums=0)
@@ -61,10 +62,13 @@ def mean_loss(
         The mean in nats per target; each target weighs the same whatever the call it falls in.
     """
     total = 0.0
-    for start in range(0, len(X), ROWS):
-        x, y = X[start : start + ROWS], Y[start : start + ROWS]
+    one = jax.ShapeDtypeStruct((1, *X.shape[1:]), X.dtype)
+    n_logits = jax.eval_shape(model.apply, params, stats, one).size
+    rows = max(1, min(TARGETS // Y[0].size, LOGITS // n_logits))
+    for start in range(0, len(X), rows):
+        x, y = X[start : start + rows], Y[start : start + rows]
         if start:  # the last call has the shape of the others; its padding is ignored targets
-            missing = ROWS - len(x)
+            missing = rows - len(x)
             x = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
             y = np.concatenate([y, np.full((missing, *y.shape[1:]), -1, y.dtype)])
         total += float(_total_loss(model, params, stats, jnp.array(x), jnp.array(y)))

@@ -28,7 +28,7 @@ class Sweep(NamedTuple):
 def find_learning_rate(
     model: Layer,
     X: Int[Array, "n T"],
-    Y: Int[Array, " n"],
+    Y: Int[Array, "n ..."],
     *,
     seed: int,
     batch_size: int = 32,

@@ -21,6 +21,12 @@ class State(NamedTuple):
     opt_state: optax.OptState
 
 
+@jax.jit
+def copy_state(state: State) -> State:
+    """A state that the next chunk, to which this one is donated, leaves alone."""
+    return jax.tree.map(jnp.copy, state)
+
+
 class Chunk(NamedTuple):
     """What a chunk of steps leaves behind."""
 
@@ -49,17 +55,16 @@ def batch_indices(
     return jax.vmap(draw)(steps)
 
 
-@partial(
-    jax.jit,
-    static_argnames=("model", "optimizer", "batch_size", "n_steps"),
-    donate_argnames="state",
-)
+_STATIC = ("model", "optimizer", "batch_size", "n_steps")
+
+
+@partial(jax.jit, static_argnames=_STATIC, donate_argnames="state")
 def train_chunk(
     model: Layer,
     optimizer: optax.GradientTransformation,
     state: State,
     X: Int[Array, "n T"],
-    Y: Int[Array, " n"],
+    Y: Int[Array, "n ..."],
     key: Array,
     first_step: Int[Array, ""],
     *,
@@ -96,10 +101,20 @@ def train_chunk(
     (state, updates), losses = jax.lax.scan(step, first, (X[indices], Y[indices]))
     params = by_path(state.params)
     ratios = {
-        path: jnp.log10(update.std() / params[path].std())
+        path: _log_ratio(update.std(), params[path].std())
         for path, update in by_path(updates).items()
     }
     return state, losses, ratios
+
+
+# For jax_debug_nans: it calls a function that returned a NaN again, piece by piece.
+_undonated_chunk: Any = jax.jit(cast(Any, train_chunk).__wrapped__, static_argnames=_STATIC)
+
+
+def _log_ratio(update: Float[Array, ""], data: Float[Array, ""]) -> Float[Array, ""]:
+    # A parameter of equal elements has no scale: infinity, not the NaN of 0/0, so that a NaN
+    # always tells of one.
+    return jnp.where(data == 0, jnp.inf, jnp.log10(update / jnp.where(data == 0, 1, data)))
 
 
 def train(
@@ -107,7 +122,7 @@ def train(
     optimizer: optax.GradientTransformation,
     state: State,
     X: Int[Array, "n T"],
-    Y: Int[Array, " n"],
+    Y: Int[Array, "n ..."],
     key: Array,
     *,
     batch_size: int,
@@ -132,9 +147,10 @@ def train(
     Yields:
         A chunk for every ``chunk_size`` steps, and one for the rest.
     """
+    run = _undonated_chunk if cast(Any, jax.config).jax_debug_nans else train_chunk
     for start in range(first_step, max_steps, chunk_size):
         n_steps = min(chunk_size, max_steps - start)
-        state, losses, ratios = train_chunk(
+        state, losses, ratios = run(
             model,
             optimizer,
             state,

@@ -1,12 +1,15 @@
 """What ``jaxmore train``, ``evaluate``, ``sample`` and ``find-lr`` do, from files to files."""
 
-import hashlib
-import json
 import os
 import platform
+import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,160 +17,352 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxmore import __version__, plots
 from jaxmore.backprop import loss_and_grad
-from jaxmore.data import (
-    IntArray,
-    Splits,
-    Vocabulary,
-    context_windows,
-    corpus_path,
-    read_words,
-    seen_in_train,
-    split_words,
-    unique_words,
-)
+from jaxmore.data import IntArray, Splits, Vocabulary
 from jaxmore.errors import InputError
+from jaxmore.files import write_atomically
 from jaxmore.layers import Chain, describe
 from jaxmore.models import MODELS, model_options, token_by_token
+from jaxmore.training.checkpoints import newest_whole, restore, set_aside
 from jaxmore.training.config import TrainConfig
+from jaxmore.training.corpus import (
+    Corpus,
+    batch_shapes,
+    describe_corpus,
+    examples,
+    read_corpus,
+)
+from jaxmore.training.divergence import diverged_at, diverged_line, first_to_turn
 from jaxmore.training.evaluation import calibrate, mean_loss
 from jaxmore.training.find_lr import Sweep, find_learning_rate
-from jaxmore.training.loop import Chunk, State, train
+from jaxmore.training.loop import Chunk, State, copy_state, train
+from jaxmore.training.memory import check_memory
+from jaxmore.training.metrics import Metrics
 from jaxmore.training.optimizers import make_optimizer
+from jaxmore.training.run_folder import FORMAT as RUN_FORMAT
+from jaxmore.training.run_folder import (
+    LOSS_CURVE,
+    METRICS,
+    RUN,
+    as_json,
+    check_same_run,
+    clear,
+    locked,
+    note_other_versions,
+    read_record,
+    refuse_surprise,
+)
 from jaxmore.training.sampling import sample_words
-from jaxmore.training.saved_model import CONFIG, SavedModel, load_model, save_model
+from jaxmore.training.saved_model import SavedModel, load_model, save_model
+from jaxmore.training.saver import Saver
+from jaxmore.training.signals import GracefulStop, Stopped
 
-METRICS, LOSS_CURVE, LR_CURVE = "metrics.jsonl", "loss.png", "find-lr.png"
-
-
-class Corpus(NamedTuple):
-    """A file of words, read and split."""
-
-    path: Path
-    sha256: str
-    unique: bool
-    splits: Splits
+LR_CURVE = "find-lr.png"
+LONGEST_SAMPLE = 2_000
+"""Where a sampled word is cut, however long the longest word of the file is."""
 
 
-def read_corpus(input_file: str | None, *, unique: bool) -> Corpus:
-    """Read and split the words of a run; InputError where they cannot be."""
-    path = corpus_path(input_file)
-    words = read_words(path)
-    splits = split_words(unique_words(words) if unique else words)
-    return Corpus(path, hashlib.sha256(path.read_bytes()).hexdigest(), unique, splits)
+class Task(NamedTuple):
+    """A training run, ready to begin; nothing is on disk yet."""
+
+    config: TrainConfig
+    corpus: Corpus
+    vocab: Vocabulary
+    options: dict[str, Any]
+    model: Chain
+    data: dict[str, tuple[IntArray, IntArray]]
+    """X and Y of each split that holds words."""
+    optimizer: optax.GradientTransformation
+    record: dict[str, Any]
+    """What ``run.json`` and every checkpoint hold."""
 
 
 def run_training(config: TrainConfig) -> None:
     """``jaxmore train``: words in; a trained model, its metrics and new words out."""
     work_dir = Path(config.work_dir)
-    if (work_dir / CONFIG).exists() and not config.overwrite:
-        raise InputError(
-            f"{work_dir} holds a trained model: --overwrite, or another folder with -o"
-        )
-    corpus = read_corpus(config.input_file, unique=config.unique)
-    vocab = Vocabulary.from_words(word for split in corpus.splits for word in split)
-    options = model_options(config.type) | config.model_options
-    model = MODELS[config.type](vocab.size, **options)
-    data = [context_windows(words, vocab, options["block_size"]) for words in corpus.splits]
-    X, Y = (jnp.array(a) for a in data[0])
-    init_key, batch_key = jax.random.split(jax.random.key(config.seed))
-    _check_batch(model, config.batch_size, options["block_size"])
-    _make_folder(work_dir)
-    _report_corpus(corpus, vocab, data)
-    print(describe(model), flush=True)
+    refuse_surprise(config)
+    theirs = read_record(work_dir) if config.resume else None
+    task = _prepare(config)
+    if theirs is not None:
+        check_same_run(theirs, task.record)
+        note_other_versions(theirs, task.record)
+    with locked(work_dir):
+        refuse_surprise(config)  # again, now that nobody else can begin one
+        try:
+            with debugging(on=config.debug):
+                _train(task)
+        except OSError as error:
+            raise InputError(f"cannot write to {work_dir}: {error.strerror or error}") from error
 
+
+def _prepare(config: TrainConfig) -> Task:
+    corpus = read_corpus(config.type, config.input_file, unique=config.unique)
+    vocab = corpus.vocab
+    options = model_options(config.type, **config.sizes, longest_word=corpus.longest_word)
+    block_size = config.block_size or options.get("block_size", corpus.longest_word + 1)
+    model = MODELS[config.type].make(vocab.size, **options)
     optimizer = make_optimizer(
-        config.optimizer,
+        config.optimizer_name,
         config.rate,
         config.decay,
-        config.schedule,
-        config.max_steps,
+        config.schedule_name,
+        config.steps,
+        config.on_nan,
     )
-    params = model.init(init_key)
-    state = State(params, optimizer.init(params))
-    chunks = train(
-        model,
-        optimizer,
-        state,
-        X,
-        Y,
-        batch_key,
-        batch_size=config.batch_size,
-        max_steps=config.max_steps,
-        chunk_size=config.chunk_size,
-    )
+    _check_batch(config.type, model, config.batch_size, block_size)
+    n_ids = [len(word) + 1 for split in corpus.splits for word in split]
+    n_examples = sum(n_ids) if MODELS[config.type].reads == "windows" else len(n_ids)
+    check_memory(model, optimizer, n_examples, block_size, config.batch_size)
+    data = {
+        name: examples(config.type, words, vocab, block_size)
+        for name, words in corpus.splits._asdict().items()
+        if words
+    }
+    record = _record(config, options, corpus, vocab)
+    return Task(config, corpus, vocab, options, model, data, optimizer, record)
+
+
+def _train(task: Task) -> None:
+    config, model, optimizer = task.config, task.model, task.optimizer
+    work_dir = Path(config.work_dir)
+    X, Y = (jnp.array(a) for a in task.data["train"])
+    init_key, batch_key = jax.random.split(jax.random.key(config.first_seed))
+
+    def fresh() -> State:
+        params = model.init(init_key)
+        return State(params, optimizer.init(params))
+
+    if config.resume:
+        first_step, state = _continue(task, jax.eval_shape(fresh)) or (0, fresh())
+    else:
+        clear(work_dir)
+        first_step, state = 0, fresh()
+    write_atomically(work_dir / RUN, as_json(task.record))
+    metrics = Metrics(work_dir / METRICS, first_step)
+    if metrics.last_step != first_step:
+        print(f"note: {METRICS} has lost lines before step {first_step:,}", file=sys.stderr)
+    print(describe_corpus(task.corpus, task.vocab, task.data))
+    print(describe(model), flush=True)
+
+    # The state is donated to each chunk. Its copy is what is saved, what is left if the chunk
+    # diverges, and where the replay to the step that did begins.
+    last = Whole(first_step, copy_state(state))
+    how_to_resume = f"to go on: jaxmore train --resume -o {shlex.quote(str(work_dir))}"
+
+    def last_resort() -> str:
+        saver.save(*last)
+        saver.wait()
+        return f"stopped after {last.step:,} steps, {how_to_resume}"
+
     started = time.perf_counter()
-    steps: list[int] = []
-    losses: list[float] = []
-    ratios: list[dict[str, float]] = []
-    with open(work_dir / METRICS, "w", encoding="utf-8") as metrics:
-        for chunk in _with_progress(chunks, config.max_steps):
-            loss = _finite_mean(chunk)
-            steps.append(chunk.step)
-            losses.append(loss)
-            ratios.append(chunk.update_to_data)
-            finite = {path: r for path, r in chunk.update_to_data.items() if np.isfinite(r)}
-            line = {"step": chunk.step, "loss": loss, "update_to_data": finite}
-            print(json.dumps(line), file=metrics, flush=True)
-            state = chunk.state
+    with (
+        closing(metrics),
+        Saver(work_dir, task.record, config.save_every, before=metrics.sync) as saver,
+        GracefulStop(last_resort) as stop,
+    ):
+
+        def stop_if_asked() -> None:
+            if stop.number is not None:
+                raise Stopped(stop.number, last_resort())
+
+        chunks = train(
+            model,
+            optimizer,
+            state,
+            X,
+            Y,
+            batch_key,
+            batch_size=config.batch_size,
+            max_steps=config.steps,
+            chunk_size=config.chunk_size,
+            first_step=first_step,
+        )
+        for chunk in _with_progress(chunks, first_step, config.steps):
+            bad_step = diverged_at(chunk, skipping=config.on_nan == "skip")
+            if bad_step is not None:
+                what = first_to_turn(
+                    model,
+                    optimizer,
+                    last.state,
+                    X,
+                    Y,
+                    batch_key,
+                    first_step=last.step,
+                    bad_step=bad_step,
+                    batch_size=config.batch_size,
+                )
+                raise InputError(diverged_line(work_dir, bad_step, what))
+            metrics.add(chunk)
+            last = Whole(chunk.step, copy_state(chunk.state))
+            if saver.due:
+                saver.save(*last)
+            stop_if_asked()
         seconds = time.perf_counter() - started
-        params = state.params
+        if config.steps > first_step:
+            saver.save(*last)
+        params = last.state.params
         stats = calibrate(model, params, X)
         results = {
-            name: mean_loss(model, params, stats, *split)
-            for name, split in zip(Splits._fields, data, strict=True)
+            name: mean_loss(model, params, stats, *split) for name, split in task.data.items()
         }
+        stop_if_asked()
         if not np.isfinite(list(results.values())).all():
             raise InputError(f"the trained model has losses {results}: lower --learning-rate")
-        print(json.dumps({"step": config.max_steps, **results}), file=metrics)
-    print(f"{config.max_steps:,} steps in {seconds:.1f} s, compilation included")
-    print("loss: " + ", ".join(f"{name} {loss:.4f}" for name, loss in results.items()))
-
-    saved = SavedModel(
-        type=config.type,
-        options=options,
-        vocab=vocab,
-        params=params,
-        stats=stats,
-        record={
-            "data": {
-                "file": str(corpus.path.resolve()),
-                "sha256": corpus.sha256,
-                "unique": corpus.unique,
-                "longest_word": max(len(word) for split in corpus.splits for word in split),
-            },
-            "training": {
-                "max_steps": config.max_steps,
-                "batch_size": config.batch_size,
-                "optimizer": config.optimizer,
-                "learning_rate": config.rate,
-                "weight_decay": config.decay,
-                "schedule": config.schedule,
-                "seed": config.seed,
-            },
-            "losses": results,
-            "versions": _versions(),
-        },
-    )
-    save_model(work_dir, saved)
-    plots.save(plots.loss_curve(steps, losses, ratios, results), work_dir / LOSS_CURVE)
-    print_samples(saved, corpus.splits, n_words=20, seed=config.seed)
+        saver.wait()
+        metrics.finish(config.steps, results)
+        print(f"{config.steps - first_step:,} steps in {seconds:.1f} s, compilation included")
+        print("loss: " + ", ".join(f"{name} {loss:.4f}" for name, loss in results.items()))
+        saved = SavedModel(
+            type=config.type,
+            options=task.options,
+            vocab=task.vocab,
+            params=params,
+            stats=stats,
+            record=_provenance(task, results),
+        )
+        saved = save_the_better(work_dir, saved)
+    _draw_losses(metrics, results, work_dir / LOSS_CURVE)
+    print_samples(saved, task.corpus.splits, n_words=20, seed=config.first_seed)
     files = sorted(path.name for path in work_dir.iterdir() if not path.name.startswith("."))
     print(f"{work_dir}: {', '.join(files)}")
+
+
+class Whole(NamedTuple):
+    """A state that nothing donates, and the steps behind it."""
+
+    step: int
+    state: State
+
+
+def _continue(task: Task, template: State) -> tuple[int, State] | None:
+    """The newest whole checkpoint of this very run; None: begin at its first step."""
+    work_dir = Path(task.config.work_dir)
+    checkpoint, damaged = newest_whole(work_dir)
+    for path, wrong in damaged.items():
+        aside = set_aside(path)
+        print(f"note: checkpoint {path.name} is damaged ({wrong}): now {aside}", file=sys.stderr)
+    if checkpoint is None:
+        print(f"{work_dir}: no whole checkpoint, from the first step again")
+        return None
+    try:
+        check_same_run(checkpoint.record, task.record)
+    except InputError as error:
+        raise InputError(f"{checkpoint.path} is of another run: {error}") from error
+    if checkpoint.step > task.config.steps:
+        raise InputError(
+            f"--max-steps {task.config.steps}: the run has {checkpoint.step} behind it"
+        )
+    state = restore(checkpoint, template)
+    print(f"{work_dir}: resumed after step {checkpoint.step:,}")
+    return checkpoint.step, state
+
+
+def save_the_better(work_dir: Path, saved: SavedModel) -> SavedModel:
+    """Save a model unless the folder holds one of lower dev loss; return what it then holds."""
+    try:
+        there = load_model(work_dir)
+    except InputError:
+        there = None  # none, or none that can be read
+    if there is not None:
+        # makemore.py has no dev words: its types are chosen by test, as it does.
+        split = "dev" if "dev" in saved.record["losses"] else "test"
+        old, new = (model.record["losses"].get(split, np.inf) for model in (there, saved))
+        if old < new:
+            print(
+                f"the model of before is better ({split} {old:.4f} against {new:.4f}): it is kept"
+            )
+            return there
+    save_model(work_dir, saved)
+    return saved
+
+
+def _record(
+    config: TrainConfig, options: dict[str, Any], corpus: Corpus, vocab: Vocabulary
+) -> dict[str, Any]:
+    file = str(corpus.path.resolve())
+    flags = asdict(config)
+    # The values that were used in the place of "the default", whatever that is tomorrow.
+    settled = {
+        "input_file": file,
+        "max_steps": config.steps,
+        "optimizer": config.optimizer_name,
+        "learning_rate": config.rate,
+        "weight_decay": config.decay,
+        "schedule": config.schedule_name,
+        "seed": config.first_seed,
+    }
+    settled |= {name: value for name, value in options.items() if name in flags}
+    return {
+        "format": RUN_FORMAT,
+        "flags": flags | settled,
+        "data": {"file": file, "sha256": corpus.sha256},
+        "vocabulary": vocab.characters,
+        "versions": _versions(),
+    }
+
+
+def _provenance(task: Task, results: dict[str, float]) -> dict[str, Any]:
+    config, corpus = task.config, task.corpus
+    return {
+        "data": {
+            "file": str(corpus.path.resolve()),
+            "sha256": corpus.sha256,
+            "unique": corpus.unique,
+            "longest_word": corpus.longest_word,
+        },
+        "training": {
+            "max_steps": config.steps,
+            "batch_size": config.batch_size,
+            "optimizer": config.optimizer_name,
+            "learning_rate": config.rate,
+            "weight_decay": config.decay,
+            "schedule": config.schedule_name,
+            "seed": config.first_seed,
+        },
+        "losses": results,
+        "versions": _versions(),
+    }
+
+
+def _draw_losses(metrics: Metrics, results: dict[str, float], path: Path) -> None:
+    chunks = metrics.chunks
+    names = dict.fromkeys(name for chunk in chunks for name in chunk["update_to_data"])
+    ratios = [{name: c["update_to_data"].get(name, np.nan) for name in names} for c in chunks]
+    steps, losses = [c["step"] for c in chunks], [c["loss"] for c in chunks]
+    plots.save(plots.loss_curve(steps, losses, ratios, results), path)
+
+
+@contextmanager
+def debugging(*, on: bool) -> Generator[None]:
+    """JAX's checks for NaN, for keys that are used twice and for leaked tracers."""
+    if not on:
+        yield
+        return
+    try:
+        with jax.debug_nans(True), jax.debug_key_reuse(True), jax.checking_leaks():
+            yield
+    except FloatingPointError as error:
+        ours = [at for at in traceback.extract_tb(error.__traceback__) if "jaxmore" in at.filename]
+        where = f"{ours[-1].name} ({Path(ours[-1].filename).name}, line {ours[-1].lineno})"
+        what = next(iter(str(error).splitlines()), "NaN")
+        raise InputError(f"--debug: {what} in {where}") from error
 
 
 def run_evaluation(work_dir: str, input_file: str | None) -> None:
     """``jaxmore evaluate``: the exact loss of a saved model on the splits of a file of words."""
     saved = load_model(Path(work_dir))
     corpus = _corpus_of(saved, input_file)
+    block_size = saved.options.get("block_size", corpus.longest_word + 1)
     for name, words in corpus.splits._asdict().items():
-        X, Y = context_windows(words, saved.vocab, saved.options["block_size"])
-        loss = mean_loss(saved.model, saved.params, saved.stats, X, Y)
-        print(f"{name:5s} {loss:.4f}  ({len(Y):,} characters)")
+        if words:
+            X, Y = examples(saved.type, words, saved.vocab, block_size)
+            loss = mean_loss(saved.model, saved.params, saved.stats, X, Y)
+            print(f"{name:5s} {loss:.4f}  ({int((Y != -1).sum()):,} characters)")
 
 
 def run_sampling(
@@ -203,12 +398,12 @@ def run_find_lr(
     input_file: str | None, work_dir: str, *, type: str, batch_size: int, seed: int
 ) -> None:
     """``jaxmore find-lr``: seed 002's sweep, a figure and the rate that it suggests."""
-    corpus = read_corpus(input_file, unique=False)
-    vocab = Vocabulary.from_words(word for split in corpus.splits for word in split)
-    options = model_options(type)
-    model = MODELS[type](vocab.size, **options)
-    _check_batch(model, batch_size, options["block_size"])
-    X, Y = context_windows(corpus.splits.train, vocab, options["block_size"])
+    corpus = read_corpus(type, input_file, unique=False)
+    options = model_options(type, longest_word=corpus.longest_word)
+    block_size = options.get("block_size", corpus.longest_word + 1)
+    model = MODELS[type].make(corpus.vocab.size, **options)
+    _check_batch(type, model, batch_size, block_size)
+    X, Y = examples(type, corpus.splits.train, corpus.vocab, block_size)
     sweep: Sweep = find_learning_rate(
         model, jnp.array(X), jnp.array(Y), seed=seed, batch_size=batch_size
     )
@@ -225,18 +420,17 @@ def print_samples(
     saved: SavedModel, splits: Splits | None, *, n_words: int, seed: int, **how: Any
 ) -> None:
     """Print sampled words, each marked "in train", "in dev/test" or "new"."""
-    model, params, stats = token_by_token(
-        saved.model, saved.params, saved.stats, saved.options["block_size"]
-    )
+    longest = saved.record["data"]["longest_word"]
+    if MODELS[saved.type].reads == "windows":
+        by_token = token_by_token(
+            saved.model, saved.params, saved.stats, saved.options["block_size"]
+        )
+        max_length = 2 * longest
+    else:
+        by_token = saved.model, saved.params, saved.stats
+        max_length = saved.options.get("block_size", 2 * longest)
     words = sample_words(
-        model,
-        params,
-        stats,
-        saved.vocab,
-        n_words=n_words,
-        max_length=2 * saved.record["data"]["longest_word"],
-        seed=seed,
-        **how,
+        *by_token, saved.vocab, n_words=n_words, max_length=max_length, seed=seed, **how
     )
     if splits is None:
         print("\n".join(words))
@@ -249,19 +443,19 @@ def print_samples(
 
 def _corpus_of(saved: SavedModel, input_file: str | None) -> Corpus:
     data = saved.record["data"]
-    corpus = read_corpus(input_file or data["file"], unique=data["unique"])
+    corpus = read_corpus(saved.type, input_file or data["file"], unique=data["unique"])
     if corpus.sha256 != data["sha256"]:
         print(f"note: {corpus.path} is not the file that the model was trained on", file=sys.stderr)
     return corpus
 
 
-def _check_batch(model: Chain, batch_size: int, block_size: int) -> None:
+def _check_batch(type: str, model: Chain, batch_size: int, block_size: int) -> None:
     # Shapes only: a batch of one under BatchNorm is refused before anything is computed.
-    x = jax.ShapeDtypeStruct((batch_size, block_size), jnp.int32)
-    y = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
     params = jax.eval_shape(model.init, jax.random.key(0))
     try:
-        jax.eval_shape(lambda p, x, y: loss_and_grad(model, p, x, y), params, x, y)
+        jax.eval_shape(
+            partial(loss_and_grad, model), params, *batch_shapes(type, batch_size, block_size)
+        )
     except ValueError as error:
         raise InputError(f"--batch-size {batch_size}: {error}") from error
 
@@ -273,29 +467,7 @@ def _make_folder(path: Path) -> None:
         raise InputError(f"cannot write to {path}: {error.strerror}") from error
 
 
-def _report_corpus(
-    corpus: Corpus, vocab: Vocabulary, data: list[tuple[IntArray, IntArray]]
-) -> None:
-    splits = corpus.splits
-    words = " / ".join(f"{len(split):,}" for split in splits)
-    windows = " / ".join(f"{len(Y):,}" for _, Y in data)
-    in_dev, in_test = seen_in_train(splits)
-    print(f"{corpus.path}: {sum(map(len, splits)):,} words, {len(vocab.characters)} characters")
-    print(f"train / dev / test: {words} words, {windows} characters to predict")
-    print(f"also in train: {in_dev:,} of the dev words, {in_test:,} of the test words")
-
-
-def _finite_mean(chunk: Chunk) -> float:
-    bad = np.flatnonzero(~np.isfinite(chunk.losses))
-    if bad.size:
-        step = chunk.step - len(chunk.losses) + int(bad[0])
-        raise InputError(
-            f"the loss is {chunk.losses[bad[0]]} at step {step:,}: lower --learning-rate"
-        )
-    return float(chunk.losses.mean())
-
-
-def _with_progress(chunks: Iterable[Chunk], max_steps: int) -> Iterator[Chunk]:
+def _with_progress(chunks: Iterable[Chunk], first_step: int, max_steps: int) -> Iterator[Chunk]:
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
@@ -304,7 +476,9 @@ def _with_progress(chunks: Iterable[Chunk], max_steps: int) -> Iterator[Chunk]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("training", total=max_steps, loss=float("nan"), rate=0.0)
+        task = bar.add_task(
+            "training", total=max_steps, completed=first_step, loss=float("nan"), rate=0.0
+        )
         last = time.perf_counter()
         for chunk in chunks:
             now = time.perf_counter()

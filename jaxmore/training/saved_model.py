@@ -6,8 +6,6 @@ that the configuration names.
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +18,12 @@ from jaxtyping import Shaped
 
 from jaxmore.data import Vocabulary
 from jaxmore.errors import InputError
+from jaxmore.files import write_atomically
 from jaxmore.layers import Chain, Tree, by_path
 from jaxmore.models import MODELS
+from jaxmore.training.run_folder import CONFIG, TENSORS
 
 FORMAT = 1
-CONFIG, TENSORS = "config.json", "model.safetensors"
 
 
 class SavedModel(NamedTuple):
@@ -43,7 +42,7 @@ class SavedModel(NamedTuple):
     @property
     def model(self) -> Chain:
         """The architecture."""
-        return MODELS[self.type](self.vocab.size, **self.options)
+        return MODELS[self.type].make(self.vocab.size, **self.options)
 
 
 def save_model(work_dir: Path, saved: SavedModel) -> None:
@@ -85,24 +84,11 @@ def load_model(work_dir: Path) -> SavedModel:
         record = {name: config[name] for name in ("data", "training", "versions", "losses")}
         vocab = Vocabulary(config["vocabulary"])
         saved = SavedModel(config["type"], config["options"], vocab, {}, {}, record)
-        template = _template(saved.model, saved.options["block_size"])
+        template = _template(saved.model, saved.options.get("block_size", 1))
         arrays = _fill(template, safetensors.numpy.load(tensors))
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise InputError(f"the model in {work_dir} cannot be read: {error}") from error
     return saved._replace(params=arrays["params"], stats=arrays["stats"])
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``: after a crash the old file is there, or the new one."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as out:
-        try:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-            os.replace(out.name, path)
-        except BaseException:
-            os.unlink(out.name)
-            raise
 
 
 def _arrays(saved: SavedModel) -> Tree:

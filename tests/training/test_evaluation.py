@@ -54,7 +54,7 @@ def test_calibration_is_exact(params, data, n: int) -> None:
 def test_mean_loss_weighs_every_target_alike(params, data, rows: int, monkeypatch) -> None:
     X, Y = data if rows > 1 else (data[0][:9], data[1][:9])
     stats = calibrate(MODEL, params, jnp.array(data[0]))
-    monkeypatch.setattr(evaluation, "ROWS", rows)
+    monkeypatch.setattr(evaluation, "TARGETS", rows)
     assert mean_loss(MODEL, params, stats, X, Y) == pytest.approx(
         loss_by_numpy(params, stats, X, Y), rel=1e-6
     )

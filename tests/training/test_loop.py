@@ -140,7 +140,7 @@ def test_equal_models_share_one_compilation(data) -> None:
         state = State(params, SGD.init(params))
         train_chunk(
             model,
-            optimizer,
+            SGD,
             state,
             X,
             Y,

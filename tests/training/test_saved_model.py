@@ -11,9 +11,10 @@ import pytest
 
 from jaxmore.data import Vocabulary
 from jaxmore.errors import InputError
+from jaxmore.files import write_atomically
 from jaxmore.layers import by_path
 from jaxmore.models import mlp_bn, model_options
-from jaxmore.training.saved_model import SavedModel, load_model, save_model, write_atomically
+from jaxmore.training.saved_model import SavedModel, load_model, save_model
 
 OPTIONS = model_options("mlp-bn") | {"n_embd": 3, "n_embd2": 5, "block_size": 2}
 

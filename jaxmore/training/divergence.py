@@ -1,0 +1,117 @@
+"""What a run that diverged has to say: the step, and the first variable that turned."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int
+
+from jaxmore.backprop import trace
+from jaxmore.layers import Layer, Tree, by_path
+from jaxmore.training.checkpoints import newest_whole
+from jaxmore.training.loop import Chunk, State, batch_indices, train_chunk
+
+
+def diverged_at(chunk: Chunk, *, skipping: bool = False) -> int | None:
+    """The first step of a chunk after which training makes no sense any more, or None.
+
+    It is the step whose loss is NaN or infinite, or the next one if the last update of the chunk
+    spoilt a parameter: no checkpoint shall hold it. A run that skips such steps has diverged
+    when it skipped all of a chunk's.
+    """
+    bad = np.flatnonzero(~np.isfinite(chunk.losses))
+    if bad.size and not (skipping and bad.size < len(chunk.losses)):
+        return chunk.step - len(chunk.losses) + int(bad[0])
+    # A NaN ratio is what any such parameter gives; very large finite ones give it too.
+    suspect = np.isnan(list(chunk.update_to_data.values())).any()
+    return chunk.step if suspect and _not_finite(by_path(chunk.state.params)) else None
+
+
+def diverged_line(work_dir: Path, bad_step: int, what: str) -> str:
+    """The one line that tells of it."""
+    checkpoint, _ = newest_whole(work_dir)
+    kept = "no checkpoint yet" if checkpoint is None else f"{checkpoint.path} is kept"
+    return (
+        f"the run diverged at step {bad_step:,}, first to turn NaN or infinite: {what} "
+        f"({kept}): lower --learning-rate"
+    )
+
+
+def first_to_turn(
+    model: Layer,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    X: Int[Array, "n ..."],
+    Y: Int[Array, "n ..."],
+    key: Array,
+    *,
+    first_step: int,
+    bad_step: int,
+    batch_size: int,
+) -> str:
+    """Replay the steps up to the one that diverged and name the variable that turned first.
+
+    Batches depend on the seed and the step alone, so the replay is exact.
+
+    Args:
+        model: ids to logits.
+        optimizer: of the run.
+        state: after ``first_step`` steps, all finite; consumed.
+        X: all training inputs.
+        Y: all training targets.
+        key: of the batches.
+        first_step: where the replay begins.
+        bad_step: of :func:`diverged_at`, at least ``first_step``.
+        batch_size: B.
+    """
+
+    def advance(state: State, start: int, end: int) -> State:
+        return train_chunk(
+            model,
+            optimizer,
+            state,
+            X,
+            Y,
+            key,
+            jnp.asarray(start),
+            batch_size=batch_size,
+            n_steps=end - start,
+        )[0]
+
+    step = bad_step
+    if bad_step > first_step:
+        if bad_step - 1 > first_step:
+            state = advance(state, first_step, bad_step - 1)
+        before: Tree = jax.tree.map(jnp.copy, state.params)
+        after = advance(state, bad_step - 1, bad_step).params
+        turned = _not_finite(by_path(after))
+        step, params = (bad_step - 1, before) if turned else (bad_step, after)
+    else:
+        turned, params = [], state.params
+    at = batch_indices(key, jnp.asarray([step]), batch_size, len(X))[0]
+    places = trace(model, params, X[at], Y[at])
+    order = [place for place in (*_forward_order(model), "loss") if place in places]
+    values = _not_finite({place: places[place][0] for place in order})
+    cotangents = _not_finite({place: places[place][1] for place in reversed(order)})
+    gradients = _not_finite({place: places[place][1] for place in by_path(params)})
+    if values:
+        return f"{values[0]} at step {step:,}"
+    if cotangents or gradients:
+        return f"the cotangent of {(cotangents or gradients)[0]} at step {step:,}"
+    return (
+        f"{turned[0]}, by the update of step {step:,}" if turned else f"the loss at step {step:,}"
+    )
+
+
+def _not_finite(arrays: dict[str, Any]) -> list[str]:
+    return [name for name, array in arrays.items() if not np.isfinite(np.asarray(array)).all()]
+
+
+def _forward_order(layer: Any, prefix: str = "") -> list[str]:
+    order: list[str] = []
+    for name, inner in getattr(layer, "layers", ()):
+        order += [*_forward_order(inner, f"{prefix}{name}."), f"{prefix}{name}"]
+    return order

@@ -1,0 +1,53 @@
+"""How much memory a run will take, before any of it is allocated."""
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmore.errors import InputError
+from jaxmore.layers import Layer
+
+
+def check_memory(
+    model: Layer,
+    optimizer: optax.GradientTransformation,
+    n_examples: int,
+    block_size: int,
+    batch_size: int,
+) -> None:
+    """Refuse a run that cannot fit: by shapes alone, nothing is allocated.
+
+    Raises:
+        InputError: the lower bound of what it needs is more than the machine has.
+    """
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    state = _size(params) + _size(jax.eval_shape(optimizer.init, params))
+    ids = jax.ShapeDtypeStruct((batch_size, block_size), jnp.int32)
+    activations = _size(jax.eval_shape(lambda p, x: model.fwd(p, x), params, ids))
+    # The state and its copy, gradients and updates; what backward keeps; the windows of the
+    # words, at least a byte for an id, on the host and on the device.
+    needed = 2 * state + 2 * _size(params) + activations + 2 * n_examples * (block_size + 1)
+    there = _memory()
+    if needed > there:
+        raise InputError(
+            f"the run needs at least {_gigabytes(needed)} of memory, there are "
+            f"{_gigabytes(there)}: a smaller model, --block-size, --batch-size or file"
+        )
+
+
+def _size(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _memory() -> int:
+    device = jax.devices()[0]
+    if device.platform != "cpu" and (stats := device.memory_stats()):
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"

@@ -1,0 +1,71 @@
+"""``metrics.jsonl``: a line for every chunk; a resumed run goes on where its checkpoint stands."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxmore.files import write_atomically
+from jaxmore.training.loop import Chunk
+
+
+class Metrics:
+    """The metrics of a run, in memory for the figure and on disk as they come."""
+
+    def __init__(self, path: Path, first_step: int) -> None:
+        """Keep the chunks up to ``first_step`` of what is there, and drop what is after it."""
+        kept = _lines_up_to(path, first_step)
+        self.chunks: list[dict[str, Any]] = [json.loads(line) for line in kept]
+        write_atomically(path, b"".join(kept))
+        self._file = open(path, "ab")  # noqa: SIM115 (closed by close)
+
+    @property
+    def last_step(self) -> int:
+        """The step after the last chunk."""
+        return self.chunks[-1]["step"] if self.chunks else 0
+
+    def add(self, chunk: Chunk) -> None:
+        """Write the line of a chunk; what JSON has no word for is left out."""
+        ratios = {path: r for path, r in chunk.update_to_data.items() if np.isfinite(r)}
+        finite = chunk.losses[np.isfinite(chunk.losses)]
+        line = {"step": chunk.step, "loss": float(finite.mean()), "update_to_data": ratios}
+        if len(finite) < len(chunk.losses):
+            line["skipped"] = len(chunk.losses) - len(finite)
+        self.chunks.append(line)
+        self._write(line)
+
+    def finish(self, step: int, results: dict[str, float]) -> None:
+        """Write the final line, the loss of every split."""
+        self._write({"step": step, **results})
+
+    def sync(self) -> None:
+        """Bring the lines to the disk: a checkpoint must not be ahead of them."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+
+
+def _lines_up_to(path: Path, step: int) -> list[bytes]:
+    """The whole lines of chunks up to a step; the final line of a run is none."""
+    kept: list[bytes] = []
+    if not path.exists():
+        return kept
+    last = 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            content = json.loads(line)
+            at, _, _ = content["step"], content["loss"] + 0.0, content["update_to_data"].items()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if line.endswith(b"\n") and isinstance(at, int) and last < at <= step:
+            kept.append(line)
+            last = at
+    return kept

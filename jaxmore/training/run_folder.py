@@ -1,0 +1,136 @@
+"""The work folder of a run: whose it is, what began it, and whether another may go on. No JAX.
+
+``run.json`` is the run's record: the flags that decide its result, the vocabulary, the data's
+SHA-256, the versions. It is written when the run begins, and each checkpoint holds a copy.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jaxmore.errors import InputError
+from jaxmore.training.checkpoints import CHECKPOINTS, newest_whole
+from jaxmore.training.config import CADENCE, TrainConfig
+
+FORMAT = 1
+Config = TypeVar("Config", bound=TrainConfig)
+RUN, CONFIG, TENSORS = "run.json", "config.json", "model.safetensors"
+METRICS, LOSS_CURVE = "metrics.jsonl", "loss.png"
+_OF_A_RUN = (RUN, CHECKPOINTS, CONFIG, TENSORS, METRICS, LOSS_CURVE)
+
+
+def refuse_surprise(config: TrainConfig) -> None:
+    """Refuse to mix two runs in a folder, or to resume where there is nothing to resume."""
+    folder = Path(config.work_dir)
+    if config.resume and config.overwrite:
+        raise InputError("--resume and --overwrite exclude each other")
+    if config.resume:
+        return
+    held = [name for name in (RUN, CHECKPOINTS, CONFIG) if (folder / name).exists()]
+    if held and not config.overwrite:
+        what = "a trained model" if CONFIG in held else "an unfinished run"
+        raise InputError(f"{folder} holds {what}: --resume, --overwrite, or another folder with -o")
+
+
+@contextmanager
+def locked(folder: Path) -> Generator[None]:
+    """Make the folder where it is missing, and keep every other run out of it.
+
+    The lock is the kernel's, on the folder itself: it ends with the process, however that ends,
+    and leaves no file behind.
+    """
+    descriptor = -1
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise InputError(f"another run is at work in {folder}") from error
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run leaves, and nothing else."""
+    for name in _OF_A_RUN:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def as_json(record: dict[str, Any]) -> bytes:
+    """A record as the text of a file."""
+    return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of the run in a folder; that of its newest whole checkpoint if its own is lost."""
+    record: Any
+    try:
+        record = json.loads((folder / RUN).read_bytes())
+    except (OSError, ValueError) as error:
+        checkpoint, _ = newest_whole(folder)
+        if checkpoint is None:
+            if isinstance(error, FileNotFoundError):
+                raise InputError(f"{folder} holds no run to resume") from error
+            raise InputError(f"{folder / RUN} cannot be read, and no checkpoint is whole") from None
+        record = checkpoint.record
+    expected = {"format", "flags", "data", "vocabulary", "versions"}
+    if not isinstance(record, dict) or not expected <= record.keys() or record["format"] != FORMAT:
+        raise InputError(f"{folder / RUN} is not the record of a run of this jaxmore")
+    return record
+
+
+def stored_config(asked: Config) -> Config:
+    """The flags that the run in a folder began with: the defaults of those that resume it."""
+    record = read_record(Path(asked.work_dir))
+    try:
+        known = {field.name for field in fields(TrainConfig)}
+        flags: dict[str, Any] = {k: v for k, v in record["flags"].items() if k in known}
+        flags |= {"work_dir": asked.work_dir, "resume": True, "overwrite": False}
+        return type(asked)(**flags)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{Path(asked.work_dir) / RUN}: {error}") from error
+
+
+def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Refuse to go on with another run; the line names the first thing that differs."""
+    old, new = theirs["flags"], ours["flags"]
+    free = {*CADENCE, *(("max_steps",) if new.get("schedule") == "constant" else ())}
+    for name in dict.fromkeys([*new, *old]):
+        if name not in free and old.get(name) != new.get(name):
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} is {new.get(name)}, but the run has {old.get(name)}")
+    if theirs["vocabulary"] != ours["vocabulary"]:
+        raise InputError(
+            f"the words have {len(ours['vocabulary'])} characters, "
+            f"but those of the run {len(theirs['vocabulary'])}, or others: not the run's words"
+        )
+    if theirs["data"]["sha256"] != ours["data"]["sha256"]:
+        raise InputError(f"{ours['data']['file']} is not the file that the run began with")
+
+
+def note_other_versions(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Say what differs from where the run began: the last bits depend on it."""
+    old, new = theirs["versions"], ours["versions"]
+    changed = [
+        f"{name} {old.get(name)} → {new[name]}" for name in new if old.get(name) != new[name]
+    ]
+    if changed:
+        line = ", ".join(changed)
+        print(f"note: not the same bits as before, this run began under: {line}", file=sys.stderr)

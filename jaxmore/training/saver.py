@@ -1,0 +1,79 @@
+"""Saving beside the computation: one thread that writes one checkpoint at a time."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmore.errors import InputError
+from jaxmore.training.checkpoints import write_checkpoint
+
+
+class Saver:
+    """Writes the checkpoints of a run in a thread of its own.
+
+    Leaving it as a context manager waits for the checkpoint that is being written.
+    """
+
+    def __init__(
+        self,
+        work_dir: Path,
+        record: dict[str, Any],
+        every: float,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``before`` runs in the thread ahead of each checkpoint: what must not lag behind it."""
+        self._work_dir, self._record, self._every = work_dir, record, every
+        self._before = before
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._pending: Future[None] | None = None
+        # monotonic: a clock that is set forward or back changes nothing
+        self._last = time.monotonic()
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(wait=True)
+
+    @property
+    def due(self) -> bool:
+        """A checkpoint should be saved now: the last is old enough, and written."""
+        written = self._pending is None or self._pending.done()
+        return written and time.monotonic() - self._last >= self._every
+
+    def save(self, step: int, state: Any) -> None:
+        """Begin to save a state, which nobody else may donate.
+
+        Raises:
+            InputError: the checkpoint before this one could not be written.
+        """
+        self.wait()
+        self._last = time.monotonic()
+        self._pending = self._thread.submit(self._write, step, state)
+
+    def wait(self) -> None:
+        """Wait until every checkpoint is on the disk; InputError if one could not be written."""
+        if self._pending is not None:
+            self._pending.result()
+
+    def _write(self, step: int, state: Any) -> None:
+        try:
+            self._before()
+            write_checkpoint(self._work_dir, step, jax.tree.map(np.array, state), self._record)
+        except Exception as error:  # Orbax wraps what the system says in kinds of its own
+            reason = error.strerror if isinstance(error, OSError) else None
+            reason = reason or next(iter(str(error).splitlines()), type(error).__name__)
+            raise InputError(
+                f"cannot save the checkpoint of step {step:,}: {reason}; those before it are whole"
+            ) from error

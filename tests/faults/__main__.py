@@ -1,0 +1,31 @@
+"""``make faults``: the long fault injections, one after the other; their counts in docs/.
+
+python -m tests.faults [kills damage disk inputs fuzz soak]
+"""
+
+import json
+import sys
+import time
+from importlib import import_module
+
+from tests.faults.harness import ROOT
+
+DEFAULT = ("damage", "disk", "inputs", "fuzz", "kills")  # soak: ten minutes, when asked for
+COUNTS = ROOT / "docs" / "faults.json"
+
+
+def main(names: list[str]) -> None:
+    counts = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
+    for name in names or DEFAULT:
+        started = time.monotonic()
+        counts[name] = import_module(f"tests.faults.{name}").run()
+        counts[name]["seconds"] = round(time.monotonic() - started)
+        print(name, counts[name], flush=True)
+        COUNTS.write_text(json.dumps(counts, indent=2) + "\n")
+    bad = ("differing", "more than a line", "silent", "lost", "crashes", "tracebacks", "grown")
+    if any(count.get(key) for count in counts.values() for key in bad):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

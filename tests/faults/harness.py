@@ -1,0 +1,86 @@
+"""What the fault injections share: a small run, the commands as processes, what must be equal."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
+FLAGS = ["--n-embd2", "16", "-b", "8", "--optimizer", "adamw", "--save-every", "0.05"]
+FLAGS += ["--chunk-size", "250", "--max-steps", "40000"]
+"""About two seconds of training, and a checkpoint every tenth of one."""
+
+
+class Results(NamedTuple):
+    """Everything that must be equal bit for bit."""
+
+    metrics: bytes
+    model: bytes
+    state: dict[str, bytes]
+    samples: list[str]
+
+
+class Lab:
+    """A folder with words and a cache of compiled programs, so that a process starts fast."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="jaxmore-faults-"))
+        self.words = self.folder / "words.txt"
+        self.words.write_text("\n".join(WORDS) + "\n")
+        self.environment = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": str(self.folder / "cache"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
+
+    def start(self, *args: object, largest_file: int | None = None) -> subprocess.Popen[str]:
+        limit = ["prlimit", f"--fsize={largest_file}"] if largest_file is not None else []
+        return subprocess.Popen(
+            [*limit, sys.executable, "-m", "jaxmore", *map(str, args)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=self.environment,
+        )
+
+    def run(self, *args: object, largest_file: int | None = None) -> tuple[int, str, str]:
+        process = self.start(*args, largest_file=largest_file)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def train(self, out: Path, *flags: object) -> list[object]:
+        return ["train", "-i", self.words, "-o", out, *FLAGS, *flags]
+
+    def undisturbed(self) -> tuple[Path, Results, float]:
+        """A run that nothing disturbs, and how long it takes once its programs are compiled."""
+        out = self.folder / "undisturbed"
+        self.run(*self.train(self.folder / "warm"))
+        started = time.monotonic()
+        code, printed, err = self.run(*self.train(out))
+        assert (code, err) == (0, ""), err
+        return out, results(out, printed), time.monotonic() - started
+
+
+def results(out: Path, printed: str) -> Results:
+    import orbax.checkpoint as ocp
+
+    newest = max((out / "checkpoints").glob("step-*"))
+    with ocp.PyTreeCheckpointer() as orbax:
+        tree = orbax.restore(newest / "state")
+    import jax
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return Results(
+        metrics=(out / "metrics.jsonl").read_bytes(),
+        model=(out / "model.safetensors").read_bytes(),
+        state={jax.tree_util.keystr(k): np.asarray(leaf).tobytes() for k, leaf in leaves},
+        samples=printed.splitlines()[-21:-1],
+    )

@@ -1,0 +1,51 @@
+"""Ten minutes of training that saves every second, and samples beside it: nothing may grow."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.faults.harness import Lab
+
+MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
+
+
+def run() -> dict[str, Any]:
+    lab = Lab()
+    out = lab.folder / "out"
+    model = lab.folder / "model"
+    lab.run(*lab.train(model, "--max-steps", 500))
+    process = lab.start(*lab.train(out, "--save-every", 1, "--max-steps", 10**9))
+    times: list[float] = []
+    memory: list[int] = []
+    handles: list[int] = []
+    samples = failed = 0
+    started = time.monotonic()
+    while time.monotonic() - started < 60 * MINUTES:
+        time.sleep(5)
+        status = Path(f"/proc/{process.pid}/statm").read_text().split()
+        times.append(time.monotonic() - started)
+        memory.append(int(status[1]) * os.sysconf("SC_PAGE_SIZE"))
+        handles.append(len(list(Path(f"/proc/{process.pid}/fd").iterdir())))
+        if len(times) % 6 == 0:
+            samples += 1
+            failed += lab.run("sample", "-o", model)[0] != 0
+    process.terminate()
+    process.communicate()
+    # The first fifth is the start: imports, compilation, the allocator's pools.
+    begin = len(times) // 5
+    slope = np.polyfit(times[begin:], np.array(memory[begin:]) / 1e6, 1)[0] * 60
+    grown = max(handles[begin:]) - handles[begin]
+    shutil.rmtree(lab.folder)
+    return {
+        "minutes": MINUTES,
+        "MB at the end": round(memory[-1] / 1e6),
+        "MB per minute": round(float(slope), 3),
+        "file handles, first and last": [handles[begin], handles[-1]],
+        "samples beside it": samples,
+        "crashes": failed + (process.returncode != 143),
+        "grown": int(slope > 1 or grown > 5),
+    }

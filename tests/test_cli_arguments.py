@@ -1,0 +1,78 @@
+"""Any list of arguments gives a command, help, or one line and exit code 2: never a traceback."""
+
+import contextlib
+import io
+from dataclasses import fields
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxmore import cli
+
+COMMANDS = {
+    "train": cli.Train,
+    "sample": cli.Sample,
+    "evaluate": cli.Evaluate,
+    "find-lr": cli.FindLr,
+    "data": cli.Data,
+    "trace": cli.Trace,
+    "check": cli.Check,
+    "replay": cli.Replay,
+}
+FLAGS = [f"--{field.name.replace('_', '-')}" for c in COMMANDS.values() for field in fields(c)]
+ODD = ["", "-", "--", "-1", "0", "nan", "inf", "1e400", "9" * 400, "0x10", "1_000", "None", "True"]
+ODD += [
+    "[]",
+    "{}",
+    "a b",
+    "é",
+    "\udce9",
+    "--help=",
+    "-i",
+    "-o",
+    "-b",
+    "-n",
+    "\n",
+    "\0",
+    "=",
+    "--x=1",
+]
+WORDS = st.one_of(st.sampled_from([*FLAGS, *ODD]), st.text(max_size=6), st.integers().map(str))
+
+
+@given(
+    command=st.sampled_from([*COMMANDS, "", "-h", "fly"]),
+    rest=st.lists(WORDS, max_size=6),
+)
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+def test_any_arguments(command: str, rest: list[str]) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = parse([command, *rest])
+    if code == 2:
+        assert err.getvalue().startswith("jaxmore: ")
+        assert err.getvalue().count("\n") == 1
+        assert out.getvalue() == ""
+    else:
+        assert code == 0
+        assert err.getvalue() == ""
+
+
+def parse(args: list[str]) -> object:
+    """The exit code of the command with a run that does nothing."""
+    original = {command: command.run for command in COMMANDS.values()}
+    try:
+        for command in original:
+            command.run = lambda self: None
+        cli.main(args)
+    except SystemExit as stop:
+        return stop.code or 0
+    finally:
+        for command, run in original.items():
+            command.run = run
+    return 0
