@@ -87,7 +87,7 @@ def run_evaluation(quick: bool) -> list[dict[str, Any]]:
     for name, result in results.items():
         np.testing.assert_allclose(result.first, exact, rtol=1e-6, err_msg=name)
     return [
-        _row(name, result, results["PyTorch"]) | {"loss": result.first, "exact_loss": exact}
+        row_of(name, result, results["PyTorch"]) | {"loss": result.first, "exact_loss": exact}
         for name, result in results.items()
     ]
 
@@ -100,12 +100,12 @@ def run_sampling(quick: bool) -> list[dict[str, Any]]:
     for name, length in lengths.items():
         assert abs(length / lengths["jaxmore"] - 1) < 0.03, (name, lengths)
     return [
-        _row(name, result, results["jaxmore"]) | {"mean_length": lengths[name]}
+        row_of(name, result, results["jaxmore"]) | {"mean_length": lengths[name]}
         for name, result in results.items()
     ]
 
 
-def _row(name: str, result: Result, base: Result) -> dict[str, Any]:
+def row_of(name: str, result: Result, base: Result) -> dict[str, Any]:
     return {
         "contestant": name,
         "ms": 1e3 * result.median,

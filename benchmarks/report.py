@@ -108,7 +108,11 @@ def _ladder(section: Section) -> Iterable[str]:
     yield "## The other models\n"
     yield (
         "makemore.py's defaults (AdamW, width 64, batch 32, four layers and heads), then larger\n"
-        "transformers on one long text (batch 32; 4 at T 1024). The account is of one gradient.\n"
+        "transformers on one long text (batch 32; 4 at T 1024). The account is of one gradient;\n"
+        "XLA counts the body of a loop once, so the FLOPs of loops over time (rnn, gru, lstm) and\n"
+        'over blocks of attention (jaxmore above T 128) are too few. "Plain attention" is a\n'
+        "transformer as JAX's users write it: the strongest jax.grad, for which jaxmore's blocks\n"
+        "of attention are no good (autodiff must keep what jaxmore computes again).\n"
     )
     yield _table(
         ["", "", "µs a step", "ratio", "to first step, s", "peak, MB", "MFLOP", "temporary MB"],

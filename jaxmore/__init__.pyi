@@ -1,6 +1,14 @@
 # The public names: for type checkers, and for the lazy loading in __init__.py.
+from . import layers, models, rules, stepwise, testing
 from .backprop import loss_and_grad, trace
-from .data import Vocabulary, context_windows, read_words, split_words
+from .data import (
+    Vocabulary,
+    context_windows,
+    read_words,
+    sequences,
+    split_like_makemore,
+    split_words,
+)
 from .drop_in import custom_vjp
 from .errors import InputError
 from .layers import (
@@ -83,13 +91,20 @@ __all__ = [
     "deep_mlp_bn",
     "describe",
     "gru",
+    "layers",
     "loss_and_grad",
     "lstm",
     "mlp",
     "mlp_bn",
+    "models",
     "read_words",
     "rnn",
+    "rules",
+    "sequences",
+    "split_like_makemore",
     "split_words",
+    "stepwise",
+    "testing",
     "trace",
     "transformer",
     "wavenet",

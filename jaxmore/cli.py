@@ -39,7 +39,7 @@ WorkDir = Annotated[str, arg(aliases=["-o"], metavar="DIR")]
 class Train(TrainConfig):
     """Train a model on a file of words and make more of them.
 
-    The defaults are the seeds' network and training: 12,297 parameters, 200,000 steps.
+    The defaults are the backprop-ninja notebooks': 12,297 parameters, 200,000 steps.
     """
 
     def run(self) -> None:
@@ -70,7 +70,7 @@ class Sample:
     def run(self) -> None:
         check_at_least("n_words", self.n_words, 1)
         check_seed(self.seed)
-        from jaxmore.training.run import run_sampling
+        from jaxmore.training.inference import run_sampling
 
         run_sampling(
             self.work_dir,
@@ -93,7 +93,7 @@ class Evaluate:
     """Words to evaluate on."""
 
     def run(self) -> None:
-        from jaxmore.training.run import run_evaluation
+        from jaxmore.training.inference import run_evaluation
 
         run_evaluation(self.work_dir, self.input_file)
 
@@ -116,7 +116,7 @@ class FindLr:
     def run(self) -> None:
         check_at_least("batch_size", self.batch_size, 1)
         check_seed(self.seed)
-        from jaxmore.training.run import run_find_lr
+        from jaxmore.training.find_lr import run_find_lr
 
         run_find_lr(
             self.input_file,
@@ -194,7 +194,11 @@ class Check:
 
     def run(self) -> None:
         if self.spec or self.rule or self.model:
+            if self.dump:
+                raise InputError("--dump goes without a rule or a model")
             self._prove()
+        elif self.args or self.json or self.dtype != DTYPES:
+            raise InputError("--args, --dtype and --json go with a rule or a model")
         else:
             self._compare_with_the_notebooks()
 
@@ -226,16 +230,19 @@ class Check:
             print(testing.dump(*batch))
             return
         for dtype in ("float32", "float64"):
+            table = testing.stepwise_table(*batch, dtype)
             print(f"{dtype}, hand-derived against jax.vjp")
-            print(testing.format_table(testing.stepwise_table(*batch, dtype)))
+            print(testing.format_table(table))
+            if not all(line.approximate for line in table):
+                raise SystemExit(1)
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Replay the figures of the five seed notebooks with JAX alone."""
+    """Replay the figures of the five backprop-ninja notebooks with JAX alone."""
 
     input_file: Words = None
-    """The seeds' names.txt."""
+    """makemore's names.txt, which the notebooks read."""
 
     def run(self) -> None:
         from jaxmore import data, replay

@@ -1,5 +1,6 @@
 """The bridge to JAX's autodiff: a rule as a drop-in for ``jax.grad``."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -25,12 +26,19 @@ def custom_vjp(
         ``checkpoint``, and for reverse mode over its own gradient. (As with every
         ``jax.custom_vjp``, forward mode takes ``op`` itself.)
 
+    Raises:
+        ValueError: under ``jax.grad``, when ``op_bwd`` returns more or fewer cotangents than
+            ``op`` has array arguments.
+
     >>> import jax
     >>> from jaxmore.rules import tanh, tanh_bwd, tanh_fwd
     >>> f = custom_vjp(tanh, tanh_fwd, tanh_bwd)
-    >>> float(jax.grad(f)(0.0))
+    >>> float(jax.grad(f)(jax.numpy.array(0.0)))
     1.0
     """
+    parameters = inspect.signature(op).parameters.values()
+    open_ended = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    n_arguments = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
 
     def forward(*args: Any) -> Any:
         return op(*args, **options)
@@ -43,6 +51,8 @@ def custom_vjp(
     def bwd(saved: tuple[Any, tuple[Any, ...]], dy: Any) -> tuple[Any, ...]:
         residuals, given = saved
         cotangents = op_bwd(residuals, dy, **options)
+        if not open_ended and len(cotangents) != n_arguments:
+            raise ValueError(f"{len(cotangents)} cotangents for {n_arguments} arguments")
         # An optional argument that was left out (a bias) has no place for its cotangent.
         return tuple(None if arg is None else d for arg, d in zip(given, cotangents, strict=False))
 

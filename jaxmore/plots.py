@@ -1,5 +1,6 @@
 """Figures, drawn with matplotlib's object interface: no display, no global state."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ def loss_curve(
     Args:
         steps: the last step of every chunk.
         losses: the mean loss of every chunk, nats per character.
-        update_to_data: log10 of std(update) / std(parameter) after every chunk, by path.
+        update_to_data: log10 of std(update) / std(parameter) after every chunk, by path; a path
+            may be missing where it was not finite.
         results: the final loss of each split, by name.
     """
     figure = Figure(figsize=(8, 7), layout="constrained")
@@ -28,8 +30,9 @@ def loss_curve(
         above.axhline(loss, linestyle=style, linewidth=1, color="black", label=f"{name} {loss:.4f}")
     above.set(ylabel="loss (nats per character)")
     above.legend()
-    for path in update_to_data[0]:
-        below.plot(steps, [ratios[path] for ratios in update_to_data], linewidth=1, label=path)
+    for path in dict.fromkeys(path for ratios in update_to_data for path in ratios):
+        heights = [ratios.get(path, math.nan) for ratios in update_to_data]
+        below.plot(steps, heights, linewidth=1, label=path)
     below.axhline(-3, linewidth=1, color="black", linestyle="--")
     below.xaxis.set_major_formatter("{x:,.0f}")
     below.set(xlabel="step", ylabel="log10 of std(update) / std(parameter)")

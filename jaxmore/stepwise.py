@@ -241,8 +241,8 @@ def dlogits_closed(logits: Float[Array, "B V"], Y: Int[Array, " B"]) -> Float[Ar
 def dlogits_outer(logits: Float[Array, "B V"], Y: Int[Array, " B"]) -> Float[Array, "B V"]:
     """Exercise 2, seed 001's form: dlogits_v = 1/n Σ_u onehot(Y)_u p_v (1 − δ_uv / p_v).
 
-    Here ∂(−log p_u)/∂z_v = −1/p_u · ∂p_u/∂z_v = p_v − δ_uv, the softmax's whole Jacobian, V by
-    V for each row, is written out and the row u = Y picked from it. It equals the other form:
+    Here ∂(−log p_u)/∂z_v = −1/p_u · ∂p_u/∂z_v = p_v − δ_uv, the whole Jacobian of −log softmax,
+    V by V for each row, is written out and the row u = Y picked from it. It equals the other form:
     p_v Σ_u onehot_u = p_v and Σ_u onehot_u δ_uv = onehot_v. Where a probability underflows to
     zero it is 0/0, NaN, as it is in the seed; the other form is not.
     """

@@ -66,8 +66,7 @@ def seed_names() -> list[str]:
     """The seeds' 32,033 names in file order; skips where their file is not."""
     from jaxmore.data import NAMES_SHA256, read_words
 
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "names.txt"
-    for path in (Path(os.environ.get("JAXMORE_NAMES") or beside), beside):
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == NAMES_SHA256:
-            return read_words(path)
+    path = Path(os.environ.get("JAXMORE_NAMES", ""))
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == NAMES_SHA256:
+        return read_words(path)
     pytest.skip("needs the seeds' names.txt: jaxmore data --download, then set JAXMORE_NAMES")

@@ -217,7 +217,7 @@ def test_sample_without_the_words_gives_no_marks(words_file, tmp_path, capsys) -
 
 def test_find_lr_draws_and_suggests(words_file, tmp_path, capsys) -> None:
     run("find-lr", "-i", words_file, "-o", tmp_path / "out", "-b", "5")
-    assert "suggested learning rate: 0." in capsys.readouterr().out
+    assert "suggested learning rate for --optimizer sgd: 0." in capsys.readouterr().out
     assert (tmp_path / "out" / "find-lr.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -328,6 +328,8 @@ def test_replay_prints_every_seed(seed_names, tmp_path, capsys) -> None:
         (["--seed", "-1"], "--seed must lie in"),
         (["--seed", str(2**32)], "--seed must lie in"),
         (["--type", "gpt"], "mlp-bn"),
+        (["--type", "transformer", "--n-head", "3"], "n_embd 64 is not a multiple of n_head 3"),
+        (["--type", "wavenet", "--block-size", "6"], "block_size 6 is not a power of two"),
         (["--max-steps", "many"], "--max-steps"),
         (["--no-such-flag"], "--no-such-flag"),
     ],
@@ -355,6 +357,9 @@ def test_train_refuses_in_one_line_and_changes_nothing(tmp_path, capsys, flags, 
         (["sample", "-n", "0"], "--n-words must be at least 1"),
         (["sample", "--prompt", "xyz"], "unknown character 'x'"),
         (["sample", "--temperature", "0"], "--temperature must be positive"),
+        (["sample", "--temperature", "1e-46"], "--temperature must be positive"),
+        (["check", "--json", "x.json"], "go with a rule or a model"),
+        (["check", "--rule", "tanh", "--dump"], "--dump goes without"),
         (["sample", "--top-k", "99"], "--top-k must lie in"),
         (["sample", "-i", "no-such-file"], "cannot read"),
         (["evaluate", "-i", "no-such-file"], "cannot read"),

@@ -72,8 +72,9 @@ def model_options(type: str, *, longest_word: int | None = None, **asked: int) -
     options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     if longest_word is not None and MODELS[type].reads == "sequences":
         options |= {"block_size": longest_word + 1} if "block_size" in options else {}
-    for name in asked.keys() - options.keys():
-        raise InputError(f"--{name.replace('_', '-')}: the type {type} has no such size")
+    for name in asked:
+        if name not in options:
+            raise InputError(f"--{name.replace('_', '-')}: the type {type} has no such size")
     return options | asked
 
 

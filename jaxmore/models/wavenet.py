@@ -14,7 +14,12 @@ def wavenet(vocab_size: int, *, block_size: int = 8, n_embd: int = 24, n_embd2: 
         block_size: T, the length of the context: a power of two, and its exponent the levels.
         n_embd: E, the length of a character's embedding.
         n_embd2: H, the width of every level.
+
+    Raises:
+        ValueError: ``block_size`` is no power of two.
     """
+    if block_size < 2 or block_size & (block_size - 1):
+        raise ValueError(f"block_size {block_size} is not a power of two, 2 or more")
     fan_ins = [2 * n_embd] + [2 * n_embd2] * (block_size.bit_length() - 2)
     return Chain(
         embedding=Embedding(vocab_size, n_embd),

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxmore.backprop import loss_and_grad
 from jaxmore.data import (
     IntArray,
     Splits,
@@ -21,6 +23,8 @@ from jaxmore.data import (
     split_words,
     unique_words,
 )
+from jaxmore.errors import InputError
+from jaxmore.layers import Chain
 from jaxmore.models import MODELS
 
 MAKEMORE_SEED = 3407
@@ -39,6 +43,10 @@ class Corpus(NamedTuple):
     def vocab(self) -> Vocabulary:
         """The characters of all splits."""
         return Vocabulary.from_words(word for split in self.splits for word in split)
+
+    def block_size(self, options: dict[str, Any]) -> int:
+        """T: as the model's options say, or else room for the longest word and its start."""
+        return options.get("block_size", self.longest_word + 1)
 
     @property
     def longest_word(self) -> int:
@@ -74,7 +82,7 @@ def examples(
     return make(words, vocab, block_size)
 
 
-def batch_shapes(
+def _batch_shapes(
     type: str, batch_size: int, block_size: int
 ) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
     """The shapes of a batch of :func:`examples`."""
@@ -100,3 +108,25 @@ def describe_corpus(
         f"{' / '.join(targets)} characters to predict\n"
         f"also in train: {also}"
     )
+
+
+def build_model(
+    type: str, vocab_size: int, options: dict[str, Any], *, batch_size: int, block_size: int
+) -> Chain:
+    """A model that takes batches of :func:`examples`; tried by shapes alone, nothing is computed.
+
+    Raises:
+        InputError: there is no such model, or it cannot take such a batch: heads that do not
+            divide the width, a batch of one under BatchNorm.
+    """
+    try:
+        model = MODELS[type].make(vocab_size, **options)
+        params = jax.eval_shape(model.init, jax.random.key(0))
+        batch = _batch_shapes(type, batch_size, block_size)
+        jax.eval_shape(partial(loss_and_grad, model), params, *batch)
+    except InputError:
+        raise
+    except ValueError as error:
+        sizes = "".join(f" --{k.replace('_', '-')} {v}" for k, v in options.items())
+        raise InputError(f"{type} with{sizes} --batch-size {batch_size}: {error}") from error
+    return model

@@ -1,5 +1,6 @@
 """The learning-rate sweep of seed 002: one step at each of a thousand rates."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -8,8 +9,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from jaxmore import plots
+from jaxmore.errors import InputError
 from jaxmore.layers import Layer
+from jaxmore.models import model_options
+from jaxmore.training.corpus import build_model, examples, read_corpus
 from jaxmore.training.loop import State, train_chunk
+
+LR_CURVE = "find-lr.png"
 
 
 class Sweep(NamedTuple):
@@ -22,7 +29,7 @@ class Sweep(NamedTuple):
     smoothed: Float[np.ndarray, " S"]
     """The losses' running median."""
     suggested: float
-    """The rate where the smoothed loss is lowest: the largest that still helps."""
+    """The rate where the smoothed loss is lowest, after the steps at all smaller ones."""
 
 
 def find_learning_rate(
@@ -75,3 +82,27 @@ def _running_median(values: Float[np.ndarray, " S"], width: int) -> Float[np.nda
     # The median forgives a single lucky batch, and a diverged tail of NaN or infinity.
     padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=-1)
+
+
+def run_find_lr(
+    input_file: str | None, work_dir: str, *, type: str, batch_size: int, seed: int
+) -> None:
+    """``jaxmore find-lr``: seed 002's sweep, a figure and the rate that it suggests."""
+    corpus = read_corpus(type, input_file, unique=False)
+    options = model_options(type, longest_word=corpus.longest_word)
+    block_size = corpus.block_size(options)
+    model = build_model(
+        type, corpus.vocab.size, options, batch_size=batch_size, block_size=block_size
+    )
+    X, Y = examples(type, corpus.splits.train, corpus.vocab, block_size)
+    sweep = find_learning_rate(model, jnp.array(X), jnp.array(Y), seed=seed, batch_size=batch_size)
+    figure = Path(work_dir) / LR_CURVE
+    try:
+        figure.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {work_dir}: {error.strerror}") from error
+    plots.save(
+        plots.learning_rate_curve(sweep.rates, sweep.losses, sweep.smoothed, sweep.suggested),
+        figure,
+    )
+    print(f"suggested learning rate for --optimizer sgd: {sweep.suggested:.2g}  ({figure})")

@@ -30,6 +30,11 @@ def check_memory(
     # The state and its copy, gradients and updates; what backward keeps; the windows of the
     # words, at least a byte for an id, on the host and on the device.
     needed = 2 * state + 2 * _size(params) + activations + 2 * n_examples * (block_size + 1)
+    # Calibration runs every example at once: at least one of its arrays stands whole.
+    everything = jax.ShapeDtypeStruct((n_examples, block_size), jnp.int32)
+    res = jax.eval_shape(lambda p, x: model.fwd(p, x)[1], params, everything)
+    if jax.tree.leaves(model.stats(res)):
+        needed += max(map(_size, jax.tree.leaves(res)))
     there = _memory()
     if needed > there:
         raise InputError(

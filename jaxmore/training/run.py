@@ -1,16 +1,11 @@
-"""What ``jaxmore train``, ``evaluate``, ``sample`` and ``find-lr`` do, from files to files."""
+"""What ``jaxmore train`` does, from a file of words to a trained model and new words."""
 
-import os
-import platform
 import shlex
 import sys
 import time
 import traceback
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,33 +13,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxmore import __version__, plots
-from jaxmore.backprop import loss_and_grad
-from jaxmore.data import IntArray, Splits, Vocabulary
+from jaxmore import plots
+from jaxmore.data import IntArray, Vocabulary
 from jaxmore.errors import InputError
 from jaxmore.files import write_atomically
 from jaxmore.layers import Chain, describe
-from jaxmore.models import MODELS, model_options, token_by_token
+from jaxmore.models import MODELS, model_options
 from jaxmore.training.checkpoints import newest_whole, restore, set_aside
 from jaxmore.training.config import TrainConfig
 from jaxmore.training.corpus import (
     Corpus,
-    batch_shapes,
+    build_model,
     describe_corpus,
     examples,
     read_corpus,
 )
 from jaxmore.training.divergence import diverged_at, diverged_line, first_to_turn
 from jaxmore.training.evaluation import calibrate, mean_loss
-from jaxmore.training.find_lr import Sweep, find_learning_rate
-from jaxmore.training.loop import Chunk, State, copy_state, train
+from jaxmore.training.inference import print_samples
+from jaxmore.training.loop import State, copy_state, train
 from jaxmore.training.memory import check_memory
 from jaxmore.training.metrics import Metrics
 from jaxmore.training.optimizers import make_optimizer
-from jaxmore.training.run_folder import FORMAT as RUN_FORMAT
+from jaxmore.training.progress import with_progress
+from jaxmore.training.records import provenance, run_record
 from jaxmore.training.run_folder import (
     LOSS_CURVE,
     METRICS,
@@ -57,14 +50,9 @@ from jaxmore.training.run_folder import (
     read_record,
     refuse_surprise,
 )
-from jaxmore.training.sampling import sample_words
 from jaxmore.training.saved_model import SavedModel, load_model, save_model
 from jaxmore.training.saver import Saver
 from jaxmore.training.signals import GracefulStop, Stopped
-
-LR_CURVE = "find-lr.png"
-LONGEST_SAMPLE = 2_000
-"""Where a sampled word is cut, however long the longest word of the file is."""
 
 
 class Task(NamedTuple):
@@ -104,8 +92,10 @@ def _prepare(config: TrainConfig) -> Task:
     corpus = read_corpus(config.type, config.input_file, unique=config.unique)
     vocab = corpus.vocab
     options = model_options(config.type, **config.sizes, longest_word=corpus.longest_word)
-    block_size = config.block_size or options.get("block_size", corpus.longest_word + 1)
-    model = MODELS[config.type].make(vocab.size, **options)
+    block_size = config.block_size or corpus.block_size(options)
+    model = build_model(
+        config.type, vocab.size, options, batch_size=config.batch_size, block_size=block_size
+    )
     optimizer = make_optimizer(
         config.optimizer_name,
         config.rate,
@@ -114,7 +104,6 @@ def _prepare(config: TrainConfig) -> Task:
         config.steps,
         config.on_nan,
     )
-    _check_batch(config.type, model, config.batch_size, block_size)
     n_ids = [len(word) + 1 for split in corpus.splits for word in split]
     n_examples = sum(n_ids) if MODELS[config.type].reads == "windows" else len(n_ids)
     check_memory(model, optimizer, n_examples, block_size, config.batch_size)
@@ -123,7 +112,7 @@ def _prepare(config: TrainConfig) -> Task:
         for name, words in corpus.splits._asdict().items()
         if words
     }
-    record = _record(config, options, corpus, vocab)
+    record = run_record(config, options, corpus)
     return Task(config, corpus, vocab, options, model, data, optimizer, record)
 
 
@@ -151,7 +140,7 @@ def _train(task: Task) -> None:
 
     # The state is donated to each chunk. Its copy is what is saved, what is left if the chunk
     # diverges, and where the replay to the step that did begins.
-    last = Whole(first_step, copy_state(state))
+    last = Kept(first_step, copy_state(state))
     how_to_resume = f"to go on: jaxmore train --resume -o {shlex.quote(str(work_dir))}"
 
     def last_resort() -> str:
@@ -182,7 +171,7 @@ def _train(task: Task) -> None:
             chunk_size=config.chunk_size,
             first_step=first_step,
         )
-        for chunk in _with_progress(chunks, first_step, config.steps):
+        for chunk in with_progress(chunks, first_step, config.steps):
             bad_step = diverged_at(chunk, skipping=config.on_nan == "skip")
             if bad_step is not None:
                 what = first_to_turn(
@@ -198,7 +187,7 @@ def _train(task: Task) -> None:
                 )
                 raise InputError(diverged_line(work_dir, bad_step, what))
             metrics.add(chunk)
-            last = Whole(chunk.step, copy_state(chunk.state))
+            last = Kept(chunk.step, copy_state(chunk.state))
             if saver.due:
                 saver.save(*last)
             stop_if_asked()
@@ -223,7 +212,7 @@ def _train(task: Task) -> None:
             vocab=task.vocab,
             params=params,
             stats=stats,
-            record=_provenance(task, results),
+            record=provenance(task.config, task.corpus, results),
         )
         saved = save_the_better(work_dir, saved)
     _draw_losses(metrics, results, work_dir / LOSS_CURVE)
@@ -232,7 +221,7 @@ def _train(task: Task) -> None:
     print(f"{work_dir}: {', '.join(files)}")
 
 
-class Whole(NamedTuple):
+class Kept(NamedTuple):
     """A state that nothing donates, and the steps behind it."""
 
     step: int
@@ -281,60 +270,12 @@ def save_the_better(work_dir: Path, saved: SavedModel) -> SavedModel:
     return saved
 
 
-def _record(
-    config: TrainConfig, options: dict[str, Any], corpus: Corpus, vocab: Vocabulary
-) -> dict[str, Any]:
-    file = str(corpus.path.resolve())
-    flags = asdict(config)
-    # The values that were used in the place of "the default", whatever that is tomorrow.
-    settled = {
-        "input_file": file,
-        "max_steps": config.steps,
-        "optimizer": config.optimizer_name,
-        "learning_rate": config.rate,
-        "weight_decay": config.decay,
-        "schedule": config.schedule_name,
-        "seed": config.first_seed,
-    }
-    settled |= {name: value for name, value in options.items() if name in flags}
-    return {
-        "format": RUN_FORMAT,
-        "flags": flags | settled,
-        "data": {"file": file, "sha256": corpus.sha256},
-        "vocabulary": vocab.characters,
-        "versions": _versions(),
-    }
-
-
-def _provenance(task: Task, results: dict[str, float]) -> dict[str, Any]:
-    config, corpus = task.config, task.corpus
-    return {
-        "data": {
-            "file": str(corpus.path.resolve()),
-            "sha256": corpus.sha256,
-            "unique": corpus.unique,
-            "longest_word": corpus.longest_word,
-        },
-        "training": {
-            "max_steps": config.steps,
-            "batch_size": config.batch_size,
-            "optimizer": config.optimizer_name,
-            "learning_rate": config.rate,
-            "weight_decay": config.decay,
-            "schedule": config.schedule_name,
-            "seed": config.first_seed,
-        },
-        "losses": results,
-        "versions": _versions(),
-    }
-
-
 def _draw_losses(metrics: Metrics, results: dict[str, float], path: Path) -> None:
-    chunks = metrics.chunks
-    names = dict.fromkeys(name for chunk in chunks for name in chunk["update_to_data"])
-    ratios = [{name: c["update_to_data"].get(name, np.nan) for name in names} for c in chunks]
-    steps, losses = [c["step"] for c in chunks], [c["loss"] for c in chunks]
-    plots.save(plots.loss_curve(steps, losses, ratios, results), path)
+    steps, losses, ratios = (
+        [chunk[name] for chunk in metrics.chunks] for name in ("step", "loss", "update_to_data")
+    )
+    if steps:
+        plots.save(plots.loss_curve(steps, losses, ratios, results), path)
 
 
 @contextmanager
@@ -351,152 +292,3 @@ def debugging(*, on: bool) -> Generator[None]:
         where = f"{ours[-1].name} ({Path(ours[-1].filename).name}, line {ours[-1].lineno})"
         what = next(iter(str(error).splitlines()), "NaN")
         raise InputError(f"--debug: {what} in {where}") from error
-
-
-def run_evaluation(work_dir: str, input_file: str | None) -> None:
-    """``jaxmore evaluate``: the exact loss of a saved model on the splits of a file of words."""
-    saved = load_model(Path(work_dir))
-    corpus = _corpus_of(saved, input_file)
-    block_size = saved.options.get("block_size", corpus.longest_word + 1)
-    for name, words in corpus.splits._asdict().items():
-        if words:
-            X, Y = examples(saved.type, words, saved.vocab, block_size)
-            loss = mean_loss(saved.model, saved.params, saved.stats, X, Y)
-            print(f"{name:5s} {loss:.4f}  ({int((Y != -1).sum()):,} characters)")
-
-
-def run_sampling(
-    work_dir: str,
-    input_file: str | None,
-    *,
-    n_words: int,
-    seed: int,
-    temperature: float,
-    top_k: int | None,
-    prompt: str,
-) -> None:
-    """``jaxmore sample``: more words of a saved model, each marked by where it stands."""
-    saved = load_model(Path(work_dir))
-    try:
-        splits = _corpus_of(saved, input_file).splits
-    except InputError:
-        if input_file is not None:
-            raise
-        splits = None  # the words that it was trained on are gone: no marks
-    print_samples(
-        saved,
-        splits,
-        n_words=n_words,
-        seed=seed,
-        temperature=temperature,
-        top_k=top_k,
-        prompt=prompt,
-    )
-
-
-def run_find_lr(
-    input_file: str | None, work_dir: str, *, type: str, batch_size: int, seed: int
-) -> None:
-    """``jaxmore find-lr``: seed 002's sweep, a figure and the rate that it suggests."""
-    corpus = read_corpus(type, input_file, unique=False)
-    options = model_options(type, longest_word=corpus.longest_word)
-    block_size = options.get("block_size", corpus.longest_word + 1)
-    model = MODELS[type].make(corpus.vocab.size, **options)
-    _check_batch(type, model, batch_size, block_size)
-    X, Y = examples(type, corpus.splits.train, corpus.vocab, block_size)
-    sweep: Sweep = find_learning_rate(
-        model, jnp.array(X), jnp.array(Y), seed=seed, batch_size=batch_size
-    )
-    _make_folder(Path(work_dir))
-    figure = Path(work_dir) / LR_CURVE
-    plots.save(
-        plots.learning_rate_curve(sweep.rates, sweep.losses, sweep.smoothed, sweep.suggested),
-        figure,
-    )
-    print(f"suggested learning rate: {sweep.suggested:.2g}  ({figure})")
-
-
-def print_samples(
-    saved: SavedModel, splits: Splits | None, *, n_words: int, seed: int, **how: Any
-) -> None:
-    """Print sampled words, each marked "in train", "in dev/test" or "new"."""
-    longest = saved.record["data"]["longest_word"]
-    if MODELS[saved.type].reads == "windows":
-        by_token = token_by_token(
-            saved.model, saved.params, saved.stats, saved.options["block_size"]
-        )
-        max_length = 2 * longest
-    else:
-        by_token = saved.model, saved.params, saved.stats
-        max_length = saved.options.get("block_size", 2 * longest)
-    words = sample_words(
-        *by_token, saved.vocab, n_words=n_words, max_length=max_length, seed=seed, **how
-    )
-    if splits is None:
-        print("\n".join(words))
-        return
-    train, held_out = set(splits.train), {*splits.dev, *splits.test}
-    for word in words:
-        bucket = "in train" if word in train else "in dev/test" if word in held_out else "new"
-        print(f"{word:20s} {bucket}")
-
-
-def _corpus_of(saved: SavedModel, input_file: str | None) -> Corpus:
-    data = saved.record["data"]
-    corpus = read_corpus(saved.type, input_file or data["file"], unique=data["unique"])
-    if corpus.sha256 != data["sha256"]:
-        print(f"note: {corpus.path} is not the file that the model was trained on", file=sys.stderr)
-    return corpus
-
-
-def _check_batch(type: str, model: Chain, batch_size: int, block_size: int) -> None:
-    # Shapes only: a batch of one under BatchNorm is refused before anything is computed.
-    params = jax.eval_shape(model.init, jax.random.key(0))
-    try:
-        jax.eval_shape(
-            partial(loss_and_grad, model), params, *batch_shapes(type, batch_size, block_size)
-        )
-    except ValueError as error:
-        raise InputError(f"--batch-size {batch_size}: {error}") from error
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {path}: {error.strerror}") from error
-
-
-def _with_progress(chunks: Iterable[Chunk], first_step: int, max_steps: int) -> Iterator[Chunk]:
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
-        BarColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:,.0f} steps/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(
-            "training", total=max_steps, completed=first_step, loss=float("nan"), rate=0.0
-        )
-        last = time.perf_counter()
-        for chunk in chunks:
-            now = time.perf_counter()
-            rate = len(chunk.losses) / (now - last)
-            last = now
-            bar.update(task, completed=chunk.step, loss=chunk.losses.mean(), rate=rate)
-            yield chunk
-
-
-def _versions() -> dict[str, Any]:
-    """What the bits of a result depend on besides the seed."""
-    return {
-        "python": platform.python_version(),
-        "jaxmore": __version__,
-        **{package: version(package) for package in ("jax", "jaxlib", "numpy", "optax")},
-        "device": jax.devices()[0].device_kind,
-        "machine": platform.machine(),
-        "threads": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-    }

@@ -45,7 +45,8 @@ def sample_ids(
         token, done, cache = carry
         t, given = at
         logits, cache = model.step(params, stats, cache, token)
-        logits = logits.astype(jnp.float32) / temperature
+        logits = logits.astype(jnp.float32)
+        logits = (logits - logits.max(-1, keepdims=True)) / temperature
         if top_k is not None:
             least = jax.lax.top_k(logits, top_k)[0][:, -1:]
             logits = jnp.where(logits < least, jnp.finfo(logits.dtype).min, logits)
@@ -97,7 +98,7 @@ def sample_words(
             ``max_length`` characters or more, a temperature that is not positive, or a ``top_k``
             outside 1..V.
     """
-    if not 0 < temperature < float("inf"):
+    if not np.finfo(np.float32).tiny <= temperature < float("inf"):
         raise InputError(f"--temperature must be positive, got {temperature}")
     if top_k is not None and not 1 <= top_k <= vocab.size:
         raise InputError(f"--top-k must lie in 1..{vocab.size}, got {top_k}")

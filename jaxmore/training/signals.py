@@ -1,5 +1,6 @@
 """A graceful stop: the first SIGINT or SIGTERM asks, the second does not wait."""
 
+import contextlib
 import os
 import select
 import signal
@@ -70,13 +71,17 @@ class GracefulStop:
         first = self._next(None)
         if first is None:
             return
-        print("jaxmore: stopping; once more to stop at once", file=sys.stderr, flush=True)
+        _say("stopping; once more to stop at once")
         again = self._next(GRACE)
         if again is None:
             return
-        if again == 0:
-            print(f"jaxmore: {self._last_resort()}", file=sys.stderr, flush=True)
-        os._exit(128 + first)
+        try:
+            if again == 0:
+                _say(self._last_resort())
+        except Exception as error:  # no room, no folder: it ends all the same
+            _say(str(error))
+        finally:
+            os._exit(128 + first)
 
     def _next(self, seconds: float | None) -> int | None:
         """The next signal; 0: none came in time; None: the run is over."""
@@ -87,3 +92,8 @@ class GracefulStop:
             if number in SIGNALS:
                 return number
         return 0
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # whoever read stderr may be gone
+        print(f"jaxmore: {line}", file=sys.stderr, flush=True)

@@ -51,6 +51,22 @@ def test_a_long_chunk_is_not_waited_for(busy: str) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("failure", ["reader", "save"])
+def test_it_ends_even_if_nobody_listens_or_the_save_fails(failure: str) -> None:
+    code = SCRIPT.replace('lambda: "saved as a last resort"', "lambda: 1 / 0")
+    code = code.format(stubborn=True, busy=SLEEP)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        if failure == "reader":
+            process.stderr.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 143
+
+
 def test_the_second_signal_stops_at_once() -> None:
     process = start(stubborn=True, busy=SLEEP)
     assert process.stderr is not None

@@ -1,0 +1,75 @@
+"""What a run and its model tell of where they come from. JSON."""
+
+import os
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import jax
+
+from jaxmore import __version__
+from jaxmore.training.config import TrainConfig
+from jaxmore.training.corpus import Corpus
+from jaxmore.training.run_folder import FORMAT
+
+
+def run_record(config: TrainConfig, options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+    """What ``run.json`` and every checkpoint hold: all that decides the result."""
+    file = str(corpus.path.resolve())
+    flags = asdict(config)
+    # The values that were used in the place of "the default", whatever that is tomorrow.
+    settled = {
+        "input_file": file,
+        "max_steps": config.steps,
+        "optimizer": config.optimizer_name,
+        "learning_rate": config.rate,
+        "weight_decay": config.decay,
+        "schedule": config.schedule_name,
+        "seed": config.first_seed,
+    }
+    settled |= {name: value for name, value in options.items() if name in flags}
+    return {
+        "format": FORMAT,
+        "flags": flags | settled,
+        "data": {"file": file, "sha256": corpus.sha256},
+        "vocabulary": corpus.vocab.characters,
+        "versions": versions(),
+    }
+
+
+def provenance(config: TrainConfig, corpus: Corpus, results: dict[str, float]) -> dict[str, Any]:
+    """What ``config.json`` tells of a model beside its architecture."""
+    return {
+        "data": {
+            "file": str(corpus.path.resolve()),
+            "sha256": corpus.sha256,
+            "unique": corpus.unique,
+            "longest_word": corpus.longest_word,
+        },
+        "training": {
+            "max_steps": config.steps,
+            "batch_size": config.batch_size,
+            "optimizer": config.optimizer_name,
+            "learning_rate": config.rate,
+            "weight_decay": config.decay,
+            "schedule": config.schedule_name,
+            "seed": config.first_seed,
+        },
+        "losses": results,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, Any]:
+    """What the bits of a result depend on besides the seed."""
+    return {
+        "python": platform.python_version(),
+        "jaxmore": __version__,
+        **{package: version(package) for package in ("jax", "jaxlib", "numpy", "optax")},
+        "device": jax.devices()[0].device_kind,
+        "machine": platform.machine(),
+        "threads": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+    }
