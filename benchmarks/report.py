@@ -42,8 +42,11 @@ def _training(section: Section) -> Iterable[str]:
     yield _table(
         head,
         (
-            [name, *(f"{row['us_per_step']:,.1f} (×{row['ratio']:.2f})" for row in mine)]
+            [name, *(cells.get(size, "") for size in sizes)]
             for name, mine in _by(rows, "contestant")
+            for cells in [
+                {r["batch_size"]: f"{r['us_per_step']:,.1f} (×{r['ratio']:.2f})" for r in mine}
+            ]
         ),
     )
     yield (
@@ -58,7 +61,9 @@ def _training(section: Section) -> Iterable[str]:
                 f"{mine[0]['steps_per_second']:,.0f}",
                 f"{mine[0]['seconds_to_first_step']:.1f}",
                 f"{mine[0]['peak_mb']:,.0f}",
-                f"{flops[sizes[-1]] * mine[-1]['steps_per_second'] / 1e9 / ceiling:.0%}",
+                f"{flops[sizes[-1]] * mine[-1]['steps_per_second'] / 1e9 / ceiling:.0%}"
+                if mine[-1]["batch_size"] == sizes[-1]
+                else "",
             ]
             for name, mine in _by(rows, "contestant")
         ),

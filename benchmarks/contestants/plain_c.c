@@ -11,7 +11,7 @@
 
 #define LANES 16
 #define UP(n) (((n) + LANES - 1) / LANES * LANES)
-enum { K = T * E, HP = UP(H), VP = UP(V), KP = UP(K), ROWS = 32, BLOCKS = (B + ROWS - 1) / ROWS };
+enum { K = T * E, HP = UP(H), VP = UP(V), KP = UP(K), ROWS = 32, BLOCKS = (B + ROWS - 1) / ROWS, MIN_BLOCKS = 4 };
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
 
@@ -227,7 +227,8 @@ void train(const signed char *X, const signed char *Y, const int *indices, int n
     static signed char x[B * T], y[B];
     static Net own[256];
     grads = own;
-    int threads = BLOCKS > 1 ? omp_get_max_threads() : 1;
+    /* Waking the others costs more than a few blocks do. */
+    int threads = BLOCKS >= MIN_BLOCKS ? omp_get_max_threads() : 1;
     for (int s = 0; s < n_steps; s++, indices += B) {
         for (int i = 0; i < B; i++) {
             memcpy(&x[i * T], &X[indices[i] * T], T);

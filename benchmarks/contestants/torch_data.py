@@ -24,4 +24,4 @@ def steps(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
 def set_threads(task: Task) -> None:
     """One thread where a step is so short that waking the others costs more than they do."""
     tokens = task.batch_size * (1 if task.Y.ndim == 1 else task.Y.shape[1])
-    torch.set_num_threads(1 if tokens <= 256 else os.cpu_count() or 1)
+    torch.set_num_threads(1 if tokens <= 128 else os.cpu_count() or 1)

@@ -29,9 +29,11 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
             ids, targets = x.view(-1), y.view(n, 1)
             embcat = C.index_select(0, ids).view(n, -1)
             hprebn = torch.addmm(b1, embcat, W1)
-            bnvar, bnmean = torch.var_mean(hprebn, 0, correction=1)
+            bndiff = hprebn.sub_(hprebn.sum(0).div_(n))
+            # torch.var_mean took a third of the whole step.
+            bnvar = (bndiff * bndiff).sum(0).div_(n - 1)
             bnvar_inv = bnvar.add_(1e-5).rsqrt_()
-            bnraw = hprebn.sub_(bnmean).mul_(bnvar_inv)
+            bnraw = bndiff.mul_(bnvar_inv)
             h = torch.addcmul(bias, bnraw, gain).tanh_()
             logprobs = torch.log_softmax(torch.addmm(b2, h, W2), 1)
             losses.append(logprobs.gather(1, targets).mean())
