@@ -39,7 +39,8 @@ help:
 train: $(VENV)/.ready-run
 	$(PY) -m jaxmore train -o out/make $(if $(findstring --resume,$(ARGS)),,--overwrite) $(ARGS)
 
-test: lint
+# Types are checked against the pinned jax alone: another one has other annotations.
+test: $(if $(JAX),$(VENV)/.ready-dev,lint)
 	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # On a machine with nothing else to do: it writes docs/benchmarks.md, .json and the figure.
