@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from jaxmore.testing.oracles import bind
+
 # Equations that only call others: followed inside. (custom_jvp stays whole: it has a rule.)
 CALLS = ("jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "custom_vjp_call")
 # The magnitude of a sum is the sum of the magnitudes, and these only move or scale it.
@@ -69,12 +71,6 @@ def _add(scales: dict[int, _Scale], place: int | None, scale: _Scale) -> None:
         scales[place] = jax.tree.map(jnp.add, scales[place], scale) if place in scales else scale
 
 
-def _bind(equation: core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:
-    functions, options = equation.primitive.get_bind_params(equation.params)
-    out = equation.primitive.bind(*functions, *operands, **options)
-    return list(out) if equation.primitive.multiple_results else [out]
-
-
 def _body(equation: core.JaxprEqn) -> core.ClosedJaxpr:
     params = equation.params
     body: Any = params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
@@ -98,7 +94,7 @@ class _Equation(NamedTuple):
             operands = [operand.array for operand in self.operands]
             for i, x in zip(active, changed, strict=True):
                 operands[i] = x
-            return _bind(self.source, operands)
+            return bind(self.source, operands)
 
         primals = tuple(self.operands[i].array for i in active)
         graph = jax.make_jaxpr(lambda *ts: jax.jvp(step, primals, ts)[1])(*primals)
@@ -147,13 +143,13 @@ class _Tape:
     def _step(self, equation: core.JaxprEqn, operands: list[_Value]) -> list[_Value]:
         name = equation.primitive.name
         if all(operand.place is None for operand in operands):
-            return [_Value(out) for out in _bind(equation, [o.array for o in operands])]
+            return [_Value(out) for out in bind(equation, [o.array for o in operands])]
         if name in CALLS:
             return self.run(_body(equation), operands)
         if name == "scan":
             return self._unrolled(equation, operands)
         outs: list[_Value] = []
-        for out in _bind(equation, [o.array for o in operands]):
+        for out in bind(equation, [o.array for o in operands]):
             self._places += 1
             is_float = jnp.issubdtype(out.dtype, jnp.inexact)
             outs.append(_Value(out, self._places if is_float else None))
@@ -223,7 +219,7 @@ class _Absolute:
         linear = any(operand.linear for operand in operands)
         values: list[Any] = []
         if not linear:
-            values = _bind(equation, [operand.value for operand in operands])
+            values = bind(equation, [operand.value for operand in operands])
             self.met_sums |= name in SUMS
             if not self._by_terms or name not in SUMS + MOVES:  # starts anew from its own value
                 return [_exact(value) for value in values]
@@ -232,7 +228,7 @@ class _Absolute:
         elif name == "neg":
             sums = [magnitudes[0]]
         else:
-            sums = _bind(equation, magnitudes)
+            sums = bind(equation, magnitudes)
         if linear:
             return [_Term(total, total, linear=True) for total in sums]
         return [_Term(v, total) for v, total in zip(values, sums, strict=True)]

@@ -54,13 +54,19 @@ def _evaluate(
         return atom.val if isinstance(atom, jax.extend.core.Literal) else values[atom]
 
     for equation in graph.jaxpr.eqns:
-        functions, options = equation.primitive.get_bind_params(equation.params)
-        out = equation.primitive.bind(*functions, *map(read, equation.invars), **options)
-        for name, value in zip(
-            equation.outvars, out if equation.primitive.multiple_results else [out], strict=True
-        ):
+        out = bind(equation, [read(atom) for atom in equation.invars])
+        for name, value in zip(equation.outvars, out, strict=True):
             values[name] = value + offsets[name] if name in offsets else value
     return [read(atom) for atom in graph.jaxpr.outvars]
+
+
+def bind(equation: jax.extend.core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:
+    """The outputs of one equation of a jaxpr."""
+    bound: Any = equation.primitive.get_bind_params(equation.params)
+    # Up to jax 0.10 the functions that a primitive calls stand apart from its options.
+    functions, options = bound if isinstance(bound, tuple) else ((), bound)
+    out = equation.primitive.bind(*functions, *operands, **options)
+    return list(out) if equation.primitive.multiple_results else [out]
 
 
 def cotangents(function: Callable[..., Any], inputs: Sequence[Any], dy: Any) -> tuple[Any, ...]:
