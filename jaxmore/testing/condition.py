@@ -158,7 +158,10 @@ class _Tape:
 
     def _unrolled(self, equation: core.JaxprEqn, operands: list[_Value]) -> list[_Value]:
         options = equation.params
-        n_consts, n_carry = options["num_consts"], options["num_carry"]
+        if "num_consts" in options:
+            n_consts, n_carry = options["num_consts"], options["num_carry"]
+        else:  # newer jax: the leaves of constants, carry and inputs
+            n_consts, n_carry, _ = map(len, options["ft_in"].unpack())
         consts, carry = operands[:n_consts], operands[n_consts : n_consts + n_carry]
         rows: list[list[_Value]] = []
         for t in range(options["length"]):
