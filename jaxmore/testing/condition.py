@@ -18,7 +18,7 @@ from jaxmore.testing.oracles import bind
 # Equations that only call others: followed inside. (custom_jvp stays whole: it has a rule.)
 CALLS = ("jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "custom_vjp_call")
 # The magnitude of a sum is the sum of the magnitudes, and these only move or scale it.
-SUMS = ("add", "add_any", "sub", "dot_general", "reduce_sum", "cumsum")
+SUMS = ("add", "add_any", "sub", "one_minus_square", "dot_general", "reduce_sum", "cumsum")
 MOVES = (
     "neg", "mul", "broadcast_in_dim", "convert_element_type", "reshape", "squeeze", "transpose",
 )  # fmt: skip
@@ -230,6 +230,8 @@ class _Absolute:
             sums = [magnitudes[0] + magnitudes[1]]
         elif name == "neg":
             sums = [magnitudes[0]]
+        elif name == "one_minus_square":  # in the derivative of tanh, from jax 0.12 on
+            sums = [1 + magnitudes[0] ** 2]
         else:
             sums = bind(equation, magnitudes)
         if linear:

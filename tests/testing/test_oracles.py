@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
@@ -109,7 +110,6 @@ def test_an_empty_input_has_no_differences():
 @pytest.mark.parametrize("at", [-30.0, -9.0, -1e-9, 0.0, 0.3, 9.0, 30.0])
 def test_the_tails_of_activations(name: str, options: dict[str, bool], at: float):
     """Against 50 digits: a few ulps of the terms, where differences have lost them all."""
-    mpmath = pytest.importorskip("mpmath")
     functions = {
         "tanh": mpmath.tanh,
         "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
