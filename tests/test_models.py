@@ -1,6 +1,7 @@
 """The seeds' models against their PyTorch twins, path by path, and what every model promises."""
 
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxmore.layers
-from jaxmore import loss_and_grad, trace
+from jaxmore import loss_and_grad, rules, trace
 from jaxmore.data import Vocabulary, context_windows
 from jaxmore.layers import Chain, Tree, Windows, by_path, count_parameters, describe
 from jaxmore.models import bengio, mlp_bn
@@ -232,6 +233,47 @@ def test_many_rows(rows):
             assert scale > 0
             # Sums of 40,000 terms of both signs: 1e-4 of what is left. A wrong row is off by 1.
             np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-4 * scale, err_msg=path)
+
+
+CPUINFO = Path("/proc/cpuinfo")
+HAS_AVX512 = CPUINFO.exists() and "avx512f" in CPUINFO.read_text()
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.xfail(
+    jax.__version_info__ < (0, 11) and HAS_AVX512,
+    reason="XLA before jax 0.11 compiles this wrong in float64 with AVX-512 (CHANGELOG, Known)",
+    raises=AssertionError,
+    strict=False,  # seen on one CPU with AVX-512; another one's code may be right
+)
+def test_concatenations_around_a_product():
+    """The pattern of a GRU cell's candidate: float64, four rows and a state of five alone."""
+
+    def candidate(x, h, w):
+        return jnp.concatenate([x, (jnp.concatenate([x, h], -1) @ w) * h], -1)
+
+    rng = np.random.default_rng(0)
+    x, h, w = rng.normal(size=(4, 3)), rng.normal(size=(4, 5)), rng.normal(size=(8, 5))
+    want = np.concatenate([x, (np.concatenate([x, h], -1) @ w) * h], -1)
+    np.testing.assert_allclose(jax.jit(candidate)(x, h, w), want, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("batch", [(4,), (3, 4)])
+def test_gru_cell_in_float32_where_float64_is_miscompiled(batch):
+    """Forward and backward, compiled whole, are what they are operation by operation."""
+    rng = np.random.default_rng(0)
+    shapes = [(*batch, 3), (*batch, 5), *[(8, 5), (5,)] * 3]
+    args = [jnp.asarray(rng.normal(size=shape), "float32") for shape in shapes]
+    dy = jnp.asarray(rng.normal(size=(*batch, 5)), "float32")
+
+    def run():
+        y, residuals = jax.jit(rules.gru_cell_fwd)(*args)
+        return y, residuals, jax.jit(rules.gru_cell_bwd)(residuals, dy)
+
+    with jax.disable_jit():
+        want = run()
+    for ours, truth in zip(*map(jax.tree.leaves, (run(), want)), strict=True):
+        np.testing.assert_allclose(ours, truth, rtol=0, atol=1e-5 * abs(truth).max())
 
 
 # The promises of a model -------------------------------------------------------------------------
