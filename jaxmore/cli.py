@@ -225,7 +225,7 @@ class Check:
     def _compare_with_the_notebooks(self) -> None:
         from jaxmore import data, replay, testing
 
-        batch = replay.seed_003(data.read_words(data.corpus_path(self.input_file)))
+        batch = replay.notebook_003(data.read_words(data.corpus_path(self.input_file)))
         if self.dump:
             print(testing.dump(*batch))
             return

@@ -1,10 +1,10 @@
-"""The figures that the five seed notebooks print, computed again with JAX alone.
+"""The figures that the five notebooks print, computed again with JAX alone.
 
 The notebooks draw from PyTorch's CPU generator; `TorchGenerator` gives the same numbers without
 PyTorch. Where a notebook passes no generator, the stream started from a number that it doesn't
 show. MT19937 takes 32 bits of it, so where enough of the values drawn are printed, trying all
-2**32 seeds finds the one: seed 002 prints eight of them, seed 003 (through hpreact) six of
-bngain and six of bnbias. One loss alone, as in seed 000, fits millions of seeds.
+2**32 seeds finds the one: notebook 002 prints eight of them, notebook 003 (through hpreact) six of
+bngain and six of bnbias. One loss alone, as in notebook 000, fits millions of seeds.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Figure(NamedTuple):
     explains a difference, if there is one.
     """
 
-    seed: str
+    notebook: str
     name: str
     printed: str
     ours: str
@@ -49,20 +49,20 @@ class Figure(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A seed's network and the minibatch that it goes through."""
+    """A notebook's network and the minibatch that it goes through."""
 
     params: stepwise.Parameters
     X: Int[Array, "B T"]
     Y: Int[Array, " B"]
 
 
-def seed_003(words: Sequence[str]) -> Batch:
-    """The network of seed 003 (4,137 parameters) and its minibatch.
+def notebook_003(words: Sequence[str]) -> Batch:
+    """The network of notebook 003 (4,137 parameters) and its minibatch.
 
-    Seed 000 has the same but for bngain and bnbias, which both notebooks draw unseeded.
+    Notebook 000 has the same but for bngain and bnbias, which both notebooks draw unseeded.
 
     Args:
-        words: the seeds' names; of other words the same network, with their vocabulary.
+        words: the notebooks' names; of other words the same network, with their vocabulary.
 
     Returns:
         Parameters float32, with E = 10 and H = 64; X (32, 3) and Y (32,) from the training split.
@@ -85,11 +85,11 @@ def seed_003(words: Sequence[str]) -> Batch:
     return Batch(params, jnp.array(X[ix]), jnp.array(Y[ix]))
 
 
-def seed_004(words: Sequence[str]) -> Batch:
-    """The network of seed 004 (12,097 parameters, no b1) and its minibatch, all of it seeded.
+def notebook_004(words: Sequence[str]) -> Batch:
+    """The network of notebook 004 (12,097 parameters, no b1) and its minibatch, all of it seeded.
 
     Args:
-        words: as for `seed_003`.
+        words: as for `notebook_003`.
 
     Returns:
         Parameters float32, with E = 10 and H = 200; X (32, 3) and Y (32,).
@@ -118,23 +118,23 @@ def _training_windows(words: Sequence[str]) -> tuple[IntArray, IntArray, int]:
 
 
 def replay(words: Sequence[str]) -> list[Figure]:
-    """Every figure of the seed notebooks, beside our own.
+    """Every figure of the notebooks, beside our own.
 
     Args:
-        words: the seeds' 32,033 names, in the order of their file.
+        words: the notebooks' 32,033 names, in the order of their file.
 
     Returns:
-        The figures by seed, in the order of the notebooks.
+        The figures in the order of the notebooks.
 
     Raises:
         InputError: other words. Each figure depends on them.
     """
     if hashlib.sha256("\n".join(words).encode()).hexdigest() != NAMES_SHA256:
         raise InputError(
-            f"the seeds' figures need the seeds' 32,033 names (jaxmore data --download), "
+            f"the notebooks' figures need the notebooks' 32,033 names (jaxmore data --download), "
             f"not these {len(words):,} words"
         )
-    batch = seed_003(words)
+    batch = notebook_003(words)
     values = stepwise.forward(*batch)
     return [
         *_figures_000(words, batch, values),
@@ -181,7 +181,7 @@ def _figures_001(words: Sequence[str], params: stepwise.Parameters) -> list[Figu
     norm = params.bngain, values.bnraw, values.bnvar_inv, d.hpreact
     dhprebn = [jax.jit(form)(*norm) for form in (stepwise.dhprebn_outer, stepwise.dhprebn_closed)]
     library = "The order of its library's draws and how it splits the words aren't shown."
-    ours = "Ours against the long way, on 32 words as there, but with seed 003's parameters."
+    ours = "Ours against the long way, on 32 words as there, but with notebook 003's parameters."
     return [
         _figure("001", "parameters", "4,137", count_parameters(mlp_bn(27, n_embd2=64))),
         Figure("001", "loss of Exercise 1", "3.2965", "", library),
@@ -189,7 +189,7 @@ def _figures_001(words: Sequence[str], params: stepwise.Parameters) -> list[Figu
                 [jnp.abs(form - d.logits).max() for form in dlogits], ours),
         _figure("001", "maxdiff of dhprebn, two forms", "1.1e-11 1.1e-11",
                 [jnp.abs(form - d.hprebn).max() for form in dhprebn],
-                f"{ours} dhprebn grows with W2, and seed 001's is smaller: its loss is all but "
+                f"{ours} dhprebn grows with W2, and notebook 001's is smaller: its loss is all but "
                 "log 27."),
         _figure("001", "parameters of Exercise 4", "12,297", count_parameters(mlp_bn(27))),
         Figure("001", "train, val after 10,000 steps", "2.2499 2.2670", "",
@@ -301,11 +301,11 @@ def _figures_004(words: Sequence[str]) -> list[Figure]:
     model = mlp_bn(27, hidden_bias=False)
     return [
         _figure("004", "parameters", "12,097", count_parameters(model)),
-        _figure("004", "loss", "3.5586", stepwise.forward(*seed_004(words)).loss),
+        _figure("004", "loss", "3.5586", stepwise.forward(*notebook_004(words)).loss),
     ]
 
 
-def _figure(seed: str, name: str, printed: str, values: npt.ArrayLike, why: str = "") -> Figure:
+def _figure(notebook: str, name: str, printed: str, values: npt.ArrayLike, why: str = "") -> Figure:
     """A figure whose values are put in the format of what was printed.
 
     A value for each value there: all of them, or the first and the last ones around an ellipsis.
@@ -315,7 +315,7 @@ def _figure(seed: str, name: str, printed: str, values: npt.ArrayLike, why: str 
     ours = [_like(token, value) for token, value in zip(head, flat, strict=not tail)]
     if tail:
         ours += ["…", *map(_like, tail[0], flat[len(flat) - len(tail[0]) :])]
-    return Figure(seed, name, printed, " ".join(ours), why)
+    return Figure(notebook, name, printed, " ".join(ours), why)
 
 
 def _like(token: str, value: float) -> str:
@@ -331,14 +331,14 @@ def format_figures(figures: Iterable[Figure]) -> str:
     """A line for each figure: as printed, as we get it, and below it the reason, if there is one.
 
     >>> print(format_figures([Figure("004", "loss", "3.5586", "3.5586")]))
-      seed figure                           as printed                        as we get it
-    = 004  loss                             3.5586                            3.5586
+      notebook figure                           as printed                        as we get it
+    = 004      loss                             3.5586                            3.5586
     """
-    line = "{:1} {:4} {:32} {:41} {}"
-    lines = [line.format("", "seed", "figure", "as printed", "as we get it")]
-    for seed, name, printed, ours, why in figures:
+    line = "{:1} {:8} {:32} {:41} {}"
+    lines = [line.format("", "notebook", "figure", "as printed", "as we get it")]
+    for notebook, name, printed, ours, why in figures:
         mark = "=" if ours == printed else "≠" if ours else "?"
-        lines.append(line.format(mark, seed, name, printed, ours or "—"))
+        lines.append(line.format(mark, notebook, name, printed, ours or "—"))
         if why:
-            lines.append(fill(why, 100, initial_indent=" " * 9, subsequent_indent=" " * 9))
+            lines.append(fill(why, 100, initial_indent=" " * 11, subsequent_indent=" " * 11))
     return "\n".join(lines)

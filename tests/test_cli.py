@@ -291,11 +291,11 @@ def test_check_finds_the_mistake_in_a_strangers_rule(tmp_path, capsys) -> None:
     assert "the sum over axis 0, which the forward broadcast, is missing" in printed
 
 
-def test_replay_wants_the_seeds_names(words_file, capsys) -> None:
+def test_replay_wants_the_notebooks_names(words_file, capsys) -> None:
     refused(capsys, "replay", "-i", words_file)
 
 
-def test_replay_prints_every_seed(seed_names, tmp_path, capsys) -> None:
+def test_replay_prints_every_notebook(seed_names, tmp_path, capsys) -> None:
     names = tmp_path / "names.txt"
     names.write_text("\n".join(seed_names))
     run("replay", "-i", names)

@@ -1,4 +1,4 @@
-"""The seeds' figures: replayed on the seeds' names, and held against what the notebooks print."""
+"""The notebooks' figures: replayed on their names, and held against what they print."""
 
 import re
 
@@ -15,14 +15,14 @@ from jaxmore.replay import (
     UNSEEDED_003,
     Figure,
     format_figures,
+    notebook_003,
+    notebook_004,
     replay,
-    seed_003,
-    seed_004,
 )
 from jaxmore.torch_generator import TorchGenerator
 
-# Seed 003, cells 20 to 46, value by value. Of a matrix the notebook prints the corners: the first
-# and the last three rows, of each the first and the last three columns.
+# Notebook 003, cells 20 to 46, value by value. Of a matrix it prints the corners: the first and the
+# last three rows, of each the first and the last three columns.
 PRINTED = {
     "emb[0]": """
         -4.7125e-01  7.8682e-01 -3.2843e-01 -4.3297e-01  1.3729e+00
@@ -159,7 +159,7 @@ TARGETS = [
     11, 0, 26, 9, 25, 0, 1, 1, 7, 18, 9, 3, 5, 9, 0, 18,
 ]  # fmt: skip
 
-# Seed 002, cells 23, 30, 66 and 99: drawn without a generator.
+# Notebook 002, cells 23, 30, 66 and 99: drawn without a generator.
 C_ROWS = "0.4246 -0.0144 -0.8650 1.1346 1.4501 -1.1544 0.3911 -1.0933"  # rows 1, 5, 6, 7
 FIRST_PROBS = """
     4.0566e-08 8.0922e-04 1.1215e-04 3.2266e-08 3.4230e-10 3.5458e-04
@@ -173,8 +173,8 @@ FIRST_PROBS = """
 def assert_as_printed(values, printed, rounding=None):
     """Each value agrees to the last digit printed, but for `rounding` (else float32's of a sum).
 
-    One value of seed 003 needs it: hprebn[1, 1], 7.3323e-04 there, is what is left of terms of up
-    to 0.7. Here it is 7.3311e-04, in float64 and in torch's float32 too.
+    One value of notebook 003 needs it: hprebn[1, 1], 7.3323e-04 there, is what is left of terms of
+    up to 0.7. Here it is 7.3311e-04, in float64 and in torch's float32 too.
     """
     values = np.ravel(values).astype(np.float64)
     if rounding is None:
@@ -195,7 +195,7 @@ def corners(matrix):
 
 @pytest.fixture(scope="module")
 def batch(seed_names):
-    return seed_003(seed_names)
+    return notebook_003(seed_names)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def figures(seed_names):
     return replay(seed_names)
 
 
-def test_seed_003_to_all_printed_digits(batch):
+def test_notebook_003_to_all_printed_digits(batch):
     values = stepwise.forward(*batch)
     d = stepwise.backward(*batch, values)
     rows = np.arange(32)
@@ -219,11 +219,11 @@ def test_seed_003_to_all_printed_digits(batch):
         assert_as_printed(ours[name], printed)
 
 
-def test_the_minibatch_of_seeds_000_and_003(batch):
+def test_the_minibatch_of_notebooks_000_and_003(batch):
     assert batch.Y.tolist() == TARGETS
 
 
-def test_the_windows_of_the_seeds(seed_names):
+def test_the_windows_of_the_notebooks(seed_names):
     vocab = Vocabulary.from_words(seed_names)
     assert vocab.size == 27
     assert len(context_windows(seed_names, vocab, 3)[0]) == 228_146
@@ -231,20 +231,20 @@ def test_the_windows_of_the_seeds(seed_names):
     assert sizes == [182_625, 22_655, 22_866]
 
 
-def test_seed_000_probs_commute_bit_for_bit(batch):
+def test_notebook_000_probs_commute_bit_for_bit(batch):
     values = stepwise.forward(*batch)
     probs = np.asarray(values.counts * values.counts_sum_inv)
     assert probs.shape == (32, 27)
     assert probs.tobytes() == np.asarray(values.counts_sum_inv * values.counts).tobytes()
 
 
-def test_seed_004_loss(seed_names):
-    batch = seed_004(seed_names)
+def test_notebook_004_loss(seed_names):
+    batch = notebook_004(seed_names)
     assert sum(p.size for p in batch.params if p is not None) == 12_097
     assert_as_printed(stepwise.forward(*batch).loss, "3.5586")
 
 
-def test_seed_002_unseeded_values(seed_names):
+def test_notebook_002_unseeded_values(seed_names):
     generator = TorchGenerator(UNSEEDED_002)
     generator.random(70)
     C = generator.randn(27, 2)
@@ -261,7 +261,7 @@ def test_seed_002_unseeded_values(seed_names):
     assert_as_printed(probs, FIRST_PROBS, rounding=2e-5 * probs)
 
 
-def test_seed_002_overflow_case_is_finite():
+def test_notebook_002_overflow_case_is_finite():
     logits = jnp.array([[-50.0, 2.0, 3.0, 100.0]])
     for target, expected in enumerate([150.0, 98.0, 97.0, 0.0]):
         loss, res = rules.softmax_cross_entropy_fwd(logits, jnp.array([target]))
@@ -272,14 +272,14 @@ def test_seed_002_overflow_case_is_finite():
 
 
 def test_every_figure_is_as_printed_or_explained(figures):
-    assert list(dict.fromkeys(f.seed for f in figures)) == ["000", "001", "002", "003", "004"]
+    assert list(dict.fromkeys(f.notebook for f in figures)) == ["000", "001", "002", "003", "004"]
     assert all(figure.why for figure in figures if figure.ours != figure.printed)
-    same = {f"{f.seed} {f.name}" for f in figures if f.ours == f.printed}
+    same = {f"{f.notebook} {f.name}" for f in figures if f.ours == f.printed}
     assert len(same) > 25
     losses = "loss of five words", "loss of the 10th minibatch", "loss of all windows then"
     assert {*(f"002 {name}" for name in losses), "003 loss", "004 loss"} <= same
     # What can't be had again.
-    assert {f"{f.seed} {f.printed}" for f in figures if not f.ours} == {
+    assert {f"{f.notebook} {f.printed}" for f in figures if not f.ours} == {
         "000 3.3275",
         "001 3.2965",
         "001 2.2499 2.2670",
@@ -288,14 +288,14 @@ def test_every_figure_is_as_printed_or_explained(figures):
     }
 
 
-def test_maxdiffs_of_seed_001(figures):
+def test_maxdiffs_of_notebook_001(figures):
     ours = {f.name: [float(x) for x in f.ours.split()] for f in figures if "maxdiff" in f.name}
     assert max(ours["maxdiff of dlogits, two forms"]) <= 2e-9
     assert max(ours["maxdiff of dhprebn, two forms"]) <= 1e-9
 
 
 def test_closed_forms_against_autograd_on_32_words(oracle, seed_names, batch):
-    """As seed 001 does it: 32 words make one batch. Its maxdiffs were 1.2e-9 and 1.1e-11."""
+    """As notebook 001 does it: 32 words make one batch. Its maxdiffs were 1.2e-9 and 1.1e-11."""
     vocab = Vocabulary.from_words(seed_names)
     X, Y = map(jnp.array, context_windows(split_words(seed_names).train[:32], vocab, 3))
     params = batch.params
@@ -334,7 +334,7 @@ def test_parameters_are_torchs(oracle, seed_names, batch):
 
 
 def test_other_words_are_refused(seed_names):
-    with pytest.raises(InputError, match="the seeds' 32,033 names") as error:
+    with pytest.raises(InputError, match="the notebooks' 32,033 names") as error:
         replay(["emma", "olivia"])
     assert "\n" not in str(error.value)
     with pytest.raises(InputError):
@@ -347,7 +347,7 @@ def test_replay_leaves_the_words_alone(seed_names, figures):
 
 def test_other_words_make_the_same_network():
     words = ["ava", "mia", "zoe", "emma", "lia", "ida", "bo", "ann", "eva", "leo"]
-    params, X, Y = seed_003(words)
+    params, X, Y = notebook_003(words)
     assert params.C.shape == (Vocabulary.from_words(words).size, 10)
     assert X.shape == (32, 3)
     assert np.isfinite(stepwise.forward(params, X, Y).loss)
