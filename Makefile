@@ -22,7 +22,7 @@ ARGS        ?=
 PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
-.PHONY: help train test bench faults test-newest lint format lock clean FORCE
+.PHONY: help train test bench faults test-newest lint audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
@@ -30,7 +30,8 @@ help:
 	@echo 'make bench        jaxmore beside its peers, on a quiet machine: writes docs/benchmarks.md'
 	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
 	@echo 'make test-newest  what needs no torch, on the newest Python and jax here'
-	@echo 'make lint         ruff and pyright alone;  make format  what ruff can mend'
+	@echo 'make lint         ruff, pyright, no secrets;  make format  what ruff can mend'
+	@echo 'make audit        known vulnerabilities of the pinned packages (asks PyPI)'
 	@echo 'make lock         write constraints.txt anew;  make clean  remove what make made'
 
 # The jobs ----------------------------------------------------------------------------------------
@@ -55,6 +56,14 @@ lint: $(VENV)/.ready-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
+	@if git rev-parse --git-dir >/dev/null 2>&1; then git ls-files -z | xargs -0 $(PY) -m detect_secrets.pre_commit_hook; fi
+	$(PIP) check
+
+# Known vulnerabilities of the pins: asks PyPI's advisory database, so it needs the network.
+audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet pip-audit
+	.venv-audit/bin/pip-audit --requirement $(CONSTRAINTS) --no-deps --disable-pip
 
 format: $(VENV)/.ready-dev
 	$(PY) -m ruff check --fix .

@@ -26,6 +26,7 @@ from jaxmore.torch_generator import TorchGenerator
 
 BOUNDARY = "."
 NAMES_URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
+# pragma: allowlist nextline secret
 NAMES_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
 
 IntArray = npt.NDArray[np.signedinteger[Any]]

@@ -11,9 +11,11 @@ import shutil
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
+
+from typeguard import TypeCheckError, check_type
 
 from jaxmore.errors import InputError
 from jaxmore.training.checkpoints import CHECKPOINTS, newest_whole
@@ -99,13 +101,19 @@ def read_record(folder: Path) -> dict[str, Any]:
 def stored_config(asked: Config) -> Config:
     """The flags that the run in a folder began with: the defaults of those that resume it."""
     record = read_record(Path(asked.work_dir))
+    path = Path(asked.work_dir) / RUN
+    hints = get_type_hints(TrainConfig)
     try:
-        known = {field.name for field in fields(TrainConfig)}
-        flags: dict[str, Any] = {k: v for k, v in record["flags"].items() if k in known}
-        flags |= {"work_dir": asked.work_dir, "resume": True, "overwrite": False}
-        return type(asked)(**flags)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{Path(asked.work_dir) / RUN}: {error}") from error
+        flags: dict[str, Any] = {k: v for k, v in record["flags"].items() if k in hints}
+    except AttributeError as error:
+        raise InputError(f"{path}: {error}") from error
+    for name, value in flags.items():
+        try:
+            check_type(value, hints[name])
+        except TypeCheckError as error:
+            raise InputError(f"{path}: {name} cannot be {value!r}") from error
+    here = {"work_dir": asked.work_dir, "resume": True, "overwrite": False}
+    return replace(asked, **(flags | here))
 
 
 def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:

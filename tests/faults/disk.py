@@ -1,8 +1,6 @@
 """No room on the disk, and no permission to write: one line, and what was there stays whole."""
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +29,14 @@ def run() -> dict[str, Any]:
         counts["went through"] += code == 0
         counts["lost"] += not _goes_on(lab, out, expected)
     out = Path(shutil.copytree(half, lab.folder / "read-only"))
-    if _make_read_only(out):
-        code, _, err = lab.run(*lab.train(out, "--resume"))
-        subprocess.run(["umount", out], check=False)
-        counts["read-only"] += code == 2 and err.count("\n") == 1
-        counts["lost"] += not _goes_on(lab, out, expected)
+    folders = [out, *(path for path in out.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o500)
+    code, _, err = lab.run(*lab.train(out, "--resume"), powerless=True)
+    counts["read-only"] += code == 2 and err.count("\n") == 1
+    for folder in folders:
+        folder.chmod(0o700)
+    counts["lost"] += not _goes_on(lab, out, expected)
     shutil.rmtree(lab.folder)
     return counts
 
@@ -48,15 +49,3 @@ def _goes_on(lab: Lab, out: Path, expected: Results) -> bool:
         print(f"{out.name}: exit {code}, {err}")
         return False
     return True
-
-
-def _make_read_only(out: Path) -> bool:
-    # Permissions do not stop root, a mount does.
-    if os.geteuid() != 0:
-        return False
-    bind = subprocess.run(["mount", "--bind", out, out], check=False, capture_output=True)
-    remount = ["mount", "-o", "remount,ro,bind", out]
-    return (
-        bind.returncode == 0
-        and subprocess.run(remount, check=False, capture_output=True).returncode == 0
-    )

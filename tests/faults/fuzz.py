@@ -1,19 +1,33 @@
-"""Mutated files for every loader: a result or InputError, no crash, no hang, no growth."""
+"""Mutated files for every loader: a result or InputError, no crash, no hang, no growth.
 
+``corpus`` keeps the small inputs that were answered in a way not seen before, in a folder for each
+loader: fuzzing starts from them, and ``tests/training/test_corpus.py`` reads them all again.
+"""
+
+import hashlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tests.faults.harness import Lab
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "5"))
+CORPUS = Path(__file__).parent / "corpus"
+KEPT_UP_TO = 3_000
+"""Bytes of the largest input that is kept."""
+
+Loaders = dict[str, tuple[Path, Callable[[], Any]]]
 
 
 def run() -> dict[str, Any]:
@@ -31,17 +45,33 @@ def run() -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def fuzz(out: Path, words: Path, minutes: float) -> dict[str, Any]:
+def text_loaders(out: Path, words: Path) -> Loaders:
+    """The loaders whose inputs the corpus keeps, each with the file that it reads."""
+    from jaxmore.data import read_words
+    from jaxmore.torch_file import read_torch_file, write_torch_file
+    from jaxmore.training.config import TrainConfig
+    from jaxmore.training.run_folder import stored_config
+    from jaxmore.training.saved_model import load_model
+
+    torch_file = out / "model.pt"
+    write_torch_file(torch_file, {"a": np.eye(3, dtype=np.float32), "b": np.arange(3)})
+    return {
+        "config": (out / "config.json", lambda: load_model(out)),
+        "run": (out / "run.json", lambda: stored_config(TrainConfig(work_dir=str(out)))),
+        "words": (words, lambda: read_words(words)),
+        "torch": (torch_file, lambda: read_torch_file(torch_file)),
+    }
+
+
+def state_loaders(out: Path) -> Loaders:
+    """One for each file of a checkpoint, which is sealed anew: a hostile one is sealed as well."""
     import jax
 
-    from jaxmore.data import read_words
-    from jaxmore.errors import InputError
     from jaxmore.models import MODELS
     from jaxmore.training.checkpoints import newest_whole, restore
     from jaxmore.training.loop import State
     from jaxmore.training.manifest import MANIFEST, damage, seal
     from jaxmore.training.optimizers import make_optimizer
-    from jaxmore.training.run_folder import read_record
     from jaxmore.training.saved_model import load_model
 
     saved = load_model(out)
@@ -61,53 +91,80 @@ def fuzz(out: Path, words: Path, minutes: float) -> dict[str, Any]:
 
     def sealed() -> None:
         (newest / MANIFEST).unlink()
-        seal(newest)  # a hostile checkpoint is sealed as well as any
+        seal(newest)
         assert damage(newest) is None
         checkpoint, _ = newest_whole(out)
         if checkpoint is not None:
             restore(checkpoint, template)
 
-    state = sorted(path for path in (newest / "state").rglob("*") if path.is_file())
-    targets: list[tuple[Path, Any]] = [
-        (out / "config.json", lambda: load_model(out)),
-        (out / "model.safetensors", lambda: load_model(out)),
-        (out / "run.json", lambda: read_record(out)),
-        (words, lambda: read_words(words)),
-        *((path, sealed) for path in state),
-        (newest / "record.json", sealed),
-    ]
-    chance = random.Random(6)
+    files = [path for path in (newest / "state").rglob("*") if path.is_file()]
+    return {
+        "model.safetensors": (out / "model.safetensors", lambda: load_model(out)),
+        "record.json": (newest / "record.json", sealed),
+    } | {str(path.relative_to(newest)): (path, sealed) for path in sorted(files)}
+
+
+def fuzz(out: Path, words: Path, minutes: float) -> dict[str, Any]:
+    from jaxmore.errors import InputError
+
+    kept = text_loaders(out, words)
+    loaders = kept | state_loaders(out)
+    inputs = {name: [path.read_bytes(), *corpus(name)] for name, (path, _) in loaders.items()}
+    answers: set[tuple[str, str]] = set()
     counts = {"tried": 0, "refused": 0, "loaded": 0, "more than a line": 0}
-    slowest = 0.0
-    end = time.monotonic() + 60 * minutes
-    memory = 0
-    while time.monotonic() < end:
-        path, load = chance.choice(targets)
-        whole = path.read_bytes()
-        path.write_bytes(mutated(whole, chance))
+    slowest, memory = 0.0, 0
+
+    def attempt(name: str, content: bytes) -> None:
+        nonlocal slowest
+        path, load = loaders[name]
+        path.write_bytes(content)
         began = time.monotonic()
+        answer = ""
         try:
             load()
             counts["loaded"] += 1
         except InputError as error:
+            answer = str(error)
             counts["refused"] += 1
-            counts["more than a line"] += "\n" in str(error)
+            counts["more than a line"] += "\n" in answer
         except BaseException:
-            (out.parent / "crash").write_bytes(path.read_bytes())
-            print(f"{path.name}: see {out.parent / 'crash'}", file=sys.stderr)
+            (out.parent / "crash").write_bytes(content)
+            print(f"{name}: see {out.parent / 'crash'}", file=sys.stderr)
             raise
         counts["tried"] += 1
         slowest = max(slowest, time.monotonic() - began)
-        path.write_bytes(whole)
+        kind = (name, re.sub(r"""\d+|'[^']*'|"[^"]*"|[^ -~]""", "", answer))
+        if name in kept and kind not in answers and len(content) <= KEPT_UP_TO:
+            answers.add(kind)
+            (CORPUS / name).mkdir(parents=True, exist_ok=True)
+            content = content.replace(str(out.parent).encode(), b"/names")
+            (CORPUS / name / hashlib.sha256(content).hexdigest()[:12]).write_bytes(content)
+            inputs[name].append(content)
+
+    # A fresh seed each time: what mattered before is in the corpus.
+    chance = random.Random()
+    for name in kept:
+        for content in corpus(name):
+            attempt(name, content)
+    end = time.monotonic() + 60 * minutes
+    while time.monotonic() < end:
+        name = chance.choice(list(loaders))
+        attempt(name, mutated(chance.choice(inputs[name]), chance))
+        loaders[name][0].write_bytes(inputs[name][0])
         if counts["tried"] == 300:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1e3
     return counts | {
+        "kept in the corpus": sum(len(corpus(name)) for name in kept),
         "crashes": 0,
         "slowest in seconds": round(slowest, 2),
         "MB of growth": round(grown),
         "grown": int(grown > 200),
     }
+
+
+def corpus(name: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((CORPUS / name).glob("*"))]
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:

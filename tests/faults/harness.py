@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,10 +40,21 @@ class Lab:
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
 
-    def start(self, *args: object, largest_file: int | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *args: object, largest_file: int | None = None, powerless: bool = False
+    ) -> subprocess.Popen[str]:
+        """``powerless``: permissions hold, for root too."""
         limit = ["prlimit", f"--fsize={largest_file}"] if largest_file is not None else []
+        drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
         return subprocess.Popen(
-            [*limit, sys.executable, "-m", "jaxmore", *map(str, args)],
+            [
+                *limit,
+                *(drop if powerless and os.geteuid() == 0 else []),
+                sys.executable,
+                "-m",
+                "jaxmore",
+                *map(str, args),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -51,8 +62,8 @@ class Lab:
             env=self.environment,
         )
 
-    def run(self, *args: object, largest_file: int | None = None) -> tuple[int, str, str]:
-        process = self.start(*args, largest_file=largest_file)
+    def run(self, *args: object, **limits: Any) -> tuple[int, str, str]:
+        process = self.start(*args, **limits)
         out, err = process.communicate(timeout=300)
         return process.returncode, out, err
 

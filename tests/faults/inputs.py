@@ -54,7 +54,7 @@ def run() -> dict[str, Any]:
     for name, path in paths.items():
         out = lab.folder / "out"
         small = ["--type", "bengio", "--max-steps", 1, "-b", 4]
-        code, _, err = lab.run("train", "-i", path, "-o", out, *small)
+        code, _, err = lab.run("train", "-i", path, "-o", out, *small, powerless=True)
         counts["files"] += 1
         counts["trained"] += code == 0
         one_line = code == 2 and err.count("\n") == 1 and not out.exists()
@@ -75,11 +75,10 @@ def odd_files(folder: Path) -> dict[str, Path]:
     os.mkfifo(fifo)
     paths = {"a folder": folder, "a loop of links": loop, "a FIFO": fifo, "a device": "/dev/zero"}
     paths |= {"missing": folder / "missing", "a name too long": folder / ("x" * 300)}
-    if os.geteuid() != 0:
-        secret = folder / "secret"
-        secret.write_text(PLAIN)
-        secret.chmod(0)
-        paths["no permission"] = secret
+    secret = folder / "secret"
+    secret.write_text(PLAIN)
+    secret.chmod(0)
+    paths["no permission"] = secret
     return {name: Path(path) for name, path in paths.items()}
 
 
@@ -99,6 +98,5 @@ def ten_million(lab: Lab) -> tuple[float, int]:
         [sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        print(done.stderr[-500:])
-        return -1.0, -1
+        raise RuntimeError(done.stderr[-500:])
     return round(float(done.stdout.splitlines()[-1]), 1), round(time.monotonic() - started)

@@ -1,7 +1,9 @@
 """Stopped and resumed is never stopped: the command in one process, bit for bit."""
 
+import itertools
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,14 @@ def test_killed_and_resumed_ends_as_the_whole_run(
 def test_no_cadence_changes_a_bit(whole, words, tmp_path, flags) -> None:
     run("train", "-i", words, "-o", tmp_path / "out", *FLAGS, *flags)
     assert results(tmp_path / "out")["model.safetensors"] == results(whole)["model.safetensors"]
+
+
+def test_a_clock_that_jumps_changes_nothing(whole, words, tmp_path, monkeypatch) -> None:
+    jumps = itertools.cycle([2e9, 0.0, 4e9, 1e9])
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    out = killed(words, tmp_path / "out", monkeypatch, 4, "--save-every", "0")
+    run("train", "--resume", "-o", out)
+    assert results(out) == results(whole)
 
 
 def test_damage_falls_back_to_the_checkpoint_before_and_says_so(finished, whole, capsys) -> None:
@@ -214,3 +224,15 @@ def test_another_machine_is_told(finished, capsys, monkeypatch) -> None:
 def test_a_damaged_record_is_one_line(tmp_path, capsys, content: bytes) -> None:
     (tmp_path / "run.json").write_bytes(content)
     assert str(tmp_path) in refused(capsys, "train", "--resume", "-o", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("batch_size", 8.5), ("n_embd2", "9"), ("type", "mpl"), ("schedule", [])]
+)
+def test_a_flag_of_another_kind_in_the_record_is_named(finished, capsys, flag, value) -> None:
+    record = json.loads((finished / "run.json").read_text())
+    record["flags"][flag] = value
+    (finished / "run.json").write_text(json.dumps(record))
+    assert f"run.json: {flag} cannot be {value!r}" in refused(
+        capsys, "train", "--resume", "-o", finished
+    )
