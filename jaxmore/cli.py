@@ -170,13 +170,13 @@ class Trace:
 
 @dataclass(frozen=True)
 class Check:
-    """Prove gradients: the notebooks' network, the rules and models that ship, a rule of yours.
+    """Prove gradients: the notebooks' network, the rules and models that ship, what is yours.
 
     Without a flag: the 26 hand-derived cotangents of the notebooks' network against autodiff.
     """
 
-    spec: Annotated[Positional[str | None], default("none", "MODULE:FWD,BWD")] = None
-    """A rule of yours: two functions of a module, or of a file.py."""
+    spec: Annotated[Positional[str | None], default("none", "MODULE:FWD,BWD | FILE")] = None
+    """A rule of yours: two functions of a module, or of a file.py. Or the file of the exercise."""
     args: str = ""
     """Its arguments, such as "f[5,3] f[3] i[5]<7": floats by shape, ids below a bound."""
     rule: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ()
@@ -191,9 +191,16 @@ class Check:
     """Words that the notebooks' batch is drawn from."""
     dump: bool = False
     """Print every intermediate of the notebooks' network and its cotangent instead."""
+    hint: bool = False
+    """Say more about the exercise's first wrong line, or about the next one."""
 
     def run(self) -> None:
-        if self.spec or self.rule or self.model:
+        is_exercise = bool(self.spec) and self.spec.endswith(".py")
+        if self != Check(self.spec, hint=self.hint) if is_exercise else self.hint:
+            raise InputError("--hint goes with the exercise's file, which takes no other flag")
+        if is_exercise:
+            self._judge_exercise()
+        elif self.spec or self.rule or self.model:
             if self.dump:
                 raise InputError("--dump goes without a rule or a model")
             self._prove()
@@ -201,6 +208,14 @@ class Check:
             raise InputError("--args, --dtype and --json go with a rule or a model")
         else:
             self._compare_with_the_notebooks()
+
+    def _judge_exercise(self) -> None:
+        from jaxmore import exercise
+
+        report = exercise.check(Path(self.spec or ""), more=self.hint)
+        print(report)
+        if not report.passed:
+            raise SystemExit(1)
 
     def _prove(self) -> None:
         from jaxmore import testing
@@ -235,6 +250,20 @@ class Check:
             print(testing.format_table(table))
             if not all(line.approximate for line in table):
                 raise SystemExit(1)
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """Write the notebooks' exercise for you to do: the forward lines, and 28 blanks."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """Where my_backward.py and its README go."""
+
+    def run(self) -> None:
+        from jaxmore import exercise
+
+        for path in exercise.write(Path(self.folder)):
+            print(path)
 
 
 @dataclass(frozen=True)
@@ -279,7 +308,7 @@ class Convert:
         print(f"{self.source} → {self.target}: {saved.type} {saved.options}")
 
 
-Command = Train | Sample | Evaluate | FindLr | Data | Trace | Check | Replay | Convert
+Command = Train | Sample | Evaluate | FindLr | Data | Trace | Check | Exercise | Replay | Convert
 
 
 def main(args: Sequence[str] | None = None) -> None:
