@@ -140,17 +140,19 @@ def test_blanks_are_unfinished(file, capsys):
     assert HINTS["logprobs"].more in unwrapped(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_wrong_line_is_named_alone(name, file):
-    wrong, said = MISTAKES[name]
-    file.write_text(filled(SOLUTION | {name: wrong}))
+@pytest.mark.parametrize("names", [NAMES[::2], NAMES[1::2]], ids=["even", "odd"])
+def test_each_wrong_line_is_named_and_no_other(names, file):
+    file.write_text(filled(SOLUTION | {name: MISTAKES[name][0] for name in names}))
     report = check(file)
-    assert [v.name for v in report.verdicts if v.problem] == [name]
-    text = unwrapped(str(report))
-    assert f"the first wrong one: d{name}, line {line_of(file, f'd{name} =')} of" in text
-    assert said in text
-    assert HINTS[name].question in text
-    assert HINTS[name].more not in text
+    wrong = [verdict for verdict in report.verdicts if verdict.problem]
+    assert tuple(verdict.name for verdict in wrong) == names
+    for verdict in wrong:
+        name = verdict.name
+        told = unwrapped(str(report._replace(verdicts=[verdict])))
+        assert f"the first wrong one: d{name}, line {line_of(file, f'd{name} =')} of" in told
+        assert MISTAKES[name][1] in told
+        assert HINTS[name].question in told
+        assert HINTS[name].more not in told
 
 
 def test_no_hint_is_the_answer():
