@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -123,6 +124,57 @@ class FindLr:
             self.work_dir,
             type=self.type,
             batch_size=self.batch_size,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Ngram:
+    """Count bigrams or trigrams: their mean NLL, a heat map and words made of them."""
+
+    input_file: Words = None
+    """Words, one per line."""
+    work_dir: WorkDir = "out"
+    """Where the figure goes."""
+    n: Literal[2, 3] = 2
+    """2: a character by the one before. 3: by the two before."""
+    smoothing: float = 1.0
+    """Added to every count."""
+    neural: bool = False
+    """Learn the table by gradient descent, too: one linear layer on one-hot vectors."""
+    steps: int = 1_000
+    """Steps of the neural form, each over all words."""
+    learning_rate: Annotated[float, arg(aliases=["-l"])] = 50.0
+    """Learning rate of the neural form."""
+    penalty: float = 0.01
+    """The share of mean(W²) in the neural form's loss; 0 learns what is counted."""
+    n_words: int = 20
+    """How many words to make."""
+    seed: int = 2147483647
+    """The same seed, the same words."""
+
+    def run(self) -> None:
+        if not 1 <= self.steps < 2**31:
+            raise InputError(f"--steps must lie in 1..{2**31 - 1}, got {self.steps}")
+        check_at_least("n_words", self.n_words, 1)
+        check_seed(self.seed)
+        for flag in ("smoothing", "penalty"):
+            if not 0 <= getattr(self, flag) < math.inf:
+                raise InputError(f"--{flag} must be 0 or more, got {getattr(self, flag)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"--learning-rate must be positive, got {self.learning_rate}")
+        from jaxmore.training.ngram import run_ngram
+
+        run_ngram(
+            self.input_file,
+            self.work_dir,
+            n=self.n,
+            smoothing=self.smoothing,
+            neural=self.neural,
+            n_steps=self.steps,
+            learning_rate=self.learning_rate,
+            penalty=self.penalty,
+            n_words=self.n_words,
             seed=self.seed,
         )
 
@@ -308,7 +360,19 @@ class Convert:
         print(f"{self.source} → {self.target}: {saved.type} {saved.options}")
 
 
-Command = Train | Sample | Evaluate | FindLr | Data | Trace | Check | Exercise | Replay | Convert
+Command = (
+    Train
+    | Sample
+    | Evaluate
+    | FindLr
+    | Ngram
+    | Data
+    | Trace
+    | Check
+    | Exercise
+    | Replay
+    | Convert
+)
 
 
 def main(args: Sequence[str] | None = None) -> None:

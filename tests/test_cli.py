@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from jaxmore import __version__, cli, data
+from jaxmore import __version__, cli, data, plots
 from jaxmore.models import MODELS
 from jaxmore.training.config import ModelName
 from jaxmore.training.saved_model import load_model
@@ -221,6 +221,32 @@ def test_find_lr_draws_and_suggests(words_file, tmp_path, capsys) -> None:
     assert (tmp_path / "out" / "find-lr.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_ngram_counts_learns_draws_and_makes_words(words_file, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    flags = ["--smoothing", "0", "--n-words", "9"]
+    flags += ["--neural", "--steps", "5000", "-l", "10", "--penalty", "0"]
+    for n, figure in (2, "bigrams.png"), (3, "trigrams.png"):
+        run("ngram", "-i", words_file, "-o", out, "--n", n, *flags)
+        lines = capsys.readouterr().out.splitlines()
+        counted, learned = (float(line.split("all ")[-1].split(",")[0]) for line in lines[2:4])
+        assert counted < learned < counted + 0.01
+        assert len(lines) == 5 + 9 + 1
+        for line in lines[5:-1]:  # without smoothing: all of it has been seen
+            word = f"{'.' * (n - 1)}{line.split()[0]}."
+            padded = "".join(f"{'.' * (n - 1)}{w}." for w in WORDS)
+            assert all(word[i : i + n] in padded for i in range(len(word) - n + 1))
+        assert (out / figure).read_bytes().startswith(b"\x89PNG")
+
+
+def test_ngram_prints_the_seeds_figures(seed_names, tmp_path, capsys, monkeypatch) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(seed_names))
+    monkeypatch.setattr(plots, "save", lambda figure, path: None)  # a second each
+    for smoothing, figure in (0, "2.4540145"), (1, "2.4545768"):
+        run("ngram", "-i", names, "-o", tmp_path / "out", "--smoothing", smoothing)
+        assert f"counted over all words: all {figure}\n" in capsys.readouterr().out
+
+
 # ------------------------------------------------------------------- data, trace, check, replay
 
 
@@ -364,6 +390,12 @@ def test_train_refuses_in_one_line_and_changes_nothing(tmp_path, capsys, flags, 
         (["sample", "-i", "no-such-file"], "cannot read"),
         (["evaluate", "-i", "no-such-file"], "cannot read"),
         (["trace", "a.b"], "holds '.'"),
+        (["ngram", "--n", "4"], "--n"),
+        (["ngram", "--smoothing", "-1"], "--smoothing must be 0 or more"),
+        (["ngram", "--penalty", "nan"], "--penalty must be 0 or more"),
+        (["ngram", "--steps", "0"], "--steps must lie in"),
+        (["ngram", "-l", "0"], "--learning-rate must be positive"),
+        (["ngram", "-i", "no-such-file"], "cannot read"),
         (["trace", "ab", "--block-size", "0"], "block size must be at least 1"),
     ],
 )

@@ -15,6 +15,7 @@ from jaxmore.layers import (
     Chain,
     Embedding,
     Flatten,
+    JoinIds,
     Layer,
     Linear,
     Normal,
@@ -46,6 +47,7 @@ CASES = {
     ),
     "Tanh": (Tanh(), {}, (2, 3, 5)),
     "Windows": (Windows(3, blank=2), {}, IDS),
+    "JoinIds": (JoinIds(7), {}, IDS),
     "Chain": (
         MODEL,
         {

@@ -8,7 +8,7 @@ routes cotangents through the rules.
 
 from jaxmore.layers.base import Layer, Normal, Tree, Uniform
 from jaxmore.layers.combinators import Add, Chain, Combinator, Residual
-from jaxmore.layers.contexts import Flatten, FlattenConsecutive, Windows
+from jaxmore.layers.contexts import Flatten, FlattenConsecutive, JoinIds, Windows
 from jaxmore.layers.description import by_path, count_parameters, describe
 from jaxmore.layers.elementwise import Dropout, Gelu, Relu, Tanh
 from jaxmore.layers.embedding import Embedding, PositionEmbedding
@@ -31,6 +31,7 @@ __all__ = [
     "FlattenConsecutive",
     "Gelu",
     "GruCell",
+    "JoinIds",
     "Layer",
     "LayerNorm",
     "Linear",

@@ -43,6 +43,20 @@ class Windows(Layer):
 
 
 @dataclass(frozen=True)
+class JoinIds(Layer):
+    """The n ids of a context as one: (*B, n) to (*B), its digits in base V."""
+
+    n_vocab: int
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, tuple[()]]:
+        places = self.n_vocab ** jnp.arange(x.shape[-1])[::-1]
+        return (x.astype(places.dtype) * places).sum(-1), ()  # x may hold small integers
+
+    def bwd(self, params: Tree, res: tuple[()], dy: Array | None) -> tuple[Tree, None]:
+        return {}, None
+
+
+@dataclass(frozen=True)
 class Flatten(Layer):
     """The T rows of a context side by side: (*B, T, E) to (*B, T·E)."""
 

@@ -1,8 +1,10 @@
 """The character before, or the two before, predict the next one: three ways to the same table.
 
-Looked up (makemore.py's ``bigram``), counted, or learned from one-hot vectors. A context is a row
-of ids as in :func:`jaxmore.context_windows`: (M, 1) for a bigram, (M, 2) for a trigram.
+Looked up (makemore.py's ``bigram``), counted, or learned by gradient descent. A table has an axis
+of length V for each character of the context, and a last one for what follows.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxmore import rules
-from jaxmore.layers import Chain, Embedding, Normal
+from jaxmore.layers import Chain, Embedding, JoinIds, Normal, Windows
 
 
 def bigram(vocab_size: int) -> Chain:
@@ -22,13 +24,27 @@ def bigram(vocab_size: int) -> Chain:
     return Chain(logits=Embedding(vocab_size, vocab_size, Normal(0.0)))
 
 
+def ngram(vocab_size: int, n: int) -> Chain:
+    """A row of logits for each n ids, zero at first: n = 1 a bigram, n = 2 a trigram.
+
+    Args:
+        vocab_size: V.
+        n: the length of the context.
+    """
+    return Chain(
+        windows=Windows(n),
+        context=JoinIds(vocab_size),
+        logits=Embedding(vocab_size**n, vocab_size, Normal(0.0)),
+    )
+
+
 def count_ngrams(
     X: Int[np.ndarray, "M n"], Y: Int[np.ndarray, " M"], vocab_size: int
 ) -> Int[np.ndarray, "*table"]:
     """How often each id follows each context.
 
     Args:
-        X: contexts (M, n).
+        X: contexts (M, n), of :func:`jaxmore.context_windows`.
         Y: what follows (M,).
         vocab_size: V.
 
@@ -81,36 +97,71 @@ def mean_nll(log_probs: Float[np.ndarray, "*table"], counts: Int[np.ndarray, "*t
 
 
 def neural_ngram_loss_and_grad(
-    weight: Float[Array, "nV V"],
-    x: Int[Array, "M n"],
-    y: Int[Array, " M"],
-    *,
-    penalty: float = 0.01,
-) -> tuple[Float[Array, ""], Float[Array, "nV V"]]:
+    weight: Float[Array, "C V"], counts: Int[Array, "C V"], *, penalty: float = 0.01
+) -> tuple[Float[Array, ""], Float[Array, "C V"]]:
     """Zero-to-hero lecture 2's network, one linear layer on one-hot vectors, and its gradient.
 
-    With P the contexts' one-hot vectors side by side, (M, n·V)::
+    M examples, the context of each a one-hot vector of length C = Vⁿ, a row of P (M, C)::
 
         logits = P W          loss = cross-entropy(logits, y) + penalty · mean(W²)
 
-    W is used twice, so its cotangent is the sum of two: Pᵀ dlogits (see ``linear``) and that of
-    the penalty (see ``l2_penalty``), which pulls the probabilities together as +1 counts do.
+    A row of P W is the row of W that belongs to the example's context, so examples that are
+    alike need not be computed apart: with N[c, v] the examples of context c and target v,
+    N[c] = Σ_v N[c, v], and p = softmax(W)::
+
+        loss = −1/M · Σ N[c, v] log p[c, v] + penalty · mean(W²)
+
+    Derivation. One example gives dlogits = (p − onehot(y))/M (see ``softmax_cross_entropy``),
+    and dW = Pᵀ dlogits (see ``linear``) adds them up by context. W is used in the penalty,
+    too, and its two cotangents add::
+
+        dW = (N[c] p − N)/M + 2 penalty/(C V) · W
+
+    It is zero for penalty = 0 where p[c, v] = N[c, v]/N[c]: where the counted model stands. The
+    penalty pulls the probabilities of a context together, as smoothing does.
 
     Args:
         weight: W.
-        x: contexts.
-        y: what follows.
+        counts: N of :func:`count_ngrams`, the axes of the context joined in one.
         penalty: the share of mean(W²) in the loss.
 
     Returns:
         The loss and dW.
+
+    Source: Karpathy, zero-to-hero lecture 2 (2022).
     """
-    one_hot = jax.nn.one_hot(x, weight.shape[1], dtype=weight.dtype).reshape(len(x), -1)
-    logits, linear_res = rules.linear_fwd(one_hot, weight)
-    nll, nll_res = rules.softmax_cross_entropy_fwd(logits, y)
+    N = counts.astype(weight.dtype)
+    log_probs = jax.nn.log_softmax(weight)
+    nll = -(N * log_probs).sum() / N.sum()
+    dnll = (N.sum(-1, keepdims=True) * jnp.exp(log_probs) - N) / N.sum()
     l2, l2_res = rules.l2_penalty_fwd(weight, scale=penalty)
-    dloss = jnp.ones_like(nll)
-    dlogits, _ = rules.softmax_cross_entropy_bwd(nll_res, dloss)
-    _, dweight, _ = rules.linear_bwd(linear_res, dlogits)
-    (dpenalty,) = rules.l2_penalty_bwd(l2_res, dloss, scale=penalty)
-    return nll + l2, dweight + dpenalty
+    (dpenalty,) = rules.l2_penalty_bwd(l2_res, jnp.ones_like(l2), scale=penalty)
+    return nll + l2, dnll + dpenalty
+
+
+@partial(jax.jit, static_argnames="penalty")
+def train_neural_ngram(
+    counts: Int[Array, "*table"],
+    n_steps: Int[Array, ""] | int,
+    learning_rate: Float[Array, ""] | float,
+    *,
+    penalty: float = 0.01,
+) -> Float[Array, "*table"]:
+    """Full-batch gradient descent on :func:`neural_ngram_loss_and_grad` from W = 0 on.
+
+    Args:
+        counts: of :func:`count_ngrams`.
+        n_steps: how many.
+        learning_rate: 50 in the lecture.
+        penalty: the share of mean(W²) in the loss.
+
+    Returns:
+        The logarithms of the probabilities that it learned, the same table.
+    """
+    flat = counts.reshape(-1, counts.shape[-1])
+
+    def step(_: Array, weight: Array) -> Array:
+        return weight - learning_rate * neural_ngram_loss_and_grad(weight, flat, penalty=penalty)[1]
+
+    weight = jax.lax.fori_loop(0, n_steps, step, jnp.zeros(flat.shape))
+    return jax.nn.log_softmax(weight).reshape(counts.shape)

@@ -60,7 +60,7 @@ def run_sampling(
 def print_samples(
     saved: SavedModel, splits: Splits | None, *, n_words: int, seed: int, **how: Any
 ) -> None:
-    """Print sampled words, each marked "in train", "in dev/test" or "new"."""
+    """Print words that a model makes, marked by where they stand unless there are no splits."""
     longest = min(2 * saved.record["data"]["longest_word"], LONGEST_SAMPLE)
     if MODELS[saved.type].reads == "windows":
         by_token = token_by_token(
@@ -75,7 +75,12 @@ def print_samples(
     )
     if splits is None:
         print("\n".join(words))
-        return
+    else:
+        print_words(words, splits)
+
+
+def print_words(words: list[str], splits: Splits) -> None:
+    """Print words, each marked "in train", "in dev/test" or "new"."""
     train, held_out = set(splits.train), {*splits.dev, *splits.test}
     for word in words:
         bucket = "in train" if word in train else "in dev/test" if word in held_out else "new"

@@ -11,6 +11,8 @@ from jaxmore.models.ngram import (
     log_probabilities,
     mean_nll,
     neural_ngram_loss_and_grad,
+    ngram,
+    train_neural_ngram,
 )
 
 WORDS = ["emma", "bob", "em"]
@@ -61,19 +63,20 @@ def test_the_seeds_names(seed_names):
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_neural_loss_and_gradient(oracle, dtype, tolerance, n):
-    """The same in plain torch, on one-hot vectors side by side."""
-    V, M = 5, 7
+    """The same in plain torch, on one-hot vectors, example by example."""
+    V, M = 5, 40
     rng = np.random.default_rng(n)
-    weight = rng.normal(size=(n * V, V)).astype("float32")
+    weight = rng.normal(size=(V**n, V)).astype("float32")
     x, y = rng.integers(0, V, (M, n)), rng.integers(0, V, M)
+    counts = count_ngrams(x, y, V).reshape(-1, V)
     with jax.numpy_dtype_promotion("strict"):
         loss, grad = jax.jit(neural_ngram_loss_and_grad)(
-            jnp.array(weight, dtype), jnp.array(x, "int32"), jnp.array(y, "int32")
+            jnp.array(weight, dtype), jnp.array(counts, "int32")
         )
     torch = oracle.torch
     leaf = torch.tensor(weight, dtype=torch.float64, requires_grad=True)
-    one_hot = torch.nn.functional.one_hot(torch.tensor(x), V).flatten(1).double()
-    logits = one_hot @ leaf
+    context = torch.tensor(x @ V ** np.arange(n)[::-1])
+    logits = torch.nn.functional.one_hot(context, V**n).double() @ leaf
     expected = oracle.twin.cross_entropy(logits, torch.tensor(y)) + 0.01 * (leaf**2).mean()
     expected.backward()
     assert loss.dtype == grad.dtype == dtype
@@ -82,17 +85,41 @@ def test_neural_loss_and_gradient(oracle, dtype, tolerance, n):
     np.testing.assert_allclose(grad, truth, rtol=0, atol=tolerance * np.abs(truth).max())
 
 
-def test_gradient_descent_finds_the_counts():
+@pytest.mark.parametrize("n", [1, 2])
+def test_gradient_descent_finds_the_counts(n):
     """Without the penalty the neural form is the counted one."""
-    X, Y = context_windows(WORDS, VOCAB, 1)
-    counts = count_ngrams(X, Y, VOCAB.size)
-
-    def step(weight, _):
-        loss, grad = neural_ngram_loss_and_grad(weight, jnp.array(X), jnp.array(Y), penalty=0.0)
-        return weight - 10 * grad, loss
-
-    weight = jnp.zeros((VOCAB.size, VOCAB.size))
-    losses = jax.jit(lambda weight: jax.lax.scan(step, weight, length=1000)[1])(weight)
+    counts = count_ngrams(*context_windows(WORDS, VOCAB, n), VOCAB.size)
     expected = mean_nll(log_probabilities(counts), counts)
-    assert losses[0] == pytest.approx(np.log(6))
-    assert expected < losses[-1] < expected + 0.01
+    untrained, learned = (
+        mean_nll(
+            np.asarray(train_neural_ngram(jnp.array(counts), *how, penalty=0.0), "float64"), counts
+        )
+        for how in [(0, 10.0), (3000, 10.0)]
+    )
+    assert untrained == pytest.approx(np.log(6))
+    assert expected < learned < expected + 0.01
+
+
+def test_the_neural_bigram_of_the_seeds_names(seed_names):
+    vocab = Vocabulary.from_words(seed_names)
+    counts = count_ngrams(*context_windows(seed_names, vocab, 1), vocab.size)
+    table = train_neural_ngram(jnp.array(counts), 10_000, 50.0, penalty=0.0)
+    learned = mean_nll(np.asarray(table, "float64"), counts)
+    assert 2.4540145 < learned < 2.4540145 + 2e-4
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_ngram_looks_its_table_up(n):
+    """The whole sequence, and token by token, read the row of the last n ids."""
+    table = np.random.default_rng(0).normal(size=(4,) * (n + 1)).astype("float32")
+    model, ids = ngram(4, n), np.array([[1, 3, 2], [0, 1, 1]], "int8")
+    assert jax.tree.leaves(model.init(jax.random.key(0)))[0].shape == (4**n, 4)
+    params = {"windows": {}, "context": {}, "logits": {"weight": jnp.array(table.reshape(-1, 4))}}
+    stats = {"windows": {}, "context": {}, "logits": {}}
+    padded = np.pad(ids, ((0, 0), (n - 1, 0)))
+    expected = [table[tuple(padded[:, t : t + n].T)] for t in range(3)]
+    np.testing.assert_array_equal(model.fwd(params, jnp.array(ids))[0], np.stack(expected, 1))
+    cache = model.cache(params, 2)
+    for t in range(3):
+        logits, cache = model.step(params, stats, cache, jnp.array(ids[:, t], "int32"))
+        np.testing.assert_array_equal(logits, expected[t])

@@ -81,6 +81,7 @@ main(["train", "--resume", "-o", out])
 main(["evaluate", "-o", out])
 main(["sample", "-o", out])
 main(["find-lr", "-i", words, "-o", out])
+main(["ngram", "-i", words, "-o", out])
 main(["check", "-i", words])
 """
 
