@@ -361,17 +361,7 @@ class Convert:
 
 
 Command = (
-    Train
-    | Sample
-    | Evaluate
-    | FindLr
-    | Ngram
-    | Data
-    | Trace
-    | Check
-    | Exercise
-    | Replay
-    | Convert
+    Train | Sample | Evaluate | FindLr | Ngram | Data | Trace | Check | Exercise | Replay | Convert
 )
 
 
