@@ -27,8 +27,8 @@ class Loop(nn.Module):
         self.cell = cell
 
     def next(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """One step."""
-        raise NotImplementedError
+        """One step: the hidden state first in the tuple."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what one step is")
 
     def forward(self, x: Tensor) -> Tensor:
         """Every step."""

@@ -12,6 +12,8 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+from tests.tolerance import TOLERANCE
+
 # Every shape and dtype in these signatures is checked at each call (under jit: at each trace).
 # The hook rewrites a module while it is imported, so it must come before the first jaxmore.
 CHECKED = ["rules", "layers", "models", "backprop", "drop_in", "stepwise", "training"]
@@ -48,7 +50,7 @@ def dtype(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def tolerance(dtype: str) -> float:
     """What a gradient may be off, in units of its condition scale (tests/oracle.py)."""
-    return {"float32": 1e-5, "float64": 1e-12}[dtype]
+    return TOLERANCE[dtype]
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from jaxmore.rules import tanh_bwd, tanh_fwd
+from tests.tolerance import TOLERANCE
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
-# Of the condition scale; the 16-bit ones are one eps.
-TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2**-7, "float16": 2**-10}
 # Through the tails, where tanh reaches 1 in float32 (|x| = 9) and in float64 (|x| = 19).
 LINE = np.concatenate([np.linspace(-25, 25, 1001), [0.0, 1e-3, -1e-3, 1e4, -1e4]])
 

@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 
 from jaxmore.rules import batch_norm, batch_norm_bwd, batch_norm_fwd, batch_norm_inference
+from tests.tolerance import TOLERANCE
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
-
-# Of the condition scale. The 16-bit ones are one eps, room for rounding x̂ and the result: sums of
-# 4096 terms that were themselves taken in 16 bits miss it many times over.
-TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2**-7, "float16": 2**-10}
 
 forward = jax.jit(batch_norm_fwd, static_argnames="eps")
 backward = jax.jit(batch_norm_bwd, static_argnames="eps")

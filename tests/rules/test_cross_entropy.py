@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxmore.rules import softmax_cross_entropy_bwd, softmax_cross_entropy_fwd
+from tests.tolerance import TOLERANCE
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
-
-# Of the condition scale. The 16-bit ones are one eps, room for rounding dlogits; a loss is never
-# narrower than float32.
-TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2**-7, "float16": 2**-10}
 
 forward = jax.jit(softmax_cross_entropy_fwd)
 backward = jax.jit(softmax_cross_entropy_bwd)

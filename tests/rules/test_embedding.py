@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from jaxmore.rules import embedding_bwd, embedding_fwd
+from tests.tolerance import TOLERANCE
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
-
-# Of the condition scale. The 16-bit ones are one eps, room for rounding the result: a sum of 4096
-# terms that was itself taken in 16 bits misses it many times over.
-TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2**-7, "float16": 2**-10}
 
 forward = jax.jit(embedding_fwd)
 backward = jax.jit(embedding_bwd)

@@ -14,11 +14,12 @@ import pytest
 
 import jaxmore
 from jaxmore import rules
+from tests import tolerance
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
-# Of the condition scale; the 16-bit ones are two eps: the residuals are rounded too.
-TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2**-6, "float16": 2**-9}
+# The 16-bit ones are two eps: the residuals are rounded too.
+TOLERANCE = tolerance.TOLERANCE | {"bfloat16": 2**-6, "float16": 2**-9}
 
 
 class Case(NamedTuple):
@@ -292,6 +293,6 @@ def test_long_sums_in_16_bits_are_those_of_float64(name):
         y, res = fwd(*(a.astype("float64") for a in args))
         want = exact((y, bwd(res, jax.tree.map(lambda a: a.astype("float64"), dy))))
     # Half an eps is the rounding of the result; the mean has no other.
-    tolerance = 2**-8 if name == "causal_mean" else TOLERANCE["bfloat16"]
+    bound = 2**-8 if name == "causal_mean" else TOLERANCE["bfloat16"]
     for a, b in zip(ours, want, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * abs(b).max())
+        np.testing.assert_allclose(a, b, rtol=0, atol=bound * abs(b).max())

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from jaxmore.rules import linear_bwd, linear_fwd
+from tests.tolerance import TOLERANCE
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
-
-# Of the condition scale. The 16-bit ones are one eps, room for rounding the result: sums of 4096
-# terms that were themselves taken in 16 bits miss it many times over.
-TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2**-7, "float16": 2**-10}
 
 forward = jax.jit(linear_fwd)
 backward = jax.jit(linear_bwd)
