@@ -15,7 +15,6 @@ from jaxmore.training.optimizers import make_optimizer
 
 EVALUATION = {
     "jaxmore": "evaluate_jaxmore",
-    "jaxmore, distinct contexts": "evaluate_distinct",
     "PyTorch": "evaluate_torch",
     "PyTorch, distinct contexts": "evaluate_torch_distinct",
 }
@@ -58,7 +57,7 @@ def trained(n_steps: int = 10_000, n_words: int = N_WORDS) -> Trained:
         batch_size=32,
         n_steps=n_steps,
     )
-    stats = calibrate(model, state.params, jnp.array(X))
+    stats = calibrate(model, state.params, X)
     params, stats = jax.tree.map(np.asarray, (state.params, stats))
     max_length = 2 * (corpus().block_size - 1)
     return Trained(params, stats, X, Y, vocab.size, vocab.characters, n_words, max_length)

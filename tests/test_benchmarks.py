@@ -6,18 +6,16 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import distinct, inference, ladder, training
+from benchmarks import inference, ladder, training
 from benchmarks.machine import describe_machine
 from benchmarks.race import Result, Worker, check_losses, race
 from benchmarks.report import write_report
 from benchmarks.task import Task, make_task
 from jaxmore.data import Vocabulary, context_windows, sequences
 from jaxmore.models import MODELS, model_options
-from jaxmore.training.evaluation import calibrate, mean_loss
 
 WORDS = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "ava", "emma", "emm"] * 3
 COMPILED = ("torch_compiled", "torch_unrolled")
@@ -92,23 +90,6 @@ def test_contestants_that_differ_are_refused() -> None:
     check_losses({"jaxmore": ours, "equal": ours})
     with pytest.raises(AssertionError, match="other"):
         check_losses({"jaxmore": ours, "other": theirs})
-
-
-@pytest.mark.parametrize("type", ["mlp-bn", "wavenet"])
-def test_distinct_contexts_give_the_exact_loss_and_statistics(type: str) -> None:
-    options = model_options(type)
-    model = MODELS[type].make(VOCAB.size, **options)
-    X, Y = context_windows(WORDS, VOCAB, options["block_size"])
-    tally = distinct.tally(X, Y, VOCAB.size)
-    assert len(tally.X) < len(X) and tally.counts.sum() == len(Y)
-    params = make_task(type, options, VOCAB.size, X, Y, batch_size=2, n_steps=1).params
-    stats = calibrate(model, params, jnp.array(X))
-    ours = distinct.calibrate(model, params, jnp.array(tally.X), jnp.array(tally.counts.sum(1)))
-    assert ours.keys() == stats.keys()
-    loss = mean_loss(model, params, ours, X, Y)
-    np.testing.assert_allclose(loss, mean_loss(model, params, stats, X, Y), rtol=1e-5)
-    weighted = distinct.mean_loss(model, params, stats, jnp.array(tally.X), tally.counts)
-    np.testing.assert_allclose(weighted, mean_loss(model, params, stats, X, Y), rtol=1e-6)
 
 
 def test_every_case_names_a_model_and_every_contestant_a_file() -> None:

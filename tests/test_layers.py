@@ -176,8 +176,10 @@ def test_bwd_is_the_transpose_of_fwd(case):
 
 def test_inference_with_the_statistics_of_a_batch_gives_its_output(case):
     layer, _, params, x = case
-    y, res = jax.jit(layer.fwd)(params, x)
-    y_inference = jax.jit(layer.apply)(params, layer.stats(res), x)
+    y, _ = jax.jit(layer.fwd)(params, x)
+    y_calibrated, stats = jax.jit(layer.calibrate)(params, x)
+    y_inference = jax.jit(layer.apply)(params, stats, x)
+    np.testing.assert_allclose(y_calibrated, y, rtol=0, atol=1e-5)
     np.testing.assert_allclose(y_inference, y, rtol=0, atol=1e-5)
 
 
@@ -186,7 +188,13 @@ def test_trees_of_a_chain_have_the_names_of_its_layers():
         params = MODEL.init(key)
         y, res = MODEL.fwd(params, jnp.asarray(IDS))
         dparams, _ = MODEL.bwd(params, res, y)
-        return params, res, dparams, MODEL.cache(params, 2), MODEL.stats(res)
+        return (
+            params,
+            res,
+            dparams,
+            MODEL.cache(params, 2),
+            MODEL.calibrate(params, jnp.asarray(IDS))[1],
+        )
 
     *every_tree, stats = jax.eval_shape(trees, jax.random.key(0))
     for tree in (*every_tree, stats):
@@ -205,7 +213,7 @@ def test_step_by_step_is_apply():
     """One token at a time, in one scan: what sampling does. Beyond the window too (T > n)."""
     x = jnp.asarray(IDS)
     params = jax.jit(MODEL.init)(jax.random.key(0))
-    stats = MODEL.stats(jax.jit(MODEL.fwd)(params, x)[1])
+    stats = jax.jit(MODEL.calibrate)(params, x)[1]
 
     def body(cache, x_t):
         y_t, cache = MODEL.step(params, stats, cache, x_t)
@@ -261,7 +269,7 @@ def test_map_replaces_the_sub_layers_and_keeps_their_names():
 
 def test_a_layer_defines_its_passes_and_the_rest_as_it_needs():
     layer, x = Noise(), jnp.ones(3)
-    assert layer.init(jax.random.key(0)) == layer.stats(x) == {}
+    assert layer.init(jax.random.key(0)) == layer.calibrate({}, x)[1] == {}
     assert layer.cache({}, 2) == ()
     with pytest.raises(NotImplementedError, match="Layer defines no forward"):
         Layer().fwd({}, x)

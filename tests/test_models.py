@@ -142,13 +142,13 @@ def test_training_trajectory(oracle, case, x64):
 
 @pytest.mark.parametrize("case", [BENGIO, MLP_BN], ids=str)
 def test_inference_after_exact_calibration(oracle, case, dtype, tolerance):
-    """`stats` of one forward pass over all the data; then `apply`, on a single example too."""
+    """`calibrate` over all the data; then `apply`, on a single example too."""
     model, params, twin = case.model, generic(case.model, dtype), case.twin().double()
     data, _ = case._replace(B=(101,)).batch()
     oracle.twin.load(twin, params)
     twin(oracle.tensor(data))
     twin.eval()  # with the statistics of that pass
-    stats = model.stats(model.fwd(params, data)[1])
+    stats = model.calibrate(params, data)[1]
     assert stats.keys() == params.keys()
     for path, value in by_path(stats).items():  # of order one
         expected = twin.get_buffer(path).numpy()
@@ -360,7 +360,7 @@ def test_step_equals_apply_on_the_windows(kind, blank, x64):
     model = Chain(windows=Windows(case.T, blank=blank), model=case.model)
     params = {"windows": {}, "model": generic(case.model, "float64")}
     ids = jnp.array(np.random.default_rng(0).integers(0, case.V, (4, 6)), "int32")
-    stats = model.stats(model.fwd(params, ids)[1])
+    stats = model.calibrate(params, ids)[1]
     expected = model.apply(params, stats, ids)
     assert expected.shape == (4, 6, case.V)
 

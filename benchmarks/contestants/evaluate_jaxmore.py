@@ -1,4 +1,4 @@
-"""jaxmore's ``mean_loss`` over every window."""
+"""jaxmore's ``mean_loss`` over every window, the counting of distinct contexts included."""
 
 from collections.abc import Callable
 from typing import Any

@@ -49,15 +49,18 @@ class Layer:
         """The backward pass: (dparams in the tree of params, dx or None for integer inputs)."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
-    def stats(self, res: Any) -> Tree:
-        """What inference needs of a forward pass over the training data, out of its residuals."""
-        del res
-        return {}
-
     def apply(self, params: Tree, stats: Tree, x: Array) -> Array:
         """The forward pass in inference."""
         del stats
         return self.fwd(params, x)[0]
+
+    def calibrate(self, params: Tree, x: Array, counts: Array | None = None) -> tuple[Array, Tree]:
+        """:meth:`apply` with statistics that are taken of x itself: (y, stats).
+
+        ``counts`` says how many equal examples each x[i] stands for; None: one.
+        """
+        del counts
+        return self.apply(params, {}, x), {}
 
     def cache(self, params: Tree, batch_size: int) -> Any:
         """What ``step`` carries from token to token, before the first token."""

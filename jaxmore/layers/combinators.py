@@ -32,9 +32,6 @@ class Combinator(Layer):
         keys = jax.random.split(key, len(self.layers))
         return {name: layer.init(k) for (name, layer), k in zip(self.layers, keys, strict=True)}
 
-    def stats(self, res: Tree) -> Tree:
-        return {name: layer.stats(res[name]) for name, layer in self.layers}
-
     def cache(self, params: Tree, batch_size: int) -> Tree:
         return {name: layer.cache(params[name], batch_size) for name, layer in self.layers}
 
@@ -63,6 +60,12 @@ class Chain(Combinator):
             x = layer.apply(params[name], stats[name], x)
         return x
 
+    def calibrate(self, params: Tree, x: Array, counts: Array | None = None) -> tuple[Array, Tree]:
+        stats: Tree = {}
+        for name, layer in self.layers:
+            x, stats[name] = layer.calibrate(params[name], x, counts)
+        return x, stats
+
     def step(self, params: Tree, stats: Tree, cache: Tree, x_t: Array) -> tuple[Array, Tree]:
         new_cache: Tree = {}
         for name, layer in self.layers:
@@ -84,6 +87,10 @@ class Residual(Chain):
 
     def apply(self, params: Tree, stats: Tree, x: Array) -> Array:
         return x + super().apply(params, stats, x)
+
+    def calibrate(self, params: Tree, x: Array, counts: Array | None = None) -> tuple[Array, Tree]:
+        y, stats = super().calibrate(params, x, counts)
+        return x + y, stats
 
     def step(self, params: Tree, stats: Tree, cache: Tree, x_t: Array) -> tuple[Array, Tree]:
         y_t, cache = super().step(params, stats, cache, x_t)
@@ -113,6 +120,14 @@ class Add(Combinator):
 
     def apply(self, params: Tree, stats: Tree, x: Array) -> Array:
         return _sum([layer.apply(params[name], stats[name], x) for name, layer in self.layers])
+
+    def calibrate(self, params: Tree, x: Array, counts: Array | None = None) -> tuple[Array, Tree]:
+        stats: Tree = {}
+        parts: list[Array] = []
+        for name, layer in self.layers:
+            part, stats[name] = layer.calibrate(params[name], x, counts)
+            parts.append(part)
+        return _sum(parts), stats
 
     def step(self, params: Tree, stats: Tree, cache: Tree, x_t: Array) -> tuple[Array, Tree]:
         new_cache: Tree = {}

@@ -35,13 +35,14 @@ class BatchNorm(Layer):
         dx, dgain, dbias = rules.batch_norm_bwd(residuals, dy, eps=self.eps)
         return {"gain": dgain, "bias": dbias}, dx
 
-    def stats(self, res: Any) -> Tree:
-        _, mean, var = res
-        return {"mean": mean, "var": var}
-
     def apply(self, params: Tree, stats: Tree, x: Array) -> Array:
         gain, bias, mean, var = params["gain"], params["bias"], stats["mean"], stats["var"]
         return rules.batch_norm_inference(x, gain, bias, mean, var, eps=self.eps)
+
+    def calibrate(self, params: Tree, x: Array, counts: Array | None = None) -> tuple[Array, Tree]:
+        mean, var = rules.batch_norm_statistics(x, counts)
+        stats = {"mean": mean, "var": var}
+        return self.apply(params, stats, x), stats
 
 
 @dataclass(frozen=True)

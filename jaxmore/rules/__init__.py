@@ -37,6 +37,7 @@ from jaxmore.rules.batch_norm import (
     batch_norm_bwd,
     batch_norm_fwd,
     batch_norm_inference,
+    batch_norm_statistics,
 )
 from jaxmore.rules.causal_mean import (
     causal_mean,
@@ -130,6 +131,7 @@ __all__ = [
     "batch_norm_bwd",
     "batch_norm_fwd",
     "batch_norm_inference",
+    "batch_norm_statistics",
     "causal_attention",
     "causal_attention_bwd",
     "causal_attention_fwd",

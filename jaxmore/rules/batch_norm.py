@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -86,17 +87,44 @@ def batch_norm_fwd(
     eps: float = 1e-5,
 ) -> tuple[Float[Array, "*B H"], BatchNormResiduals]:
     """``batch_norm(x, gain, bias)`` and its residuals."""
-    n = x.size // x.shape[-1]
-    if n < 2:
-        raise ValueError(f"batch_norm needs at least two rows for a variance, got x of {x.shape}")
-    batch = tuple(range(x.ndim - 1))
-    x_wide = widen(x)
-    mean = x_wide.sum(batch) / n
-    centred = x_wide - mean
-    var = (centred * centred).sum(batch) / (n - 1)
-    x_hat = centred * lax.rsqrt(var + eps)
+    mean, var = batch_norm_statistics(x)
+    x_hat = (widen(x) - mean) * lax.rsqrt(var + eps)
     y = widen(gain) * x_hat + widen(bias)
     return y.astype(x.dtype), BatchNormResiduals(x_hat.astype(x.dtype), mean, var, gain)
+
+
+def batch_norm_statistics(
+    x: Float[Array, "*B H"], counts: Float[Array, " B"] | None = None
+) -> tuple[Float[Array, " H"], Float[Array, " H"]]:
+    """The mean and the unbiased variance of every feature over all leading axes.
+
+    Where x[i] stands for c[i] equal examples, each of R rows, n = R · sum c and ::
+
+        mean = 1/n · sum c x        var = 1/(n−1) · sum c (x − mean)²
+
+    The variance is that of the whole data and not of a sample of weights, hence n − 1.
+
+    Args:
+        x: (*B, H).
+        counts: (B,), how often each entry of the first axis occurs, 0 for never; None for once.
+
+    Returns:
+        mean (H,) and var (H,), in at least float32; var is no number unless n > 1.
+
+    Raises:
+        ValueError: one row only, and no counts.
+    """
+    x = widen(x)
+    batch = tuple(range(x.ndim - 1))
+    n, c = x.size // x.shape[-1], 1
+    if counts is not None:
+        c = jnp.expand_dims(counts.astype(x.dtype), tuple(range(1, x.ndim)))
+        n = c.sum() * (n // len(counts))
+    elif n < 2:
+        raise ValueError(f"batch_norm needs at least two rows for a variance, got x of {x.shape}")
+    mean = (c * x).sum(batch) / n
+    centred = x - mean
+    return mean, (c * centred * centred).sum(batch) / (n - 1)
 
 
 def batch_norm_bwd(

@@ -5,10 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jaxtyping import Int
 
 from jaxmore.errors import InputError
 from jaxmore.layers import Layer
+from jaxmore.training.evaluation import distinct_rows
 
 
 def check_memory(
@@ -30,11 +33,22 @@ def check_memory(
     # The state and its copy, gradients and updates; what backward keeps; the windows of the
     # words, at least a byte for an id, on the host and on the device.
     needed = 2 * state + 2 * _size(params) + activations + 2 * n_examples * (block_size + 1)
-    # Calibration runs every example at once: at least one of its arrays stands whole.
-    everything = jax.ShapeDtypeStruct((n_examples, block_size), jnp.int32)
-    res = jax.eval_shape(lambda p, x: model.fwd(p, x)[1], params, everything)
-    if jax.tree.leaves(model.stats(res)):
-        needed += max(map(_size, jax.tree.leaves(res)))
+    _refuse_beyond(needed)
+
+
+def check_calibration(model: Layer, X: Int[np.ndarray, "n T"]) -> None:
+    """Refuse words of too many distinct contexts: calibration runs all of them at once.
+
+    Raises:
+        InputError: the largest of its arrays alone is more than the machine has.
+    """
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    if jax.tree.leaves(jax.eval_shape(model.calibrate, params, X)[1]):
+        res = jax.eval_shape(model.fwd, params, distinct_rows(X)[0])[1]
+        _refuse_beyond(max(map(_size, jax.tree.leaves(res))))
+
+
+def _refuse_beyond(needed: int) -> None:
     there = _memory()
     if needed > there:
         raise InputError(

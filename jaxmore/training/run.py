@@ -33,7 +33,7 @@ from jaxmore.training.divergence import diverged_at, diverged_line, first_to_tur
 from jaxmore.training.evaluation import calibrate, mean_loss
 from jaxmore.training.inference import print_samples
 from jaxmore.training.loop import State, copy_state, train
-from jaxmore.training.memory import check_memory
+from jaxmore.training.memory import check_calibration, check_memory
 from jaxmore.training.metrics import Metrics
 from jaxmore.training.optimizers import make_optimizer
 from jaxmore.training.progress import with_progress
@@ -112,6 +112,7 @@ def _prepare(config: TrainConfig) -> Task:
         for name, words in corpus.splits._asdict().items()
         if words
     }
+    check_calibration(model, data["train"][0])
     record = run_record(config, options, corpus)
     return Task(config, corpus, vocab, options, model, data, optimizer, record)
 
@@ -195,7 +196,7 @@ def _train(task: Task) -> None:
         if config.steps > first_step:
             saver.save(*last)
         params = last.state.params
-        stats = calibrate(model, params, X)
+        stats = calibrate(model, params, task.data["train"][0])
         results = {
             name: mean_loss(model, params, stats, *split) for name, split in task.data.items()
         }

@@ -100,7 +100,7 @@ def _template(model: Chain, block_size: int) -> Tree:
 
     def arrays(key: Any, ids: Any) -> Tree:
         params = model.init(key)
-        return {"params": params, "stats": model.stats(model.fwd(params, ids)[1])}
+        return {"params": params, "stats": model.calibrate(params, ids)[1]}
 
     ids = jax.ShapeDtypeStruct((2, block_size), jnp.int32)
     return jax.eval_shape(arrays, jax.random.key(0), ids)

@@ -252,7 +252,7 @@ def test_the_lectures_start():
 def by_token(case: Case) -> tuple[Chain, Tree, Tree, jax.Array]:
     """A model of tokens with parameters and statistics, and ids for it."""
     model, params = case.model, case.params()
-    stats = jax.jit(lambda p, x: model.stats(model.fwd(p, x)[1]))(params, case.batch()[0])
+    stats = jax.jit(model.calibrate)(params, case.batch()[0])[1]
     ids = case._replace(T=5).batch(seed=1)[0]
     if MODELS[case.type].reads == "windows":
         model, params, stats = token_by_token(model, params, stats, case.T)

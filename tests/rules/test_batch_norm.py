@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmore.rules import batch_norm, batch_norm_bwd, batch_norm_fwd, batch_norm_inference
+from jaxmore.rules import (
+    batch_norm,
+    batch_norm_bwd,
+    batch_norm_fwd,
+    batch_norm_inference,
+    batch_norm_statistics,
+)
 from tests.tolerance import TOLERANCE
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
@@ -107,6 +113,17 @@ def test_statistics_are_exact_and_lead_back_to_the_output(dtype, offset):
     y_inference = inference(x, gain, bias, res.mean, res.var)
     ours, want = [np.asarray(a, np.float64) for a in (y_inference, y)]
     np.testing.assert_allclose(ours, want, rtol=0, atol=TOLERANCE[dtype] * abs(want).max())
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 3, 5), (4, 2, 3, 5)])
+@pytest.mark.usefixtures("x64")
+def test_counts_stand_for_equal_examples(shape):
+    rng = np.random.default_rng(0)
+    x, counts = rng.normal(1, 2, shape), np.array([3, 1, 0, 7])
+    mean, var = batch_norm_statistics(jnp.array(x), jnp.array(counts, "float32"))
+    rows = np.repeat(x, counts, axis=0).reshape(-1, 5)
+    np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(var, rows.var(0, ddof=1), rtol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmore.models import bengio, mlp_bn
+from jaxmore.models import bengio, bigram, deep_mlp_bn, mlp_bn, wavenet
 from jaxmore.training import evaluation
 from jaxmore.training.evaluation import calibrate, mean_loss
 
@@ -43,7 +43,7 @@ def loss_by_numpy(params, stats, X, Y) -> float:
 @pytest.mark.parametrize("n", [2, 1003, 40_000])
 def test_calibration_is_exact(params, data, n: int) -> None:
     X = np.resize(data[0], (n, 2))
-    stats = calibrate(MODEL, params, jnp.array(X))
+    stats = calibrate(MODEL, params, X)
     want = hidden(params, X)
     assert set(stats) == set(params)
     np.testing.assert_allclose(stats["norm"]["mean"], want.mean(0), atol=1e-5)
@@ -53,7 +53,7 @@ def test_calibration_is_exact(params, data, n: int) -> None:
 @pytest.mark.parametrize("rows", [65_536, 1003, 1000, 100, 1])
 def test_mean_loss_weighs_every_target_alike(params, data, rows: int, monkeypatch) -> None:
     X, Y = data if rows > 1 else (data[0][:9], data[1][:9])
-    stats = calibrate(MODEL, params, jnp.array(data[0]))
+    stats = calibrate(MODEL, params, data[0])
     monkeypatch.setattr(evaluation, "TARGETS", rows)
     assert mean_loss(MODEL, params, stats, X, Y) == pytest.approx(
         loss_by_numpy(params, stats, X, Y), rel=1e-6
@@ -62,5 +62,58 @@ def test_mean_loss_weighs_every_target_alike(params, data, rows: int, monkeypatc
 
 def test_a_model_without_statistics_has_none(data) -> None:
     model = bengio(7, block_size=2)
-    stats = calibrate(model, model.init(jax.random.key(0)), jnp.array(data[0]))
+    stats = calibrate(model, model.init(jax.random.key(0)), data[0])
     assert jax.tree.leaves(stats) == []
+
+
+DEEP = [
+    bengio(5, block_size=2, n_embd=3, n_embd2=4),
+    deep_mlp_bn(5, block_size=2, n_layer=3, n_embd=3, n_embd2=4),
+    wavenet(5, block_size=4, n_embd=3, n_embd2=4),
+]
+
+
+@pytest.mark.parametrize("model", DEEP, ids=["bengio", "deep-mlp-bn", "wavenet"])
+def test_distinct_contexts_stand_for_all(model) -> None:
+    """The statistics of training on all the windows in one batch, at any depth, and its loss."""
+    T = 4 if model is DEEP[2] else 2
+    rng = np.random.default_rng(0)
+    X = rng.zipf(1.5, (2001, T)).clip(1, 5).astype(np.int8) - 1  # some contexts often, some once
+    Y = rng.integers(0, 5, 2001).astype(np.int8)
+    assert 20 < len(evaluation.distinct_rows(X)[0]) < 1000
+    params = model.init(jax.random.key(0))
+    stats = calibrate(model, params, X)
+    logits = np.asarray(jax.jit(model.fwd)(params, jnp.array(X))[0], np.float64)
+    inferred = jax.jit(model.apply)(params, stats, jnp.array(X))
+    np.testing.assert_allclose(inferred, logits, rtol=0, atol=2e-6 * abs(logits).max())
+    nll = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(Y)), Y]
+    assert mean_loss(model, params, stats, X, Y) == pytest.approx(nll.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("places", [4096, 21, 1])
+def test_sequences_leave_out_ignored_targets(places: int, monkeypatch) -> None:
+    monkeypatch.setattr(evaluation, "TARGETS", places)
+    rng = np.random.default_rng(0)
+    X, Y = rng.integers(0, 5, (10, 7)), rng.integers(-1, 5, (10, 7))
+    table = rng.normal(size=(5, 5)).astype(np.float32)
+    logprobs = table - np.log(np.exp(table).sum(1, keepdims=True))
+    want = -logprobs[X, Y][Y != -1].mean()
+    params = {"logits": {"weight": jnp.array(table)}}
+    assert mean_loss(bigram(5), params, {"logits": {}}, X, Y) == pytest.approx(want, rel=1e-6)
+
+
+def test_every_split_uses_the_same_compilation(params, data) -> None:
+    X, Y = data
+    stats = calibrate(MODEL, params, X)
+    mean_loss(MODEL, params, stats, X, Y)
+    before = evaluation._total_loss._cache_size()
+    mean_loss(MODEL, params, stats, X[:500], Y[:500])
+    assert evaluation._total_loss._cache_size() == before
+
+
+def test_distinct_rows() -> None:
+    X = np.random.default_rng(0).integers(-2, 2, (50, 3))
+    distinct, order, which = evaluation.distinct_rows(X)
+    assert sorted(distinct.tolist()) == np.unique(X, axis=0).tolist()
+    assert (distinct[which] == X[order]).all()
+    assert sorted(order) == [*range(50)]

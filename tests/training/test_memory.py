@@ -1,12 +1,13 @@
 """A run that cannot fit is refused before anything is allocated."""
 
 import jax
+import numpy as np
 import pytest
 
 from jaxmore.errors import InputError
-from jaxmore.models import bengio
+from jaxmore.models import bengio, mlp_bn
 from jaxmore.training import memory
-from jaxmore.training.memory import check_memory
+from jaxmore.training.memory import check_calibration, check_memory
 from jaxmore.training.optimizers import make_optimizer
 
 SGD = make_optimizer("sgd", 0.1, 0.0, "constant", 9)
@@ -30,3 +31,12 @@ def test_the_estimate_is_a_lower_bound_that_counts_the_state(monkeypatch) -> Non
         check_memory(model, SGD, 100, 3, 32)
     monkeypatch.setattr(memory, "_memory", lambda: 40 * size)
     check_memory(model, SGD, 100, 3, 32)
+
+
+def test_calibration_counts_distinct_contexts_alone(monkeypatch) -> None:
+    X = np.repeat(np.arange(24, dtype=np.int8).reshape(8, 3), 1000, axis=0)
+    monkeypatch.setattr(memory, "_memory", lambda: 8 * 50 * 4)
+    check_calibration(mlp_bn(27, n_embd2=50), X)
+    check_calibration(bengio(27, n_embd2=51), X)  # it has no statistics
+    with pytest.raises(InputError, match="needs at least"):
+        check_calibration(mlp_bn(27, n_embd2=51), X)

@@ -20,7 +20,7 @@ def trained():
     model = mlp_bn(VOCAB.size, block_size=T, n_embd=3, n_embd2=5)
     params = model.init(jax.random.key(1))
     X = jnp.array(np.random.default_rng(0).integers(0, VOCAB.size, (50, T)))
-    stats = model.stats(model.fwd(params, X)[1])
+    stats = model.calibrate(params, X)[1]
     return model, params, stats
 
 
