@@ -31,6 +31,21 @@ def test_the_same_mask_forwards_and_backwards(dtype):
     assert (dropout(x, jax.random.key(1), rate=0.25) != y).any()
 
 
+def test_against_torch(oracle, x64):
+    """The same mask in torch: its own dropout draws another."""
+    rng = np.random.default_rng(0)
+    x, dy = rng.normal(size=(2, 7, 5))
+    y, mask = dropout_fwd(jnp.asarray(x), jax.random.key(0), rate=0.3)
+    dx, none = dropout_bwd(mask, jnp.asarray(dy), rate=0.3)
+    assert none is None
+    assert 0 < mask.sum() < mask.size
+    leaf = oracle.torch.tensor(x, requires_grad=True)
+    truth = leaf * oracle.tensor(mask) / (1 - 0.3)
+    truth.backward(oracle.torch.tensor(dy))
+    np.testing.assert_allclose(y, truth.detach().numpy(), rtol=1e-15)
+    np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=1e-15)
+
+
 def test_what_is_dropped_has_no_part_in_anything():
     x = jnp.full((50,), jnp.inf)
     y, mask = dropout_fwd(x, jax.random.key(0), rate=0.5)
