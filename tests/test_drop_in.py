@@ -1,4 +1,8 @@
-"""custom_vjp: every rule under jax.grad, against JAX's own gradient of the plain operation."""
+"""custom_vjp under JAX's transformations, against JAX's own gradient of the plain operation.
+
+On what the bridge has to tell apart: options, integers, an argument left out, arguments that vmap
+leaves alone. ``check_rule`` takes every shipped rule through it (tests/testing/test_rule.py).
+"""
 
 import jax
 import jax.numpy as jnp

@@ -215,6 +215,7 @@ def _count(report: Report, forward: Any, params: Tree) -> None:
     report.autodiff_bytes = oracles.kept_bytes(lambda p: forward(p)[0], [params])
 
 
+@partial(jax.jit, static_argnums=0)  # operation by operation it is a hundred compilations
 def _generic(layer: Layer, seed: int) -> Tree:
     key = jax.random.key(seed)
     params = layer.init(key)

@@ -1,4 +1,4 @@
-"""The ladder's rules, each against torch autograd and against JAX's: one table, the same checks.
+"""The ladder's rules, each against torch autograd: one table, the same checks.
 
 What one rule has that others have not is in its own file.
 """
@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxmore
 from jaxmore import rules
 from tests import tolerance
 
@@ -233,39 +232,6 @@ def test_eager_is_jit_to_some_ulp(name):
     ours, theirs = exact((op(*args), y, cotangents)), exact((y, jit_y, jit_cotangents))
     for eager, jitted in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(eager, jitted, rtol=0, atol=1e-6 * (abs(eager).max() + 1))
-
-
-@one_each
-@pytest.mark.usefixtures("x64")
-def test_the_drop_in_under_grad_jit_vmap_and_grad_of_grad(name):
-    """Against JAX's own derivatives of the plain op, in float64."""
-    (op, fwd, bwd), _ = functions(name)
-    args = arguments(name, "float64")
-    weights = exact(cotangent(jax.eval_shape(op, *args)))
-    directions = [jnp.asarray(a) for a in exact(arguments(name, "float64", seed=2))]
-    everything = tuple(range(len(args)))
-
-    def derivatives(f):
-        def loss(*args):
-            leaves = jax.tree.leaves(f(*args))
-            return sum((w * leaf).sum() for w, leaf in zip(weights, leaves, strict=True))
-
-        first = jax.grad(loss, everything)
-
-        def along(*args):
-            gradient = first(*args)
-            return sum((d * g).sum() for d, g in zip(directions, gradient, strict=True)), gradient
-
-        return first, jax.jit(jax.grad(along, everything, has_aux=True))
-
-    first, both_orders = derivatives(jaxmore.custom_vjp(op, fwd, bwd))
-    ours, theirs = both_orders(*args), derivatives(op)[1](*args)
-    rows = [jnp.stack([2 * a, a]) for a in args]
-    of_rows = jax.jit(jax.vmap(first))(*rows)
-    ours += ([d[1] for d in of_rows],)
-    theirs += (theirs[1],)
-    for a, b in zip(exact(ours), exact(theirs), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * (abs(b).max() + 1))
 
 
 LONG = {

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmore import rules
-from jaxmore.testing import RuleError, check_rule
+from jaxmore import custom_vjp, rules
+from jaxmore.testing import RuleError, check_rule, examination
 from jaxmore.testing.rule import examine
 from jaxmore.testing.shipped import FAMILIES, check_family
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_shipped_rule_passes_every_check(name: str):
+    """So each goes through ``jaxmore.custom_vjp`` under jit, vmap, scan and grad of grad."""
     report = check_family(name, FAMILIES[name][0])
     assert report.passed, report
     assert not report.notes
@@ -29,10 +30,12 @@ def test_a_shipped_rule_passes_every_check(name: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "family"), [(name, f) for name in FAMILIES for f in FAMILIES[name][1:]]
+    ("name", "i"), [(name, i) for name in FAMILIES for i in range(1, len(FAMILIES[name]))]
 )
-def test_a_shipped_rule_is_right_on_every_family(name: str, family):
-    report = check_family(name, family, dtypes=(), modes=False)
+def test_a_shipped_rule_is_right_on_every_family(name: str, i: int):
+    # In blocks, and by tanh, the rule is another one: in every mode too.
+    modes = (name, i) in [("causal_attention", 1), ("gelu", 3)]
+    report = check_family(name, FAMILIES[name][i], dtypes=(), modes=modes)
     assert report.passed, report
 
 
@@ -201,6 +204,15 @@ def test_modes():
     found = problem(over_all, X, fwd=lambda x: (3 * x, x))
     assert found.check == "modes"
     assert "fails under vmap" in found.message
+
+
+def test_modes_go_through_the_drop_in(monkeypatch: pytest.MonkeyPatch):
+    """A rule that is right by itself, and wrong as ``custom_vjp`` hands it to JAX."""
+    twice = lambda x, dy: (6 * dy,)  # noqa: E731
+    monkeypatch.setattr(examination, "custom_vjp", lambda op, fwd, bwd: custom_vjp(op, fwd, twice))
+    report = examine(lambda x: (3 * x, x), lambda x, dy: (3 * dy,), X)
+    found = [problem.message.split(" and jit differ")[0] for problem in report.problems]
+    assert found == ["x: vmap", "x: lax.scan", "x: checkpoint"]
 
 
 def test_a_rule_that_is_compiled_to_something_else():
