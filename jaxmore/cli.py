@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +20,9 @@ from tyro.conf import Positional, arg
 from jaxmore import __version__
 from jaxmore.errors import InputError
 from jaxmore.training.config import (
+    SEED,
     WORDS,
+    Device,
     ModelName,
     TrainConfig,
     check_at_least,
@@ -54,7 +56,7 @@ class Sample:
     """Make more words with a trained model."""
 
     work_dir: WorkDir = "out"
-    """The folder of a trained model."""
+    """The folder of a trained model: out is the best of a run, out/last its last."""
     input_file: WordsOfRun = None
     """Words to mark the samples by."""
     n_words: Annotated[int, arg(aliases=["-n"])] = 20
@@ -67,6 +69,8 @@ class Sample:
     """Draw among the k likeliest characters only."""
     prompt: str = ""
     """What every word begins with."""
+    device: Device = None
+    """The platform to sample on."""
 
     def run(self) -> None:
         check_at_least("n_words", self.n_words, 1)
@@ -89,9 +93,11 @@ class Evaluate:
     """The exact train, dev and test loss of a trained model."""
 
     work_dir: WorkDir = "out"
-    """The folder of a trained model."""
+    """The folder of a trained model: out is the best of a run, out/last its last."""
     input_file: WordsOfRun = None
     """Words to evaluate on."""
+    device: Device = None
+    """The platform to evaluate on."""
 
     def run(self) -> None:
         from jaxmore.training.inference import run_evaluation
@@ -101,7 +107,10 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class FindLr:
-    """Sweep the learning rate from 0.001 to 1 and suggest one, with a figure."""
+    """Sweep the learning rate of the optimiser that train would use; suggest one, with a figure.
+
+    Plain gradient descent: from 0.001 to 1; AdamW: from 0.00001 to 0.1.
+    """
 
     input_file: Words = None
     """Words, one per line."""
@@ -111,21 +120,16 @@ class FindLr:
     """The model."""
     batch_size: Annotated[int, arg(aliases=["-b"])] = 32
     """Examples per step."""
-    seed: int = 2147483647
+    seed: Annotated[int | None, SEED] = None
     """Seed of the parameters and the batches."""
+    device: Device = None
+    """The platform to train on."""
 
     def run(self) -> None:
-        check_at_least("batch_size", self.batch_size, 1)
-        check_seed(self.seed)
+        config = TrainConfig(**asdict(self))
         from jaxmore.training.find_lr import run_find_lr
 
-        run_find_lr(
-            self.input_file,
-            self.work_dir,
-            type=self.type,
-            batch_size=self.batch_size,
-            seed=self.seed,
-        )
+        run_find_lr(config)
 
 
 @dataclass(frozen=True)
@@ -377,6 +381,10 @@ def main(args: Sequence[str] | None = None) -> None:
             from jaxmore.training.run_folder import stored_config
 
             command = _parse(arguments, default=stored_config(command))
+        if isinstance(command, Train | Sample | Evaluate | FindLr) and command.device is not None:
+            from jaxmore.training.device import choose_device
+
+            choose_device(command.device)
         command.run()
     except InputError as error:
         print(f"jaxmore: {error}", file=sys.stderr)

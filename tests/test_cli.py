@@ -106,6 +106,12 @@ def test_train_other_types_and_options(words_file, tmp_path, capsys) -> None:
     assert "norm" not in saved.params
 
 
+def test_a_device_that_is_not_there_changes_nothing(words_file, tmp_path, capsys) -> None:
+    line = refused(capsys, "train", "-i", words_file, "-o", tmp_path / "out", "--device", "abacus")
+    assert "--device abacus" in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_type_can_be_named_without_jax() -> None:
     assert get_args(ModelName) == tuple(MODELS)
 
@@ -215,9 +221,10 @@ def test_sample_without_the_words_gives_no_marks(words_file, tmp_path, capsys) -
     assert not any("new" in line for line in capsys.readouterr().out.splitlines())
 
 
-def test_find_lr_draws_and_suggests(words_file, tmp_path, capsys) -> None:
-    run("find-lr", "-i", words_file, "-o", tmp_path / "out", "-b", "5")
-    assert "suggested learning rate for --optimizer sgd: 0." in capsys.readouterr().out
+@pytest.mark.parametrize(("type", "optimizer"), [("bengio", "sgd"), ("bigram", "adamw")])
+def test_find_lr_draws_and_suggests(words_file, tmp_path, capsys, type, optimizer) -> None:
+    run("find-lr", "-i", words_file, "-o", tmp_path / "out", "-b", "5", "--type", type)
+    assert f"suggested learning rate for --optimizer {optimizer}: " in capsys.readouterr().out
     assert (tmp_path / "out" / "find-lr.png").read_bytes().startswith(b"\x89PNG")
 
 

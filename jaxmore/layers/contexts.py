@@ -21,10 +21,9 @@ class Windows(Layer):
     newest_first: bool = False
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, tuple[()]]:
-        if self.blank > jnp.iinfo(x.dtype).max:
-            raise ValueError(f"the blank {self.blank} does not fit in ids of {x.dtype}")
         n_steps = x.shape[-1]
-        padded = jnp.pad(x, ((0, 0), (self.n - 1, 0)), constant_values=self.blank)
+        ids = x.astype(jnp.int32)  # int8 holds the ids of V = 128, but not the blank 128
+        padded = jnp.pad(ids, ((0, 0), (self.n - 1, 0)), constant_values=self.blank)
         return padded[:, jnp.arange(n_steps)[:, None] + self._order()], ()
 
     def bwd(self, params: Tree, res: tuple[()], dy: Array | None) -> tuple[Tree, None]:

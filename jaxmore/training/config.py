@@ -34,15 +34,23 @@ CADENCE = (
     "overwrite",
     "resume",
     "chunk_size",
+    "eval_every",
+    "sample_every",
+    "patience",
     "save_every",
+    "device",
     "debug",
 )
-"""Flags that change no bit of the result: a resumed run may have others than it began with."""
+"""Flags that do not decide what a step does: a resumed run may have others than it began with."""
 
 
 def default(text: str, metavar: str, *aliases: str) -> Any:
     """How ``--help`` shows a flag whose default, None, stands for what ``text`` says."""
     return arg(aliases=aliases, metavar=metavar, help_behavior_hint=f"(default: {text})")
+
+
+SEED = default("2147483647, makemore's types 3407", "INT")
+Device = Annotated[str | None, default("what JAX finds", "cpu|gpu|tpu")]
 
 
 @dataclass(frozen=True)
@@ -82,84 +90,54 @@ class TrainConfig:
     ] = None
     """Plain gradient descent, or AdamW (betas 0.9 and 0.99, eps 1e-8)."""
     learning_rate: Annotated[float | None, default("sgd 0.1, adamw 5e-4", "FLOAT", "-l")] = None
-    """Learning rate."""
+    """The highest learning rate of the run."""
     schedule: Annotated[
-        Literal["step", "constant"] | None,
-        default("step, makemore's types constant", "{step,constant}"),
+        Literal["constant", "step", "cosine"] | None,
+        default("step, makemore's types constant", "{constant,step,cosine}"),
     ] = None
-    """step: a tenth of the learning rate from half way on."""
+    """step: a tenth of the learning rate from half way on; cosine: down to a tenth at the end."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate first grows, linearly."""
+    clip_norm: Annotated[float | None, default("as it is", "FLOAT")] = None
+    """Cut a gradient that is longer, over all parameters, to this length."""
     weight_decay: Annotated[float | None, default("sgd 0, adamw 0.01", "FLOAT", "-w")] = None
     """Decay of every parameter."""
-    seed: Annotated[int | None, default("2147483647, makemore's types 3407", "INT")] = None
+    seed: Annotated[int | None, SEED] = None
     """Seed of the parameters, the batches and the samples."""
     chunk_size: int = 1_000
     """Steps per jitted call; progress and metrics come once per chunk."""
+    eval_every: int = 0
+    """Steps between two evaluations, on all words, so not cheap; the best model is kept.
+    0: at the end only."""
+    sample_every: int = 0
+    """Steps between two looks at ten new words; 0: at the end only."""
+    patience: Annotated[int | None, default("no early stop", "INT")] = None
+    """Stop after so many evaluations without a better dev loss (makemore's types: test loss)."""
     save_every: float = 30.0
     """Seconds between two checkpoints; 0: after every chunk."""
     on_nan: Literal["stop", "skip"] = "stop"
     """What a step does whose gradient is NaN or infinite: stop the run, or change nothing."""
+    device: Device = None
+    """The platform to train on."""
     debug: bool = False
     """JAX's checks for NaN, for keys used twice and for leaked tracers. Slow."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no run can have; InputError names the flag."""
-        for flag in ("batch_size", "max_steps", "chunk_size", *SIZES):
+        for flag in ("batch_size", "max_steps", "chunk_size", "patience", *SIZES):
             check_at_least(flag, getattr(self, flag), 1)
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise InputError(f"--learning-rate must be positive, got {self.learning_rate}")
-        if self.weight_decay is not None and not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"--weight-decay must be 0 or more, got {self.weight_decay}")
-        if not 0 <= self.save_every < math.inf:
-            raise InputError(f"--save-every must be 0 or more, got {self.save_every}")
-        check_seed(self.first_seed)
-
-    # What was asked for, or the default of the type: the notebooks' training or makemore.py's.
-
-    @property
-    def steps(self) -> int:
-        """Steps to train for."""
-        return self.max_steps or (20_000 if self.is_makemores else 200_000)
-
-    @property
-    def optimizer_name(self) -> str:
-        """``sgd`` or ``adamw``."""
-        return self.optimizer or ("adamw" if self.is_makemores else "sgd")
-
-    @property
-    def schedule_name(self) -> str:
-        """``step`` or ``constant``."""
-        return self.schedule or ("constant" if self.is_makemores else "step")
-
-    @property
-    def rate(self) -> float:
-        """The first learning rate."""
-        default = {"sgd": 0.1, "adamw": 5e-4}[self.optimizer_name]
-        return default if self.learning_rate is None else self.learning_rate
-
-    @property
-    def decay(self) -> float:
-        """The weight decay."""
-        default = {"sgd": 0.0, "adamw": 0.01}[self.optimizer_name]
-        return default if self.weight_decay is None else self.weight_decay
-
-    @property
-    def first_seed(self) -> int:
-        """The seed of everything random."""
-        default = 3407 if self.is_makemores else 2147483647
-        return default if self.seed is None else self.seed
-
-    @property
-    def is_makemores(self) -> bool:
-        """Whether the type is one of makemore.py's (or would be: lstm)."""
-        return self.type in ("bigram", "mlp", "bow", "rnn", "gru", "lstm", "transformer")
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The sizes that were asked for and that the model has a say in."""
-        asked = {name: getattr(self, name) for name in SIZES}
-        if self.type in ("bigram", "rnn", "gru", "lstm"):
-            del asked["block_size"]  # of the sequences alone
-        return {name: size for name, size in asked.items() if size is not None}
+        for flag in ("warmup_steps", "eval_every", "sample_every"):
+            check_at_least(flag, getattr(self, flag), 0)
+        for flag in ("learning_rate", "clip_norm"):
+            value = getattr(self, flag)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"--{flag.replace('_', '-')} must be positive, got {value}")
+        for flag in ("weight_decay", "save_every"):
+            value = getattr(self, flag)
+            if value is not None and not 0 <= value < math.inf:
+                raise InputError(f"--{flag.replace('_', '-')} must be 0 or more, got {value}")
+        if self.seed is not None:
+            check_seed(self.seed)
 
 
 def check_at_least(flag: str, value: int | None, least: int) -> None:

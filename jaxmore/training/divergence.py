@@ -12,7 +12,7 @@ from jaxtyping import Array, Int
 from jaxmore.backprop import trace
 from jaxmore.layers import Layer, Tree, by_path
 from jaxmore.training.checkpoints import newest_whole
-from jaxmore.training.loop import Chunk, State, batch_indices, train_chunk
+from jaxmore.training.loop import Chunk, State, batch_indices, train
 
 
 def diverged_at(chunk: Chunk, *, skipping: bool = False) -> int | None:
@@ -69,17 +69,19 @@ def first_to_turn(
     """
 
     def advance(state: State, start: int, end: int) -> State:
-        return train_chunk(
+        (chunk,) = train(
             model,
             optimizer,
             state,
             X,
             Y,
             key,
-            jnp.asarray(start),
             batch_size=batch_size,
-            n_steps=end - start,
-        )[0]
+            max_steps=end,
+            chunk_size=end - start,
+            first_step=start,
+        )
+        return chunk.state
 
     step = bad_step
     if bad_step > first_step:

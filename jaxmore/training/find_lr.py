@@ -6,17 +6,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
 from jaxmore import plots
 from jaxmore.errors import InputError
 from jaxmore.layers import Layer
-from jaxmore.models import model_options
-from jaxmore.training.corpus import build_model, examples, read_corpus
+from jaxmore.training.config import TrainConfig
 from jaxmore.training.loop import State, train_chunk
+from jaxmore.training.optimizers import descent
+from jaxmore.training.task import prepare
 
 LR_CURVE = "find-lr.png"
+EXPONENTS = {"sgd": (-3.0, 0.0), "adamw": (-5.0, -1.0)}
+"""Of ten, first and last rate: a step of AdamW is as long as its rate, whatever the gradient."""
 
 
 class Sweep(NamedTuple):
@@ -38,11 +40,13 @@ def find_learning_rate(
     Y: Int[Array, "n ..."],
     *,
     seed: int,
+    optimizer: str = "sgd",
+    weight_decay: float = 0.0,
     batch_size: int = 32,
     n_rates: int = 1000,
-    exponents: tuple[float, float] = (-3.0, 0.0),
+    exponents: tuple[float, float] = EXPONENTS["sgd"],
 ) -> Sweep:
-    """Train for ``n_rates`` steps of gradient descent while the rate grows exponentially.
+    """Train for ``n_rates`` steps while the learning rate grows exponentially.
 
     The rates are seed 002's ``10**linspace(-3, 0, 1000)``; its step had the sign of ascent,
     here it descends: p ← p − rate · dp.
@@ -52,6 +56,9 @@ def find_learning_rate(
         X: training inputs (n, T).
         Y: training targets (n,).
         seed: of the parameters and the batches.
+        optimizer: ``sgd`` or ``adamw``, as :func:`~jaxmore.training.optimizers.make_optimizer`
+            makes them; its state goes along.
+        weight_decay: on every parameter.
         batch_size: B.
         n_rates: how many rates.
         exponents: of ten, first and last.
@@ -60,12 +67,15 @@ def find_learning_rate(
     init_key, batch_key = jax.random.split(jax.random.key(seed))
     params = model.init(init_key)
     low, high = exponents
-    optimizer = optax.sgd(lambda step: 10 ** (low + (high - low) * step / max(n_rates - 1, 1)))
-    state = State(params, optimizer.init(params))
+    sweeping = descent(
+        optimizer,
+        lambda step: 10 ** (low + (high - low) * step / max(n_rates - 1, 1)),
+        weight_decay,
+    )
     _, losses, _ = train_chunk(
         model,
-        optimizer,
-        state,
+        sweeping,
+        State(params, sweeping.init(params)),
         X,
         Y,
         batch_key,
@@ -84,25 +94,31 @@ def _running_median(values: Float[np.ndarray, " S"], width: int) -> Float[np.nda
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=-1)
 
 
-def run_find_lr(
-    input_file: str | None, work_dir: str, *, type: str, batch_size: int, seed: int
-) -> None:
-    """``jaxmore find-lr``: seed 002's sweep, a figure and the rate that it suggests."""
-    corpus = read_corpus(type, input_file, unique=False)
-    options = model_options(type, longest_word=corpus.longest_word)
-    block_size = corpus.block_size(options)
-    model = build_model(
-        type, corpus.vocab.size, options, batch_size=batch_size, block_size=block_size
+def run_find_lr(config: TrainConfig) -> None:
+    """``jaxmore find-lr``: seed 002's sweep, a figure and the rate that it suggests.
+
+    It is the training that ``config`` asks for, but for its length and its learning rates.
+    """
+    task = prepare(config)
+    optimizer = task.settings.optimizer
+    X, Y = (jnp.array(a) for a in task.data["train"])
+    sweep = find_learning_rate(
+        task.model,
+        X,
+        Y,
+        seed=task.settings.seed,
+        optimizer=optimizer,
+        weight_decay=task.settings.weight_decay,
+        batch_size=task.settings.batch_size,
+        exponents=EXPONENTS[optimizer],
     )
-    X, Y = examples(type, corpus.splits.train, corpus.vocab, block_size)
-    sweep = find_learning_rate(model, jnp.array(X), jnp.array(Y), seed=seed, batch_size=batch_size)
-    figure = Path(work_dir) / LR_CURVE
+    figure = Path(config.work_dir) / LR_CURVE
     try:
         figure.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write to {work_dir}: {error.strerror}") from error
+        raise InputError(f"cannot write to {config.work_dir}: {error.strerror}") from error
     plots.save(
         plots.learning_rate_curve(sweep.rates, sweep.losses, sweep.smoothed, sweep.suggested),
         figure,
     )
-    print(f"suggested learning rate for --optimizer sgd: {sweep.suggested:.2g}  ({figure})")
+    print(f"suggested learning rate for --optimizer {optimizer}: {sweep.suggested:.2g}  ({figure})")

@@ -1,6 +1,6 @@
 """The training loop: one jitted scan over a chunk of steps, and the chunks one after another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -129,6 +129,7 @@ def train(
     max_steps: int,
     chunk_size: int,
     first_step: int = 0,
+    pauses: Sequence[int] = (),
 ) -> Iterator[Chunk]:
     """Train up to step ``max_steps``, one :class:`Chunk` at a time.
 
@@ -143,13 +144,16 @@ def train(
         max_steps: the number of the last step.
         chunk_size: steps per jitted call; it changes nothing but the cadence.
         first_step: steps that ``state`` has behind it.
+        pauses: a chunk ends at every multiple of each of them, too.
 
     Yields:
-        A chunk for every ``chunk_size`` steps, and one for the rest.
+        A chunk for every ``chunk_size`` steps, and shorter ones up to a pause or the end.
     """
     run = _undonated_chunk if cast(Any, jax.config).jax_debug_nans else train_chunk
-    for start in range(first_step, max_steps, chunk_size):
-        n_steps = min(chunk_size, max_steps - start)
+    start = first_step
+    while start < max_steps:
+        ends = start + chunk_size, max_steps, *((start // n + 1) * n for n in pauses)
+        n_steps = min(ends) - start
         state, losses, ratios = run(
             model,
             optimizer,
@@ -161,8 +165,9 @@ def train(
             batch_size=batch_size,
             n_steps=n_steps,
         )
+        start += n_steps
         yield Chunk(
-            step=start + n_steps,
+            step=start,
             state=state,
             losses=np.asarray(losses),
             update_to_data={path: float(ratio) for path, ratio in ratios.items()},

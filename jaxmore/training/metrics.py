@@ -26,13 +26,18 @@ class Metrics:
         """The step after the last chunk."""
         return self.chunks[-1]["step"] if self.chunks else 0
 
-    def add(self, chunk: Chunk) -> None:
-        """Write the line of a chunk; what JSON has no word for is left out."""
+    def add(self, chunk: Chunk, losses: dict[str, float] | None = None) -> None:
+        """Write the line of a chunk, with the losses of the splits if they were evaluated.
+
+        What JSON has no word for is left out.
+        """
         ratios = {path: r for path, r in chunk.update_to_data.items() if np.isfinite(r)}
         finite = chunk.losses[np.isfinite(chunk.losses)]
         line = {"step": chunk.step, "loss": float(finite.mean()), "update_to_data": ratios}
         if len(finite) < len(chunk.losses):
             line["skipped"] = len(chunk.losses) - len(finite)
+        if losses is not None:
+            line["losses"] = losses
         self.chunks.append(line)
         self._write(line)
 

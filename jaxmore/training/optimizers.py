@@ -13,29 +13,62 @@ def make_optimizer(
     schedule: str,
     max_steps: int,
     on_nan: str = "stop",
+    *,
+    warmup_steps: int = 0,
+    clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
     """The optimiser of a training run.
 
     Args:
         name: ``sgd``, or ``adamw`` with makemore.py's betas (0.9, 0.99) and eps 1e-8.
-        learning_rate: of the first step.
+        learning_rate: the highest of the run.
         weight_decay: on every parameter.
-        schedule: ``constant``, or ``step``: a tenth from step ``max_steps // 2`` on.
+        schedule: of :func:`learning_rates`.
         max_steps: the length of the run.
         on_nan: ``skip``: a step whose gradient is not finite changes nothing.
+        warmup_steps: of :func:`learning_rates`.
+        clip_norm: a gradient that is longer, all parameters taken together, is cut to this
+            length; None: as it is. (Pascanu et al., ICML 2013.)
     """
-    optimizer = _optimizer(name, learning_rate, weight_decay, schedule, max_steps)
+    rates = learning_rates(schedule, learning_rate, max_steps, warmup_steps)
+    optimizer = descent(name, rates, weight_decay)
+    if clip_norm is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
     if on_nan == "skip":
         # Without an end: the run itself stops when it skips a whole chunk.
         return optax.apply_if_finite(optimizer, max_consecutive_errors=2**31 - 1)
     return optimizer
 
 
-def _optimizer(
-    name: str, learning_rate: float, weight_decay: float, schedule: str, max_steps: int
+def learning_rates(
+    schedule: str, learning_rate: float, max_steps: int, warmup_steps: int = 0
+) -> optax.Schedule:
+    """The learning rate of each step, counted from 0.
+
+    Args:
+        schedule: ``constant``; ``step``: a tenth from step ``max_steps // 2`` on; ``cosine``: half
+            a cosine down to a tenth at ``max_steps`` (Loshchilov and Hutter, ICLR 2017).
+        learning_rate: the highest.
+        max_steps: the length of the run.
+        warmup_steps: W; the rate of step i < W is (i + 1) / (W + 1) of the highest (nanoGPT).
+    """
+    rest = max_steps - warmup_steps
+    if schedule == "cosine":
+        rates = optax.cosine_decay_schedule(learning_rate, rest, alpha=0.1)
+    else:
+        drops = {max_steps // 2 - warmup_steps: 0.1} if schedule == "step" else None
+        rates = optax.piecewise_constant_schedule(learning_rate, drops)
+    if not warmup_steps:
+        return rates
+    first = learning_rate / (warmup_steps + 1)
+    warmup = optax.linear_schedule(first, learning_rate, warmup_steps)
+    return optax.join_schedules([warmup, rates], [warmup_steps])
+
+
+def descent(
+    name: str, rates: float | optax.Schedule, weight_decay: float
 ) -> optax.GradientTransformation:
-    drops = {max_steps // 2: 0.1} if schedule == "step" else None
-    rates = optax.piecewise_constant_schedule(learning_rate, drops)
+    """``sgd`` or ``adamw`` of :func:`make_optimizer`, at rates of any kind."""
     if name == "adamw":
         return optax.adamw(rates, b1=0.9, b2=0.99, eps=1e-8, weight_decay=weight_decay)
     if weight_decay:

@@ -1,5 +1,6 @@
 """The progress bar of a training run; quiet where stderr is not a terminal."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 
@@ -18,7 +19,11 @@ def with_progress(chunks: Iterable[Chunk], first_step: int, max_steps: int) -> I
         TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:,.0f} steps/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    # rich prints what comes on stdout above the bar, on stderr: not what goes to a file.
+    here = sys.stdout.isatty()
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal, redirect_stdout=here
+    ) as bar:
         task = bar.add_task(
             "training", total=max_steps, completed=first_step, loss=float("nan"), rate=0.0
         )

@@ -12,34 +12,28 @@ from jaxmore import __version__
 from jaxmore.training.config import TrainConfig
 from jaxmore.training.corpus import Corpus
 from jaxmore.training.run_folder import FORMAT
+from jaxmore.training.settings import Settings
 
 
-def run_record(config: TrainConfig, options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+def run_record(
+    config: TrainConfig, settings: Settings, options: dict[str, Any], corpus: Corpus
+) -> dict[str, Any]:
     """What ``run.json`` and every checkpoint hold: all that decides the result."""
     file = str(corpus.path.resolve())
     flags = asdict(config)
     # The values that were used in the place of "the default", whatever that is tomorrow.
-    settled = {
-        "input_file": file,
-        "max_steps": config.steps,
-        "optimizer": config.optimizer_name,
-        "learning_rate": config.rate,
-        "weight_decay": config.decay,
-        "schedule": config.schedule_name,
-        "seed": config.first_seed,
-    }
-    settled |= {name: value for name, value in options.items() if name in flags}
+    settled = settings._asdict() | options | {"input_file": file}
     return {
         "format": FORMAT,
-        "flags": flags | settled,
+        "flags": flags | {name: value for name, value in settled.items() if name in flags},
         "data": {"file": file, "sha256": corpus.sha256},
         "vocabulary": corpus.vocab.characters,
         "versions": versions(),
     }
 
 
-def provenance(config: TrainConfig, corpus: Corpus, results: dict[str, float]) -> dict[str, Any]:
-    """What ``config.json`` tells of a model beside its architecture."""
+def provenance(settings: Settings, corpus: Corpus, step: int) -> dict[str, Any]:
+    """What ``config.json`` tells of a model beside its architecture and its losses."""
     return {
         "data": {
             "file": str(corpus.path.resolve()),
@@ -47,16 +41,7 @@ def provenance(config: TrainConfig, corpus: Corpus, results: dict[str, float]) -
             "unique": corpus.unique,
             "longest_word": corpus.longest_word,
         },
-        "training": {
-            "max_steps": config.steps,
-            "batch_size": config.batch_size,
-            "optimizer": config.optimizer_name,
-            "learning_rate": config.rate,
-            "weight_decay": config.decay,
-            "schedule": config.schedule_name,
-            "seed": config.first_seed,
-        },
-        "losses": results,
+        "training": {"step": step, **settings._asdict()},
         "versions": versions(),
     }
 

@@ -24,8 +24,8 @@ from jaxmore.training.config import CADENCE, TrainConfig
 FORMAT = 1
 Config = TypeVar("Config", bound=TrainConfig)
 RUN, CONFIG, TENSORS = "run.json", "config.json", "model.safetensors"
-METRICS, LOSS_CURVE = "metrics.jsonl", "loss.png"
-_OF_A_RUN = (RUN, CHECKPOINTS, CONFIG, TENSORS, METRICS, LOSS_CURVE)
+METRICS, LOSS_CURVE, LAST = "metrics.jsonl", "loss.png", "last"
+_OF_A_RUN = (RUN, CHECKPOINTS, CONFIG, TENSORS, METRICS, LOSS_CURVE, LAST)
 
 
 def refuse_surprise(config: TrainConfig) -> None:

@@ -23,12 +23,11 @@ class Saver:
     def __init__(
         self,
         work_dir: Path,
-        record: dict[str, Any],
         every: float,
         before: Callable[[], None] = lambda: None,
     ) -> None:
         """``before`` runs in the thread ahead of each checkpoint: what must not lag behind it."""
-        self._work_dir, self._record, self._every = work_dir, record, every
+        self._work_dir, self._every = work_dir, every
         self._before = before
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future[None] | None = None
@@ -52,25 +51,25 @@ class Saver:
         written = self._pending is None or self._pending.done()
         return written and time.monotonic() - self._last >= self._every
 
-    def save(self, step: int, state: Any) -> None:
-        """Begin to save a state, which nobody else may donate.
+    def save(self, step: int, state: Any, record: dict[str, Any]) -> None:
+        """Begin to save a state, which nobody else may donate, and its record.
 
         Raises:
             InputError: the checkpoint before this one could not be written.
         """
         self.wait()
         self._last = time.monotonic()
-        self._pending = self._thread.submit(self._write, step, state)
+        self._pending = self._thread.submit(self._write, step, state, record)
 
     def wait(self) -> None:
         """Wait until every checkpoint is on the disk; InputError if one could not be written."""
         if self._pending is not None:
             self._pending.result()
 
-    def _write(self, step: int, state: Any) -> None:
+    def _write(self, step: int, state: Any, record: dict[str, Any]) -> None:
         try:
             self._before()
-            write_checkpoint(self._work_dir, step, jax.tree.map(np.array, state), self._record)
+            write_checkpoint(self._work_dir, step, jax.tree.map(np.array, state), record)
         except Exception as error:  # Orbax wraps what the system says in kinds of its own
             reason = error.strerror if isinstance(error, OSError) else None
             reason = reason or next(iter(str(error).splitlines()), type(error).__name__)

@@ -184,9 +184,9 @@ def test_windows_newest_first():
         assert y_t[0].tolist() == context
 
 
-def test_a_blank_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="the blank 128 does not fit in ids of int8"):
-        Windows(3, blank=128).fwd({}, jnp.zeros((1, 2), "int8"))
+def test_a_blank_beyond_the_ids_dtype():
+    ids = jnp.array([[127, 1]], "int8")
+    assert Windows(2, blank=128).fwd({}, ids)[0].tolist() == [[[128, 127], [127, 1]]]
 
 
 def test_uniform():

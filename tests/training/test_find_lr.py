@@ -1,10 +1,14 @@
 """The learning-rate sweep."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+from jaxmore import backprop
 from jaxmore.models import bengio
 from jaxmore.training.find_lr import find_learning_rate
+from jaxmore.training.loop import batch_indices
 
 
 def test_the_sweep_descends_and_suggests_a_rate_that_trains() -> None:
@@ -18,6 +22,29 @@ def test_the_sweep_descends_and_suggests_a_rate_that_trains() -> None:
     assert sweep.smoothed.min() < 0.7 * sweep.smoothed[0]
     assert 0.01 < sweep.suggested <= 1
     assert sweep.smoothed[np.argmin(abs(sweep.rates - sweep.suggested))] == sweep.smoothed.min()
+
+
+def test_the_sweep_of_adamw_carries_its_state() -> None:
+    """The same losses as a loop by hand whose rate is set before each step."""
+    X = jnp.array(np.random.default_rng(0).integers(0, 7, (50, 2)))
+    model, Y = bengio(7, block_size=2, n_embd=3, n_embd2=9), X[:, 0]
+    sweep = find_learning_rate(
+        model, X, Y, seed=1, optimizer="adamw", weight_decay=0.1, batch_size=4, n_rates=12
+    )
+    init_key, batch_key = jax.random.split(jax.random.key(1))
+    params = model.init(init_key)
+    adamw = optax.inject_hyperparams(optax.adamw)(0.0, b1=0.9, b2=0.99, weight_decay=0.1)
+    state = adamw.init(params)
+    loss_and_grad = jax.jit(backprop.loss_and_grad, static_argnums=0)
+    update = jax.jit(adamw.update)
+    for rate, loss, at in zip(
+        sweep.rates, sweep.losses, batch_indices(batch_key, jnp.arange(12), 4, 50), strict=True
+    ):
+        expected, grads = loss_and_grad(model, params, X[at], Y[at])
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+        state.hyperparams["learning_rate"] = jnp.float32(rate)
+        updates, state = update(grads, state, params)
+        params = optax.apply_updates(params, updates)
 
 
 def test_a_diverged_tail_is_not_suggested() -> None:

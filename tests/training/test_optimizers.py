@@ -1,5 +1,7 @@
 """The optimisers against torch's own."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,14 +15,35 @@ torch = pytest.importorskip("torch", reason="torch's optimisers are the oracle")
 STEPS = 12
 
 
+def share_of_rate(schedule: str, step: int, warmup: int) -> float:
+    """nanoGPT's ``get_lr``, and the notebooks' drop half way."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if schedule == "cosine":
+        ratio = (step - warmup) / (STEPS - warmup)
+        return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * ratio))
+    return 0.1 if schedule == "step" and step >= STEPS // 2 else 1.0
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-@pytest.mark.parametrize("schedule", ["constant", "step"])
-def test_same_parameters_as_torch(name: str, decay: float, schedule: str) -> None:
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "clip"),
+    [
+        ("constant", 0, None),
+        ("step", 0, None),
+        ("cosine", 0, 0.5),
+        ("step", 3, 9.0),
+        ("cosine", 4, None),
+    ],
+)
+def test_same_parameters_as_torch(name, decay, schedule, warmup, clip) -> None:
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
         start, gradients = rng.normal(size=(3, 2)), rng.normal(size=(STEPS, 3, 2))
-        optimizer = make_optimizer(name, 0.05, decay, schedule, STEPS)
+        optimizer = make_optimizer(
+            name, 0.05, decay, schedule, STEPS, warmup_steps=warmup, clip_norm=clip
+        )
         params = jnp.array(start)
         state = optimizer.init(params)
         theirs = torch.tensor(start, requires_grad=True)
@@ -33,9 +56,23 @@ def test_same_parameters_as_torch(name: str, decay: float, schedule: str) -> Non
         for step, gradient in enumerate(gradients):
             updates, state = optimizer.update(jnp.array(gradient), state, params)
             params = optax.apply_updates(params, updates)
-            if schedule == "step" and step == STEPS // 2:
-                oracle.param_groups[0]["lr"] *= 0.1
+            oracle.param_groups[0]["lr"] = 0.05 * share_of_rate(schedule, step, warmup)
             theirs.grad = torch.tensor(gradient)
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_([theirs], clip)
             oracle.step()
-            # optax keeps the schedule's rate in float32's neighbourhood of 0.05
-            np.testing.assert_allclose(params, theirs.detach().numpy(), rtol=1e-7)
+            # optax keeps the schedule's rate in float32's neighbourhood of 0.05; torch divides by
+            # the norm and 1e-6
+            rtol = 1e-7 if clip is None else 3e-6
+            np.testing.assert_allclose(params, theirs.detach().numpy(), rtol=rtol, atol=rtol)
+
+
+def test_what_is_clipped_is_the_whole_gradient() -> None:
+    """Its direction stays; its length over all parameters becomes the bound, if it was more."""
+    optimizer = make_optimizer("sgd", 1.0, 0.0, "constant", 9, clip_norm=2.0)
+    for length in (10.0, 1.0):
+        gradient = {"a": jnp.array([0.6 * length]), "b": jnp.array([[-0.8 * length]])}
+        updates, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+        expected = min(length, 2.0)
+        np.testing.assert_allclose(updates["a"], [-0.6 * expected], rtol=1e-6)
+        np.testing.assert_allclose(updates["b"], [[0.8 * expected]], rtol=1e-6)

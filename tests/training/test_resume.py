@@ -70,12 +70,12 @@ def killed(words: Path, out: Path, monkeypatch, chunks: int, *flags: str) -> Pat
     """A run that was killed after some chunks, and the torn line of the next."""
     add = Metrics.add
 
-    def add_until(self: Metrics, chunk) -> None:
+    def add_until(self: Metrics, chunk, *losses) -> None:
         if chunk.step > 10 * chunks:
             with open(out / "metrics.jsonl", "ab") as file:
                 file.write(b'{"step": 1')
             raise Killed
-        add(self, chunk)
+        add(self, chunk, *losses)
 
     with monkeypatch.context() as patch:
         patch.setattr(Metrics, "add", add_until)
@@ -200,7 +200,10 @@ def test_a_better_model_is_not_overwritten_by_a_worse_one(words, tmp_path, capsy
     (out / "config.json").write_text(json.dumps(config))
     capsys.readouterr()
     run("train", "--resume", "-o", out, "--max-steps", "110")
-    assert "the model of before is better (dev 0.0100 against" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "the model of step 90 is better (dev 0.0100 against" in printed
+    assert f"it is kept, the last one is in {out / 'last'}" in printed
+    assert load_model(out / "last").record["training"]["step"] == 110
     assert (out / "model.safetensors").read_bytes() == good
     assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 110
     assert loss > 0.01
