@@ -181,6 +181,18 @@ def test_a_cotangent_may_be_built_up(file):
     assert check(file).passed
 
 
+def test_writing_into_an_array_works_with_numpy_and_fails_on_its_line_with_jax(file):
+    torch_like = "xnp.zeros_like(logprobs)\ndlogprobs[jnp.arange(n), Y] = -1 / n"
+    file.write_text(filled(SOLUTION | {"logprobs": torch_like.replace("xnp", "np")}))
+    file.write_text(file.read_text().replace("import jax\n", "import jax\nimport numpy as np\n"))
+    assert check(file).passed
+    file.write_text(filled(SOLUTION | {"logprobs": torch_like.replace("xnp", "jnp")}))
+    (wrong,) = [v for v in check(file).verdicts if v.problem]
+    assert wrong.name == "logprobs"
+    assert wrong.line == line_of(file, "dlogprobs[")
+    assert "use x = x.at[idx].set(y)" in wrong.problem
+
+
 def test_zero_by_identity_is_no_way_around_the_line(file):
     zeros = {"b1": "jnp.zeros(64)", "logit_maxes": "jnp.zeros((32, 1))"}
     file.write_text(filled(SOLUTION | zeros))

@@ -123,11 +123,14 @@ def parse(path: Path) -> Program:
 
 
 def _assigned(statement: ast.stmt) -> set[str]:
-    """The names that a statement of the module assigns, imports or deletes."""
+    """The names that a statement of the module assigns, defines or writes into (``a[i] = v``)."""
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         return {statement.name}
-    return {
-        node.id
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
-    }
+    names: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name | ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            target: ast.expr = node
+            while isinstance(target, ast.Subscript):
+                target = target.value
+            names |= {target.id} if isinstance(target, ast.Name) else set()
+    return names

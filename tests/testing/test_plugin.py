@@ -49,8 +49,12 @@ import sys
 for name in ("hypothesis", "torch", "beartype", "pytest", "mpmath"):
     sys.modules[name] = None
 import jax.numpy as jnp
-from jaxmore.testing import check_rule
+from jaxmore.testing import RuleError, check_rule
 print(check_rule(lambda x: (x * x, x), lambda x, dy: (2 * x * dy,), jnp.ones(1), dtypes=()))
+try:
+    check_rule(lambda x: (x * x, x), lambda x, dy: (x * dy,), jnp.ones(1), modes=False)
+except RuleError as error:
+    print(error)
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -60,6 +64,7 @@ print(check_rule(lambda x: (x * x, x), lambda x, dy: (2 * x * dy,), jnp.ones(1),
         check=True,
     )
     assert "modes within" in done.stdout
+    assert "cause: it is half of what it should be" in done.stdout
 
 
 @settings(max_examples=5, deadline=None, derandomize=True)
