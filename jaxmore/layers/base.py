@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 from jaxtyping import Array, Float
@@ -32,9 +32,16 @@ class Uniform:
         return jax.random.uniform(key, shape, minval=-self.bound, maxval=self.bound)
 
 
+class Recalled(NamedTuple):
+    """In the place of residuals that are the layer's input: the layer before recalls its output."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """What every layer offers. The defaults are those of a layer with nothing to remember."""
+
+    recalls: ClassVar[bool] = False
+    """Whether ``recall`` is defined: cheap beside the memory that the output would take."""
 
     def init(self, key: Array) -> Tree:
         """Fresh parameters."""
@@ -48,6 +55,10 @@ class Layer:
     def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array | None]:
         """The backward pass: (dparams in the tree of params, dx or None for integer inputs)."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
+
+    def recall(self, params: Tree, res: Any) -> Array:
+        """The output of ``fwd`` again, out of its residuals."""
+        raise NotImplementedError(f"{type(self).__name__} recalls nothing")
 
     def apply(self, params: Tree, stats: Tree, x: Array) -> Array:
         """The forward pass in inference."""

@@ -9,7 +9,8 @@ from typing import cast
 import jax
 from jaxtyping import Array
 
-from jaxmore.layers.base import Layer, Tree
+from jaxmore.layers.base import Layer, Recalled, Tree
+from jaxmore.rules.recompute import after
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -41,18 +42,29 @@ class Combinator(Layer):
 
 @dataclass(frozen=True, init=False, repr=False)
 class Chain(Combinator):
-    """Layers one after the other."""
+    """Layers one after the other.
+
+    A layer whose residual is its input, as ``Linear``'s, does not keep it where the layer before
+    recalls it: one array less for the whole of the backward pass, for a computation more.
+    """
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Tree]:
         res: Tree = {}
+        recalled = False
         for i, (name, layer) in enumerate(self.layers):
-            x, res[name] = layer.fwd(params[name], x, _key_of(key, i))
+            y, kept = layer.fwd(params[name], x, _key_of(key, i))
+            res[name] = Recalled() if recalled and kept is x else kept
+            x, recalled = y, layer.recalls
         return x, res
 
     def bwd(self, params: Tree, res: Tree, dy: Array | None) -> tuple[Tree, Array | None]:
         dparams: Tree = {}
-        for name, layer in reversed(self.layers):
-            dparams[name], dy = layer.bwd(params[name], res[name], cast(Array, dy))
+        for i, (name, layer) in reversed(tuple(enumerate(self.layers))):
+            kept = res[name]
+            if isinstance(kept, Recalled):
+                before, recalling = self.layers[i - 1]
+                kept = recalling.recall(params[before], after(cast(Array, dy), res[before]))
+            dparams[name], dy = layer.bwd(params[name], kept, cast(Array, dy))
         return dparams, dy
 
     def apply(self, params: Tree, stats: Tree, x: Array) -> Array:

@@ -1,6 +1,7 @@
 """Layers that treat each element by itself; none has parameters."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Array
 
@@ -37,6 +38,7 @@ class Gelu(Layer):
     """The Gaussian error linear unit, elementwise; ``approximate``: its tanh form, "NewGELU"."""
 
     approximate: bool
+    recalls: ClassVar[bool] = True
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
         return rules.gelu_fwd(x, approximate=self.approximate)
@@ -44,6 +46,9 @@ class Gelu(Layer):
     def bwd(self, params: Tree, res: Array, dy: Array) -> tuple[Tree, Array]:
         (dx,) = rules.gelu_bwd(res, dy, approximate=self.approximate)
         return {}, dx
+
+    def recall(self, params: Tree, res: Array) -> Array:
+        return rules.gelu(res, approximate=self.approximate)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Layers through which a place learns of the places before it."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxmore import rules
 from jaxmore.layers.base import Layer, Tree
+from jaxmore.rules.attention import MASKED
 
 
 class RunningSum(NamedTuple):
@@ -62,6 +63,7 @@ class CausalSelfAttention(Layer):
     n_embd: int
     n_head: int
     block_size: int
+    recalls: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse heads that do not divide the embedding."""
@@ -79,6 +81,9 @@ class CausalSelfAttention(Layer):
         dqkv = rules.causal_attention_bwd(res, do)
         return {}, jnp.concatenate([self._merge(d) for d in dqkv], axis=-1)
 
+    def recall(self, params: Tree, res: rules.AttentionResiduals) -> Array:
+        return self._merge(res.o)
+
     def cache(self, params: Tree, batch_size: int) -> KeysAndValues:
         # In JAX's own float: there are no parameters whose dtype it could take.
         room = jnp.zeros((batch_size, self.n_head, self.block_size, self.n_embd // self.n_head))
@@ -93,7 +98,7 @@ class CausalSelfAttention(Layer):
         v = cache.v.at[:, :, place].set(v_t[:, :, 0], mode="drop")
         seen = jnp.arange(self.block_size, dtype=jnp.int32) <= place
         scores: Array = (q @ k.mT) * q.shape[-1] ** -0.5
-        o = rules.softmax(jnp.where(seen, scores, -1e30)) @ v
+        o = rules.softmax(jnp.where(seen, scores, MASKED)) @ v
         o = jnp.where(place < self.block_size, o, jnp.nan)
         return self._merge(o)[:, 0].astype(x_t.dtype), KeysAndValues(k, v, place + 1)
 

@@ -1,7 +1,7 @@
 """Normalisation, over the batch and over the features."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,7 @@ class LayerNorm(Layer):
 
     n_features: int
     eps: float = 1e-5
+    recalls: ClassVar[bool] = True
 
     def init(self, key: Array) -> Tree:
         return {"gain": jnp.ones(self.n_features), "bias": jnp.zeros(self.n_features)}
@@ -64,3 +65,8 @@ class LayerNorm(Layer):
         residuals = rules.LayerNormResiduals(x_hat, r, params["gain"])
         dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy, eps=self.eps)
         return {"gain": dgain, "bias": dbias}, dx
+
+    def recall(self, params: Tree, res: Any) -> Array:
+        x_hat, r = res
+        residuals = rules.LayerNormResiduals(x_hat, r, params["gain"])
+        return rules.layer_norm_recall(residuals, params["bias"])

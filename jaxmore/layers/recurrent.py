@@ -12,7 +12,7 @@ from jaxmore.layers.base import Layer, Tree
 from jaxmore.layers.linear import fan_in_linear
 from jaxmore.rules.precision import widen
 
-State = tuple[Array, ...]
+CellState = tuple[Array, ...]
 """What a cell hands on to the next step: arrays (*B, H), its output first."""
 
 
@@ -28,11 +28,11 @@ class Cell:
         """Fresh parameters."""
         raise NotImplementedError(f"{type(self).__name__} defines no parameters")
 
-    def fwd(self, params: Tree, x: Array, state: State) -> tuple[State, Any]:
+    def fwd(self, params: Tree, x: Array, state: CellState) -> tuple[CellState, Any]:
         """The next state and the residuals, which hold no parameters: a scan would stack them."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def bwd(self, params: Tree, res: Any, dstate: State) -> tuple[Tree, Array, State]:
+    def bwd(self, params: Tree, res: Any, dstate: CellState) -> tuple[Tree, Array, CellState]:
         """(dparams, dx, the cotangent of the state before) from that of the next state."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
@@ -44,12 +44,12 @@ class RnnCell(Cell):
     def init(self, key: Array) -> Tree:
         return fan_in_linear(self.n_in + self.n_hidden, self.n_hidden).init(key)
 
-    def fwd(self, params: Tree, x: Array, state: State) -> tuple[State, Any]:
+    def fwd(self, params: Tree, x: Array, state: CellState) -> tuple[CellState, Any]:
         (h,) = state
         h_new, _ = rules.rnn_cell_fwd(x, h, params["weight"], params["bias"])
         return (h_new,), (x, h, h_new)
 
-    def bwd(self, params: Tree, res: Any, dstate: State) -> tuple[Tree, Array, State]:
+    def bwd(self, params: Tree, res: Any, dstate: CellState) -> tuple[Tree, Array, CellState]:
         (x, h, h_new), (dh_new,) = res, dstate
         residuals = rules.RnnCellResiduals(x, h, h_new, params["weight"])
         dx, dh, dweight, dbias = rules.rnn_cell_bwd(residuals, dh_new)
@@ -65,13 +65,13 @@ class GruCell(Cell):
         keys = jax.random.split(key, 3)
         return {name: linear.init(k) for name, k in zip(self._gates, keys, strict=True)}
 
-    def fwd(self, params: Tree, x: Array, state: State) -> tuple[State, Any]:
+    def fwd(self, params: Tree, x: Array, state: CellState) -> tuple[CellState, Any]:
         (h,) = state
         arrays = [params[gate][name] for gate in self._gates for name in ("weight", "bias")]
         h_new, res = rules.gru_cell_fwd(x, h, *arrays)
         return (h_new,), (x, h, res.z, res.r, res.h_hat)
 
-    def bwd(self, params: Tree, res: Any, dstate: State) -> tuple[Tree, Array, State]:
+    def bwd(self, params: Tree, res: Any, dstate: CellState) -> tuple[Tree, Array, CellState]:
         (x, h, z, r, h_hat), (dh_new,) = res, dstate
         w_z, w_r, w_h = (params[gate]["weight"] for gate in self._gates)
         residuals = rules.GruCellResiduals(x, h, z, r, h_hat, w_z, w_r, w_h)
@@ -95,12 +95,12 @@ class LstmCell(Cell):
     def init(self, key: Array) -> Tree:
         return fan_in_linear(self.n_in + self.n_hidden, 4 * self.n_hidden).init(key)
 
-    def fwd(self, params: Tree, x: Array, state: State) -> tuple[State, Any]:
+    def fwd(self, params: Tree, x: Array, state: CellState) -> tuple[CellState, Any]:
         h, c = state
         (h_new, c_new), res = rules.lstm_cell_fwd(x, h, c, params["weight"], params["bias"])
         return (h_new, c_new), (x, h, c, res.gates, c_new)
 
-    def bwd(self, params: Tree, res: Any, dstate: State) -> tuple[Tree, Array, State]:
+    def bwd(self, params: Tree, res: Any, dstate: CellState) -> tuple[Tree, Array, CellState]:
         (x, h, c, gates, c_new), (dh_new, dc_new) = res, dstate
         residuals = rules.LstmCellResiduals(x, h, c, gates, c_new, params["weight"])
         dx, dh, dc, dweight, dbias = rules.lstm_cell_bwd(residuals, (dh_new, dc_new))
@@ -134,7 +134,7 @@ class ScanTime(Layer):
         return {"start": start, "cell": self.cell.init(key)}
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
-        def step(state: State, x_t: Array) -> tuple[State, tuple[Array, Any]]:
+        def step(state: CellState, x_t: Array) -> tuple[CellState, tuple[Array, Any]]:
             state, res = self.cell.fwd(params["cell"], x_t, state)
             return state, (state[0], res)
 
@@ -143,7 +143,7 @@ class ScanTime(Layer):
         return jnp.moveaxis(y, 0, -2), res
 
     def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array]:
-        def step(carry: tuple[State, Tree], at: tuple[Array, Any]) -> Any:
+        def step(carry: tuple[CellState, Tree], at: tuple[Array, Any]) -> Any:
             (dh, *others), total = carry
             dy_t, res_t = at
             dcell, dx_t, dstate = self.cell.bwd(params["cell"], res_t, (dh + dy_t, *others))
@@ -158,14 +158,16 @@ class ScanTime(Layer):
         dparams = {"start": dstart.astype(params["start"].dtype), "cell": dcell}
         return dparams, jnp.moveaxis(dx, 0, -2)
 
-    def cache(self, params: Tree, batch_size: int) -> State:
+    def cache(self, params: Tree, batch_size: int) -> CellState:
         return self._start(params, (batch_size,))
 
-    def step(self, params: Tree, stats: Tree, cache: State, x_t: Array) -> tuple[Array, State]:
+    def step(
+        self, params: Tree, stats: Tree, cache: CellState, x_t: Array
+    ) -> tuple[Array, CellState]:
         state, _ = self.cell.fwd(params["cell"], x_t, cache)
         return state[0], state
 
-    def _start(self, params: Tree, batch: tuple[int, ...]) -> State:
+    def _start(self, params: Tree, batch: tuple[int, ...]) -> CellState:
         shape = (*batch, self.cell.n_hidden)
         rows = range(self.cell.n_states)
         return tuple(jnp.broadcast_to(params["start"][i], shape) for i in rows)

@@ -85,6 +85,7 @@ from jaxmore.rules.layer_norm import (
     layer_norm,
     layer_norm_bwd,
     layer_norm_fwd,
+    layer_norm_recall,
 )
 from jaxmore.rules.linear import (
     LinearResiduals,
@@ -162,6 +163,7 @@ __all__ = [
     "layer_norm",
     "layer_norm_bwd",
     "layer_norm_fwd",
+    "layer_norm_recall",
     "linear",
     "linear_bwd",
     "linear_fwd",

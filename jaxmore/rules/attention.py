@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmore.rules.precision import accumulator, widen
+from jaxmore.rules.recompute import after
 
 
 class AttentionResiduals(NamedTuple):
@@ -113,7 +114,7 @@ def causal_attention_fwd(
         rows = (*q.shape[:-2], n_blocks * size)
         start = (
             jnp.zeros((*rows, v.shape[-1]), wide),
-            jnp.full((*rows, 1), _MASKED, wide),
+            jnp.full((*rows, 1), MASKED, wide),
             jnp.zeros((*rows, 1), wide),
         )
         (acc, maximum, total), _ = lax.scan(step, start, _pairs(n_blocks))
@@ -131,6 +132,8 @@ def causal_attention_bwd(
     wide = accumulator(q.dtype)
     delta = (widen(do) * widen(o)).sum(-1, keepdims=True)
     if n_blocks == 1:
+        # Without a loop around them the scores would be taken for the forward's, and kept.
+        q = after(do, q)
         grads = _attend_bwd(q, k, v, lse, do, delta, jnp.array(0, jnp.int32))
     else:
         # The padded rows have do = δ = 0, so they add nothing to dk and dv.
@@ -154,7 +157,7 @@ _Sums = tuple[Array, Array, Array]
 
 # Far below any score, yet finite: a row of masks alone stays a number (and is not used). In
 # float32 at least, for scores are; float16 has no such number.
-_MASKED = -1e30
+MASKED = -1e30
 
 
 def _attend(
@@ -164,7 +167,8 @@ def _attend(
     shift: Int[Array, ""],
 ) -> _Sums:
     # Of one block: (sum of exp(S − m) v, m, sum of exp(S − m)).
-    scores, seen = _scores(q, k, shift)
+    seen = _seen(q.shape[-2], shift)
+    scores = _scores(q, k, seen)
     maximum = scores.max(-1, keepdims=True)
     weights = jnp.where(seen, jnp.exp(scores - maximum), 0)
     return weights @ widen(v), maximum, weights.sum(-1, keepdims=True)
@@ -186,25 +190,31 @@ def _attend_bwd(
     delta: Float[Array, "*B b 1"],
     shift: Int[Array, ""],
 ) -> _Sums:
-    # Of one block: its shares of dq, dk, dv.
-    scores, seen = _scores(q, k, shift)
-    probs = jnp.where(seen, jnp.exp(scores - lse), 0)
+    # Of one block: its shares of dq, dk, dv. Pᵀ and dSᵀ are made, not P and dS: of the three
+    # products that they enter, two want them so.
+    seen_t = _seen(q.shape[-2], shift).T
+    # No score is above its row's lse but by rounding, which at 1e12 is enough to overflow exp.
+    log_probs_t = jnp.minimum(_scores(k, q, seen_t) - lse.mT, 0)
+    probs_t = jnp.where(seen_t, jnp.exp(log_probs_t), 0)
     do = widen(do)
-    dscores = probs * (do @ widen(v).mT - delta)
+    dscores_t = probs_t * (widen(v) @ do.mT - delta.mT)
     scale = 1 / math.sqrt(q.shape[-1])
-    return (dscores @ widen(k)) * scale, (dscores.mT @ widen(q)) * scale, probs.mT @ do
+    return (dscores_t.mT @ widen(k)) * scale, (dscores_t @ widen(q)) * scale, probs_t @ do
+
+
+def _seen(size: int, shift: Int[Array, ""]) -> Bool[Array, "b b"]:
+    # Query t (down) of this block is ``shift`` rows further down than key t (across).
+    place = jnp.arange(size, dtype=jnp.int32)
+    return place[:, None] + shift >= place
 
 
 def _scores(
-    q: Float[Array, "*B b D"], k: Float[Array, "*B b D"], shift: Int[Array, ""]
-) -> tuple[Float[Array, "*B b b"], Bool[Array, "b b"]]:
-    # Query t of this block is ``shift`` rows further down than key t. Where a pair is masked
-    # the score is masked here and its exponential again by the caller: so neither a value nor
-    # a derivative of any order sees an overflow there.
-    place = jnp.arange(q.shape[-2], dtype=jnp.int32)
-    seen = place[:, None] + shift >= place
+    q: Float[Array, "*B b D"], k: Float[Array, "*B b D"], seen: Bool[Array, "b b"]
+) -> Float[Array, "*B b b"]:
+    # Where a pair is masked the score is masked here and its exponential again by the caller:
+    # so neither a value nor a derivative of any order sees an overflow there.
     scores = (widen(q) @ widen(k).mT) * (1 / math.sqrt(q.shape[-1]))
-    return jnp.where(seen, scores, _MASKED), seen
+    return jnp.where(seen, scores, MASKED)
 
 
 def _blocks(q: Float[Array, "*B T D"], block_size: int) -> tuple[int, int, int]:

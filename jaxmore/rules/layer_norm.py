@@ -12,7 +12,8 @@ class LayerNormResiduals(NamedTuple):
     """The normalised input, one number a row, and the gain (a parameter: no copy).
 
     x̂ takes the room of x and spares the backward x, the mean and a subtraction; r = 1/std is
-    one number for E. The bias does not matter.
+    one number for E. The bias does not matter. Nor is y kept, which the next layer's backward
+    may want: ``layer_norm_recall`` tells it again from these and the bias.
     """
 
     x_hat: Float[Array, "*B E"]
@@ -84,6 +85,11 @@ def layer_norm_fwd(
     x_hat = centred * r
     y = widen(gain) * x_hat + widen(bias)
     return y.astype(x.dtype), LayerNormResiduals(x_hat.astype(x.dtype), r, gain)
+
+
+def layer_norm_recall(res: LayerNormResiduals, bias: Float[Array, " E"]) -> Float[Array, "*B E"]:
+    """y again, from what the backward keeps: gain · x̂ + bias."""
+    return (widen(res.gain) * widen(res.x_hat) + widen(bias)).astype(res.x_hat.dtype)
 
 
 def layer_norm_bwd(

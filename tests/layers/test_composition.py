@@ -104,6 +104,35 @@ def test_add_of_embeddings_has_no_dx():
     assert dparams["position"]["weight"][:, 0].tolist() == [2, 2, 2, 0]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "before", [LayerNorm(6), Gelu(approximate=True), CausalSelfAttention(6, 2, 4)]
+)
+def test_a_chain_keeps_no_input_that_the_layer_before_recalls(before, dtype):
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4, 18)), dtype)
+    x = x if isinstance(before, CausalSelfAttention) else x[..., :6]
+    chain = Chain(before=before, hidden=Linear(6, 5), head=Linear(5, 3))
+    params = jax.tree.map(lambda a: a.astype(dtype), generic(chain))
+    y, kept = before.fwd(params["before"], x)
+    _, res = chain.fwd(params, x)
+    assert not jax.tree.leaves(res["hidden"]) and res["head"].shape == (3, 4, 5)
+    again = before.recall(params["before"], kept)
+    assert (again.shape, again.dtype) == (y.shape, y.dtype)
+    np.testing.assert_allclose(
+        again.astype("float32"), y.astype("float32"), atol=8 * float(jnp.finfo(dtype).eps)
+    )
+    # As where it is kept: a layer between that passes x on, for want of a key.
+    apart = Chain(before=before, between=Dropout(0.5), hidden=Linear(6, 5), head=Linear(5, 3))
+    of_apart = {**params, "between": {}}
+    dy = jnp.asarray(np.random.default_rng(2).normal(size=(3, 4, 3)), dtype)
+    dparams, dx = chain.bwd(params, res, dy)
+    want, dx_want = apart.bwd(of_apart, apart.fwd(of_apart, x)[1], dy)
+    for d, truth in [(dx, dx_want), (dparams["hidden"]["weight"], want["hidden"]["weight"])]:
+        scale = float(jnp.abs(truth).max())
+        atol = 8 * float(jnp.finfo(dtype).eps) * scale
+        np.testing.assert_allclose(d.astype("float32"), truth.astype("float32"), rtol=0, atol=atol)
+
+
 def test_map_keeps_the_combinator_and_its_names():
     for combinator in (Residual, Add, Chain):
         model = combinator(a=Relu(), b=Relu())

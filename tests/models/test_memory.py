@@ -1,0 +1,36 @@
+"""What a transformer's gradient takes, by the compiler's own account; nothing is run."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxmore import loss_and_grad, rules
+from jaxmore.models import transformer
+
+
+@pytest.mark.parametrize(
+    ("limit", "batch_size", "options"),
+    [
+        (0.5, 32, {"block_size": 128, "n_layer": 6, "n_head": 6, "n_embd": 384}),
+        (0.15, 4, {"block_size": 1024, "n_layer": 4, "n_head": 4, "n_embd": 128}),
+    ],
+)
+def test_temporary_memory_beside_autodiff(limit, batch_size, options):
+    model = transformer(27, **options)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    ids = jax.ShapeDtypeStruct((batch_size, options["block_size"]), jnp.int32)
+
+    def theirs(params, x, y):
+        def loss(params):
+            return rules.softmax_cross_entropy(model.fwd(params, x)[0], y)
+
+        return jax.value_and_grad(loss)(params)
+
+    def ours(params, x, y):
+        return loss_and_grad(model, params, x, y)
+
+    a, b = (jax.jit(f).lower(params, ids, ids).compile() for f in (ours, theirs))
+    temporary = [c.memory_analysis().temp_size_in_bytes for c in (a, b)]
+    assert temporary[0] <= limit * temporary[1]
+    # Loops over blocks of attention (the second) are counted once, on both sides.
+    assert a.cost_analysis()["flops"] <= 1.02 * b.cost_analysis()["flops"]

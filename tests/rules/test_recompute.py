@@ -1,0 +1,31 @@
+"""``after``: nothing but the order changes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmore.rules.recompute import after
+
+pytestmark = pytest.mark.usefixtures("strict_promotion")
+
+
+@pytest.mark.parametrize("dy", [[[2.0, -1.0]], [[jnp.inf, jnp.nan]], [[], []], 0.0])
+def test_residuals_stay_as_they_are(dy):
+    residuals = {"x": jnp.array([1.5, -0.0, jnp.inf, jnp.nan], "bfloat16"), "lse": jnp.ones((2, 0))}
+    out = jax.jit(after)(jnp.array(dy), residuals)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), out) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), residuals
+    )
+    assert out["x"].tobytes() == residuals["x"].tobytes()
+
+
+def test_the_compiler_computes_again():
+    """The same expression before and after the cotangent: two exponentials, not one."""
+
+    def both(x, dy):
+        return jnp.exp(x) @ dy, jnp.exp(after(dy, x)) @ dy
+
+    x, dy = jnp.asarray(np.random.default_rng(0).normal(size=(2, 64, 64)), "float32")
+    optimised = jax.jit(both).lower(x, dy).compile().as_text()
+    assert optimised.count(" exponential(") == 2
