@@ -8,14 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, Suppress, arg
 
 from jaxmore import __version__
 from jaxmore.errors import InputError
@@ -130,6 +130,44 @@ class FindLr:
         from jaxmore.training.find_lr import run_find_lr
 
         run_find_lr(config)
+
+
+@dataclass(frozen=True)
+class Sweep(TrainConfig):
+    """Train once for each learning rate, weight decay and seed; a table and a figure of all."""
+
+    work_dir: WorkDir = "out"
+    """Where the results and the figure go."""
+    overwrite: bool = False
+    """Replace what the work folder holds."""
+    # A list where a run has a number. What a sweep has no use for is no flag of it.
+    learning_rate: Annotated[str | None, default("sgd 0.1, adamw 5e-4", "LIST", "-l")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Learning rates, such as 0.03,0.1,0.3."""
+    weight_decay: Annotated[str | None, default("sgd 0, adamw 0.01", "LIST", "-w")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Decays of every parameter, such as 0,0.01."""
+    seed: Annotated[str | None, default("2147483647, makemore's types 3407", "LIST")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Seeds, such as 1,2,3, or 0:8 for 0 to 7."""
+    resume: Suppress[bool] = False
+    eval_every: Suppress[int] = 0
+    sample_every: Suppress[int] = 0
+    patience: Suppress[int | None] = None
+    save_every: Suppress[float] = 0.0
+    debug: Suppress[bool] = False
+
+    def __post_init__(self) -> None:
+        """Nothing: each run's own config is checked."""
+
+    def run(self) -> None:
+        from jaxmore.training.sweep import run_sweep
+
+        lists = ("learning_rate", "weight_decay", "seed")
+        flags = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in lists}
+        run_sweep(
+            TrainConfig(**flags),
+            learning_rates=self.learning_rate,
+            weight_decays=self.weight_decay,
+            seeds=self.seed,
+        )
 
 
 @dataclass(frozen=True)
@@ -365,7 +403,18 @@ class Convert:
 
 
 Command = (
-    Train | Sample | Evaluate | FindLr | Ngram | Data | Trace | Check | Exercise | Replay | Convert
+    Train
+    | Sample
+    | Evaluate
+    | FindLr
+    | Sweep
+    | Ngram
+    | Data
+    | Trace
+    | Check
+    | Exercise
+    | Replay
+    | Convert
 )
 
 
@@ -381,7 +430,10 @@ def main(args: Sequence[str] | None = None) -> None:
             from jaxmore.training.run_folder import stored_config
 
             command = _parse(arguments, default=stored_config(command))
-        if isinstance(command, Train | Sample | Evaluate | FindLr) and command.device is not None:
+        if (
+            isinstance(command, Train | Sample | Evaluate | FindLr | Sweep)
+            and command.device is not None
+        ):
             from jaxmore.training.device import choose_device
 
             choose_device(command.device)

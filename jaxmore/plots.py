@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -61,6 +62,57 @@ def learning_rate_curve(rates: Any, losses: Any, smoothed: Any, suggested: float
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss (nats per character)")
     axes.set_ylim(top=float(losses[0]) * 1.2)
     axes.legend()
+    return figure
+
+
+def sweep_curves(
+    steps: Sequence[int],
+    curves: Mapping[tuple[float, float], Float[np.ndarray, "K C"]],
+    finals: Mapping[tuple[float, float], Float[np.ndarray, " K"]],
+    split: str,
+) -> Figure:
+    """The loss curves of a sweep, and where each setting ends: mean and deviation over its seeds.
+
+    Args:
+        steps: the last step of each of C chunks.
+        curves: the mean loss of every chunk in each of K runs, by learning rate and weight decay.
+        finals: the final loss of the K runs on a split, likewise; NaN where one diverged.
+        split: its name.
+    """
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    decays = dict.fromkeys(decay for _, decay in curves)
+    colors = colormaps["viridis"](np.linspace(0, 0.9, len(curves)))
+    for color, ((rate, decay), losses) in zip(colors, curves.items(), strict=True):
+        label = f"{rate:g}" + (f", decay {decay:g}" if len(decays) > 1 else "")
+        mean, spread = losses.mean(0), losses.std(0, ddof=min(1, len(losses) - 1))
+        left.plot(steps, mean, color=color, linewidth=1.5, label=label)
+        left.fill_between(steps, mean - spread, mean + spread, color=color, alpha=0.25, linewidth=0)
+    lowest = min(losses[np.isfinite(losses)].min(initial=np.inf) for losses in curves.values())
+    if np.isfinite(lowest):  # what diverges would leave no room for the others
+        left.set_ylim(top=min(left.get_ylim()[1], 2 * lowest))
+    left.xaxis.set_major_formatter("{x:,.0f}")
+    left.set(xlabel="step", ylabel="training loss (mean of a chunk, nats per character)")
+    for decay in decays:
+        rates = sorted(rate for rate, its in finals if its == decay)
+        whole = [finals[rate, decay][np.isfinite(finals[rate, decay])] for rate in rates]
+        drawn = [(rate, losses) for rate, losses in zip(rates, whole, strict=True) if len(losses)]
+        right.errorbar(
+            [rate for rate, _ in drawn],
+            [losses.mean() for _, losses in drawn],
+            [losses.std(ddof=min(1, len(losses) - 1)) for _, losses in drawn],
+            marker="o",
+            capsize=4,
+            label=f"decay {decay:g}",
+        )
+    right.set(xscale="log", xlabel="learning rate", ylabel=f"final {split} loss")
+    right.set_xticks(sorted({rate for rate, _ in finals}))
+    right.xaxis.set_major_formatter("{x:g}")
+    right.xaxis.set_minor_formatter("")
+    if len(decays) > 1:
+        right.legend()
+    n_columns = math.ceil(len(curves) / 24)
+    left.legend(title="learning rate", fontsize="small", ncols=n_columns)
     return figure
 
 

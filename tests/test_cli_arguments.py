@@ -14,6 +14,7 @@ COMMANDS = {
     "sample": cli.Sample,
     "evaluate": cli.Evaluate,
     "find-lr": cli.FindLr,
+    "sweep": cli.Sweep,
     "ngram": cli.Ngram,
     "data": cli.Data,
     "trace": cli.Trace,

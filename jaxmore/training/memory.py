@@ -20,8 +20,9 @@ def check_memory(
     n_examples: int,
     block_size: int,
     batch_size: int,
+    n_runs: int = 1,
 ) -> None:
-    """Refuse a run that cannot fit: by shapes alone, nothing is allocated.
+    """Refuse a run, or several at once, that cannot fit: by shapes alone, nothing is allocated.
 
     Raises:
         InputError: the lower bound of what it needs is more than the machine has.
@@ -32,8 +33,9 @@ def check_memory(
     activations = _size(jax.eval_shape(lambda p, x: model.fwd(p, x), params, ids))
     # The state and its copy, gradients and updates; what backward keeps; the windows of the
     # words, at least a byte for an id, on the host and on the device.
-    needed = 2 * state + 2 * _size(params) + activations + 2 * n_examples * (block_size + 1)
-    _refuse_beyond(needed)
+    of_a_run = 2 * state + 2 * _size(params) + activations
+    needed = n_runs * of_a_run + 2 * n_examples * (block_size + 1)
+    _refuse_beyond(needed, "the run needs" if n_runs == 1 else f"{n_runs:,} runs at once need")
 
 
 def check_calibration(model: Layer, X: Int[np.ndarray, "n T"]) -> None:
@@ -48,11 +50,11 @@ def check_calibration(model: Layer, X: Int[np.ndarray, "n T"]) -> None:
         _refuse_beyond(max(map(_size, jax.tree.leaves(res))))
 
 
-def _refuse_beyond(needed: int) -> None:
+def _refuse_beyond(needed: int, who: str = "the run needs") -> None:
     there = _memory()
     if needed > there:
         raise InputError(
-            f"the run needs at least {_gigabytes(needed)} of memory, there are "
+            f"{who} at least {_gigabytes(needed)} of memory, there are "
             f"{_gigabytes(there)}: a smaller model, --block-size, --batch-size or file"
         )
 

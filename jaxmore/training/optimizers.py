@@ -3,13 +3,17 @@
 import functools
 
 import optax
+from jaxtyping import Array, Float
+
+Number = float | Float[Array, ""]
+"""An array where a sweep traces it."""
 
 
 @functools.cache  # equal flags, one object: jit compares static arguments by identity
 def make_optimizer(
     name: str,
-    learning_rate: float,
-    weight_decay: float,
+    learning_rate: Number,
+    weight_decay: Number,
     schedule: str,
     max_steps: int,
     on_nan: str = "stop",
@@ -41,7 +45,7 @@ def make_optimizer(
 
 
 def learning_rates(
-    schedule: str, learning_rate: float, max_steps: int, warmup_steps: int = 0
+    schedule: str, learning_rate: Number, max_steps: int, warmup_steps: int = 0
 ) -> optax.Schedule:
     """The learning rate of each step, counted from 0.
 
@@ -66,11 +70,11 @@ def learning_rates(
 
 
 def descent(
-    name: str, rates: float | optax.Schedule, weight_decay: float
+    name: str, rates: float | optax.Schedule, weight_decay: Number
 ) -> optax.GradientTransformation:
     """``sgd`` or ``adamw`` of :func:`make_optimizer`, at rates of any kind."""
     if name == "adamw":
         return optax.adamw(rates, b1=0.9, b2=0.99, eps=1e-8, weight_decay=weight_decay)
-    if weight_decay:
+    if isinstance(weight_decay, Array) or weight_decay:
         return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rates))
     return optax.sgd(rates)

@@ -25,7 +25,11 @@ FORMAT = 1
 Config = TypeVar("Config", bound=TrainConfig)
 RUN, CONFIG, TENSORS = "run.json", "config.json", "model.safetensors"
 METRICS, LOSS_CURVE, LAST = "metrics.jsonl", "loss.png", "last"
-_OF_A_RUN = (RUN, CHECKPOINTS, CONFIG, TENSORS, METRICS, LOSS_CURVE, LAST)
+SWEEP, SWEEP_CURVES = "sweep.json", "sweep.png"
+_OF_A_RUN = (
+    *(RUN, CHECKPOINTS, CONFIG, TENSORS, METRICS, LOSS_CURVE, LAST),
+    *(SWEEP, SWEEP_CURVES),
+)
 
 
 def refuse_surprise(config: TrainConfig) -> None:
@@ -35,6 +39,8 @@ def refuse_surprise(config: TrainConfig) -> None:
         raise InputError("--resume and --overwrite exclude each other")
     if config.resume:
         return
+    if (folder / SWEEP).exists() and not config.overwrite:
+        raise InputError(f"{folder} holds a sweep: --overwrite, or another folder with -o")
     held = [name for name in (RUN, CHECKPOINTS, CONFIG) if (folder / name).exists()]
     if held and not config.overwrite:
         what = "a trained model" if CONFIG in held else "an unfinished run"
