@@ -98,7 +98,7 @@ class TrainConfig:
     """step: a tenth of the learning rate from half way on; cosine: down to a tenth at the end."""
     warmup_steps: int = 0
     """Steps in which the learning rate first grows, linearly."""
-    clip_norm: Annotated[float | None, default("as it is", "FLOAT")] = None
+    clip_norm: Annotated[float | None, default("no clipping", "FLOAT")] = None
     """Cut a gradient that is longer, over all parameters, to this length."""
     weight_decay: Annotated[float | None, default("sgd 0, adamw 0.01", "FLOAT", "-w")] = None
     """Decay of every parameter."""
@@ -107,7 +107,7 @@ class TrainConfig:
     chunk_size: int = 1_000
     """Steps per jitted call; progress and metrics come once per chunk."""
     eval_every: int = 0
-    """Steps between two evaluations, on all words, so not cheap; the best model is kept.
+    """Steps between two evaluations, each on all words, so not for free; the best model is kept.
     0: at the end only."""
     sample_every: int = 0
     """Steps between two looks at ten new words; 0: at the end only."""

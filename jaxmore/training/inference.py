@@ -9,6 +9,7 @@ from jaxmore.errors import InputError
 from jaxmore.models import MODELS, token_by_token
 from jaxmore.training.corpus import Corpus, examples, read_corpus
 from jaxmore.training.evaluation import mean_loss
+from jaxmore.training.run_folder import LAST
 from jaxmore.training.sampling import sample_words
 from jaxmore.training.saved_model import SavedModel, load_model
 
@@ -18,7 +19,7 @@ LONGEST_SAMPLE = 2_000
 
 def run_evaluation(work_dir: str, input_file: str | None) -> None:
     """``jaxmore evaluate``: the exact loss of a saved model on the splits of a file of words."""
-    saved = load_model(Path(work_dir))
+    saved = _model_of(work_dir)
     corpus = _corpus_of(saved, input_file)
     block_size = corpus.block_size(saved.options)
     for name, words in corpus.splits._asdict().items():
@@ -39,7 +40,7 @@ def run_sampling(
     prompt: str,
 ) -> None:
     """``jaxmore sample``: more words of a saved model, each marked by where it stands."""
-    saved = load_model(Path(work_dir))
+    saved = _model_of(work_dir)
     try:
         splits = _corpus_of(saved, input_file).splits
     except InputError:
@@ -85,6 +86,13 @@ def print_words(words: list[str], splits: Splits) -> None:
     for word in words:
         bucket = "in train" if word in train else "in dev/test" if word in held_out else "new"
         print(f"{word:20s} {bucket}")
+
+
+def _model_of(work_dir: str) -> SavedModel:
+    saved, last = load_model(Path(work_dir)), Path(work_dir) / LAST
+    if last.is_dir():
+        print(f"note: this is the run's best model; the last one: -o {last}", file=sys.stderr)
+    return saved
 
 
 def _corpus_of(saved: SavedModel, input_file: str | None) -> Corpus:

@@ -63,10 +63,13 @@ def test_the_best_and_the_last_are_kept(patient, capsys) -> None:
     assert best.record["losses"]["dev"] == dev[first]
     assert last.record["training"]["step"] == stopped == final["step"]
     assert last.record["losses"]["dev"] == final["dev"] == dev[stopped] > dev[first]
-    for folder, model in ((patient, best), (patient / "last", last)):
+    told = f"note: this is the run's best model; the last one: -o {patient / 'last'}\n"
+    for folder, model, note in ((patient, best, told), (patient / "last", last, "")):
         capsys.readouterr()
         run("evaluate", "-o", folder)
-        assert f"dev   {model.record['losses']['dev']:.4f}" in capsys.readouterr().out
+        out, err = capsys.readouterr()
+        assert f"dev   {model.record['losses']['dev']:.4f}" in out
+        assert err == note
 
 
 def test_what_is_said(words, tmp_path, capsys) -> None:

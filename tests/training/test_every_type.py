@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmore.models import MODELS
+from jaxmore.backprop import loss_and_grad
+from jaxmore.data import Vocabulary, sequences
+from jaxmore.models import MODELS, mlp
 from jaxmore.training.checkpoints import newest_whole, restore, write_checkpoint
 from jaxmore.training.config import TrainConfig
+from jaxmore.training.evaluation import calibrate, mean_loss
 from jaxmore.training.loop import Chunk, State, copy_state, train
 from jaxmore.training.task import Task, prepare
 
@@ -74,3 +77,24 @@ def test_stopped_and_resumed_is_the_whole_run(words, tmp_path, type) -> None:
     for resumed, expected in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(resumed, expected)
     assert any((a != b).any() for a, b in zip(early, theirs, strict=True))
+
+
+@pytest.mark.parametrize(("n_characters", "dtype"), [(127, "int8"), (128, "int16")])
+def test_the_blank_of_makemores_mlp_beyond_int8(n_characters, dtype) -> None:
+    """The ids of 127 characters fit in int8, the BLANK after them does not: as in int32."""
+    vocab = Vocabulary("".join(map(chr, range(0x4E00, 0x4E00 + n_characters))))
+    X, Y = sequences([vocab.characters[i : i + 5] for i in range(0, n_characters, 5)], vocab)
+    assert X.dtype == Y.dtype == dtype
+    assert X.max() == n_characters
+    model = mlp(vocab.size, block_size=3, n_embd=2, n_embd2=3)
+    params = model.init(jax.random.key(0))
+    step, found = jax.jit(loss_and_grad, static_argnums=0), []
+    for x, y in ((X, Y), (X.astype("int32"), Y.astype("int32"))):
+        loss, grads = step(model, params, jnp.array(x), jnp.array(y))
+        assert float(jnp.abs(grads["embedding"]["weight"][-1]).sum()) > 0  # of the blank
+        assert mean_loss(model, params, calibrate(model, params, x), x, y) == pytest.approx(
+            float(loss), rel=1e-6
+        )
+        found.append(jax.tree.leaves((loss, grads)))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
