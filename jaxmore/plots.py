@@ -79,7 +79,7 @@ def sweep_curves(
         finals: the final loss of the K runs on a split, likewise; NaN where one diverged.
         split: its name.
     """
-    figure = Figure(figsize=(13, 5), layout="constrained")
+    figure = Figure(figsize=(14, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     decays = dict.fromkeys(decay for _, decay in curves)
     colors = colormaps["viridis"](np.linspace(0, 0.9, len(curves)))
@@ -88,19 +88,16 @@ def sweep_curves(
         mean, spread = losses.mean(0), losses.std(0, ddof=min(1, len(losses) - 1))
         left.plot(steps, mean, color=color, linewidth=1.5, label=label)
         left.fill_between(steps, mean - spread, mean + spread, color=color, alpha=0.25, linewidth=0)
-    lowest = min(losses[np.isfinite(losses)].min(initial=np.inf) for losses in curves.values())
-    if np.isfinite(lowest):  # what diverges would leave no room for the others
-        left.set_ylim(top=min(left.get_ylim()[1], 2 * lowest))
     left.xaxis.set_major_formatter("{x:,.0f}")
     left.set(xlabel="step", ylabel="training loss (mean of a chunk, nats per character)")
     for decay in decays:
         rates = sorted(rate for rate, its in finals if its == decay)
         whole = [finals[rate, decay][np.isfinite(finals[rate, decay])] for rate in rates]
-        drawn = [(rate, losses) for rate, losses in zip(rates, whole, strict=True) if len(losses)]
+        ends = [(rate, losses) for rate, losses in zip(rates, whole, strict=True) if len(losses)]
         right.errorbar(
-            [rate for rate, _ in drawn],
-            [losses.mean() for _, losses in drawn],
-            [losses.std(ddof=min(1, len(losses) - 1)) for _, losses in drawn],
+            [rate for rate, _ in ends],
+            [losses.mean() for _, losses in ends],
+            [losses.std(ddof=min(1, len(losses) - 1)) for _, losses in ends],
             marker="o",
             capsize=4,
             label=f"decay {decay:g}",
@@ -111,8 +108,17 @@ def sweep_curves(
     right.xaxis.set_minor_formatter("")
     if len(decays) > 1:
         right.legend()
-    n_columns = math.ceil(len(curves) / 24)
-    left.legend(title="learning rate", fontsize="small", ncols=n_columns)
+    for axes, drawn in (left, curves), (right, finals):
+        lowest = min(losses[np.isfinite(losses)].min(initial=np.inf) for losses in drawn.values())
+        if axes.get_ylim()[1] > 2 * lowest:  # what diverges would leave no room for the others
+            axes.set_ylim(0.95 * lowest, 2 * lowest)
+    figure.legend(
+        *left.get_legend_handles_labels(),
+        title="learning rate",
+        loc="outside right upper",
+        fontsize="small",
+        ncols=math.ceil(len(curves) / 24),
+    )
     return figure
 
 
