@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-Section = Literal["training", "evaluation", "sampling", "startup", "ladder"]
-ALL: tuple[Section, ...] = ("training", "evaluation", "sampling", "startup", "ladder")
+Section = Literal["training", "evaluation", "sampling", "startup", "ladder", "memory"]
+ALL: tuple[Section, ...] = ("training", "evaluation", "sampling", "startup", "ladder", "memory")
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class Benchmarks:
     """
 
     sections: Annotated[Positional[tuple[Section, ...]], arg(metavar="SECTION")] = ALL
-    """training, evaluation, sampling, startup, ladder; all of them by default."""
+    """training, evaluation, sampling, startup, ladder, memory; all of them by default."""
     quick: bool = False
     """Fewer rounds; training alone by default."""
     docs: Path = Path(__file__).resolve().parents[1] / "docs"
     """Where the page, the JSON and images/ go."""
 
     def run(self) -> None:
-        from benchmarks import inference, ladder, startup, training
+        from benchmarks import inference, ladder, memory, startup, training
         from benchmarks.figure import training_figure
         from benchmarks.machine import describe_machine
         from benchmarks.report import TABLES, write_report
@@ -39,6 +39,7 @@ class Benchmarks:
             "sampling": inference.run_sampling,
             "startup": startup.run,
             "ladder": ladder.run,
+            "memory": memory.run,
         }
         json_file = self.docs / "benchmarks.json"
         results: dict[str, Any] = json.loads(json_file.read_text()) if json_file.exists() else {}

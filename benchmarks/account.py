@@ -1,9 +1,12 @@
 """What a gradient costs by the compiler's own account."""
 
+from collections.abc import Iterator
 from importlib import import_module
-from typing import NamedTuple
+from math import prod
+from typing import Any, NamedTuple
 
 import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from benchmarks.task import Task
 
@@ -15,7 +18,10 @@ class Account(NamedTuple):
     """Of one compiled gradient: XLA's ``cost_analysis`` and ``memory_analysis``."""
 
     flops: float
+    """XLA counts the body of a loop once."""
     temporary_bytes: int
+    product_flops: int
+    """Of the matrix products alone, those of a loop's body as often as it runs."""
 
 
 def gradient_account(module: str, task: Task) -> Account | None:
@@ -25,4 +31,29 @@ def gradient_account(module: str, task: Task) -> Account | None:
     loss_and_grad = import_module(f"benchmarks.contestants.{module}").loss_and_grad_of(task)
     x, y = task.X[task.indices[0]], task.Y[task.indices[0]]
     compiled = jax.jit(loss_and_grad).lower(task.params, x, y).compile()
-    return Account(compiled.cost_analysis()["flops"], compiled.memory_analysis().temp_size_in_bytes)
+    return Account(
+        compiled.cost_analysis()["flops"],
+        compiled.memory_analysis().temp_size_in_bytes,
+        product_flops(jax.make_jaxpr(loss_and_grad)(task.params, x, y).jaxpr),
+    )
+
+
+def product_flops(program: Jaxpr) -> int:
+    """The FLOPs of a program's matrix products, two for each multiplication and addition."""
+    total = 0
+    for equation in program.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            terms = prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+            total += 2 * terms * prod(equation.outvars[0].aval.shape)
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
+        total += times * sum(map(product_flops, _inside(equation.params)))
+    return total
+
+
+def _inside(params: dict[str, Any]) -> Iterator[Jaxpr]:
+    for value in params.values():
+        if isinstance(value, ClosedJaxpr):
+            yield value.jaxpr
+        elif isinstance(value, Jaxpr):
+            yield value

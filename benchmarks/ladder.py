@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.account import gradient_account
 from benchmarks.data import corpus
 from benchmarks.race import check_losses, race, ratio, start
 from benchmarks.task import Task, make_task
@@ -63,18 +62,16 @@ CASES = [
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """A row for each contestant in each case, with the account of its gradient."""
+    """A row for each contestant in each case."""
     rows: list[dict[str, Any]] = []
     for case in CASES:
         print(f"ladder, {case.name}", flush=True)
-        task = _task(case)
-        contestants = CONTESTANTS | (WRITTEN_FOR_GRAD if case.type == "transformer" else {})
-        with start(contestants) as workers:
+        task = task_of(case)
+        with start(contestants_of(case)) as workers:
             results = race(workers, task, rounds=3 if quick else 7)
         # A handful of steps in float32: AdamW turns a gradient's sign into a step.
         check_losses(results, steps=3, tolerance=2e-5)
         for name, result in results.items():
-            account = gradient_account(contestants[name], task)
             rows.append(
                 {
                     "model": case.name,
@@ -84,15 +81,19 @@ def run(quick: bool) -> list[dict[str, Any]]:
                     "ratio": ratio(result, results["jaxmore"]),
                     "seconds_to_first_step": result.seconds_to_first_step,
                     "peak_mb": result.peak_bytes / 1e6,
-                    "flops": account and account.flops,
-                    "temporary_bytes": account and account.temporary_bytes,
                     "rounds_us": [1e6 * s / task.n_steps for s in result.seconds],
                 }
             )
     return rows
 
 
-def _task(case: Case) -> Task:
+def contestants_of(case: Case) -> dict[str, str]:
+    """Who runs this case: {name: module}."""
+    return CONTESTANTS | (WRITTEN_FOR_GRAD if case.type == "transformer" else {})
+
+
+def task_of(case: Case) -> Task:
+    """The task: parameters and batches as ``jaxmore train`` draws them."""
     options = model_options(case.type) | case.options
     if MODELS[case.type].reads == "sequences" and "block_size" in options and not case.text:
         options["block_size"] = corpus().block_size

@@ -112,14 +112,12 @@ def _ladder(section: Section) -> Iterable[str]:
     yield "## The other models\n"
     yield (
         "makemore.py's defaults (AdamW, width 64, batch 32, four layers and heads), then larger\n"
-        "transformers on one long text (batch 32; 4 at T 1024). The account is of one gradient;\n"
-        "XLA counts the body of a loop once, so the FLOPs of loops over time (rnn, gru, lstm) and\n"
-        'over blocks of attention (jaxmore above T 128) are too few. "Plain attention" is a\n'
+        'transformers on one long text (batch 32; 4 at T 1024). "Plain attention" is a\n'
         "transformer as JAX's users write it: the strongest jax.grad, for which jaxmore's blocks\n"
         "of attention are no good (autodiff must keep what jaxmore computes again).\n"
     )
     yield _table(
-        ["", "", "µs a step", "ratio", "to first step, s", "peak, MB", "MFLOP", "temporary MB"],
+        ["", "", "µs a step", "ratio", "to first step, s", "peak, MB"],
         (
             [
                 row["model"],
@@ -128,10 +126,55 @@ def _ladder(section: Section) -> Iterable[str]:
                 f"×{row['ratio']:.2f}",
                 f"{row['seconds_to_first_step']:.1f}",
                 f"{row['peak_mb']:,.0f}",
-                "" if row["flops"] is None else f"{row['flops'] / 1e6:,.1f}",
-                "" if row["flops"] is None else f"{row['temporary_bytes'] / 1e6:,.1f}",
             ]
             for row in section["rows"]
+        ),
+    )
+
+
+def _memory(section: Section) -> Iterable[str]:
+    gradients = [row for row in section["rows"] if "model" in row]
+    yield "## Memory\n"
+    yield (
+        "One gradient of the models above, compiled and not run. Temporary memory and FLOPs are\n"
+        "the compiler's account (`memory_analysis`, `cost_analysis`), in which a loop's body\n"
+        "counts once; so the FLOPs of the matrix products alone, loops in full, stand beside\n"
+        "them. A ratio is jaxmore's over the contestant's.\n"
+    )
+    yield _table(
+        ["", "", "temporary MB", "ratio", "MFLOP", "ratio", "MFLOP of products", "ratio"],
+        (
+            [
+                row["model"],
+                row["contestant"],
+                f"{row['temporary_bytes'] / 1e6:,.2f}",
+                f"{mine[0]['temporary_bytes'] / row['temporary_bytes']:.2f}",
+                f"{row['flops'] / 1e6:,.1f}",
+                f"{mine[0]['flops'] / row['flops']:.2f}",
+                f"{row['product_flops'] / 1e6:,.1f}",
+                f"{mine[0]['product_flops'] / row['product_flops']:.2f}"
+                if row["product_flops"]
+                else "",
+            ]
+            for _, mine in _by(gradients, "model")
+            for row in mine
+        ),
+    )
+    yield (
+        "What each rule keeps for its backward, parameters included, and what `jax.vjp` of its\n"
+        "forward keeps, in bytes (float32; the arguments as `jaxmore check` writes them):\n"
+    )
+    yield _table(
+        ["rule", "arguments", "residuals", "autodiff's"],
+        (
+            [
+                row["rule"],
+                f"`{row['arguments']}`",
+                f"{row['residual_bytes']:,}",
+                f"{row['autodiff_bytes']:,}",
+            ]
+            for row in section["rows"]
+            if "rule" in row
         ),
     )
 
@@ -142,6 +185,7 @@ TABLES: dict[str, Callable[[Section], Iterable[str]]] = {
     "sampling": _sampling,
     "startup": _startup,
     "ladder": _ladder,
+    "memory": _memory,
 }
 """The sections in the order of the page."""
 

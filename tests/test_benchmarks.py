@@ -6,10 +6,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import inference, ladder, training
+from benchmarks import inference, ladder, memory, training
+from benchmarks.account import gradient_account, product_flops
 from benchmarks.machine import describe_machine
 from benchmarks.race import Result, Worker, check_losses, race
 from benchmarks.report import write_report
@@ -83,6 +86,28 @@ def test_a_race_gives_a_report(seeds_task: Task, seeds_losses: np.ndarray) -> No
     row = inference.row_of("jaxmore", results["jaxmore"], results["jaxmore"])
     section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [row]}
     assert "| jaxmore |" in write_report({"sampling": section})
+
+
+def test_the_account_of_a_gradient_and_of_a_rule(seeds_task: Task) -> None:
+    rows = [
+        {"model": "mlp-bn", "contestant": name} | account._asdict()
+        for name in ("jaxmore_scan", "grad_scan")
+        if (account := gradient_account(name, seeds_task))
+    ]
+    # The network's two products, each with two in the backward: 101 rows, 12 -> 21 -> V.
+    products = 3 * 2 * 101 * (12 * 21 + 21 * VOCAB.size)
+    assert [row["product_flops"] for row in rows] == [products, products]
+    rule = memory.residuals_of("tanh")
+    assert 0 < rule["residual_bytes"] < rule["autodiff_bytes"]
+    section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [*rows, rule]}
+    assert "| tanh | `f[*B,E]` |" in write_report({"memory": section})
+
+
+def test_products_in_a_loop_count_as_often_as_it_runs() -> None:
+    def powers(x: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda y, _: (jax.jit(jnp.matmul)(y, x), None), x, None, length=7)[0]
+
+    assert product_flops(jax.make_jaxpr(powers)(jnp.ones((3, 3))).jaxpr) == 7 * 2 * 27
 
 
 def test_contestants_that_differ_are_refused() -> None:
