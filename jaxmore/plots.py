@@ -48,7 +48,8 @@ def loss_curve(
     below.axhline(-3, linewidth=1, color="black", linestyle="--")
     below.xaxis.set_major_formatter("{x:,.0f}")
     below.set(xlabel="step", ylabel="log10 of std(update) / std(parameter)")
-    below.legend(fontsize="small", ncols=2)
+    if any(update_to_data):  # none where every ratio was out of float32's range
+        below.legend(fontsize="small", ncols=2)
     return figure
 
 

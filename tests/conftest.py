@@ -25,6 +25,9 @@ if find_spec("beartype"):
 import_module("jaxmore.rules")
 import_module("jaxmore.models")
 
+# Searched for doctests like every module, and it needs torch.
+collect_ignore = [] if find_spec("torch") else ["oracle.py"]
+
 
 @pytest.fixture
 def strict_promotion() -> Iterator[None]:

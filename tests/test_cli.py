@@ -162,7 +162,7 @@ def test_a_size_that_the_type_does_not_have_is_named(words_file, tmp_path, capsy
 def test_a_diverging_run_is_told(words_file, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stop:
-        run("train", "-i", words_file, "-o", out, *SMALL, "--type", "bengio", "-l", "1e30")
+        run("train", "-i", words_file, "-o", out, *SMALL, "--type", "bengio", "-l", "1e38")
     err = capsys.readouterr().err
     assert stop.value.code == 2
     assert "lower --learning-rate" in err

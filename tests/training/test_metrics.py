@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxmore import plots
 from jaxmore.training.loop import Chunk, State
 from jaxmore.training.metrics import Metrics
 
@@ -55,3 +56,8 @@ def test_skipped_steps_are_counted_and_the_mean_is_of_the_others(tmp_path: Path)
     metrics.close()
     assert metrics.chunks[0]["loss"] == 2.0
     assert metrics.chunks[0]["skipped"] == 1
+
+
+def test_a_run_without_finite_ratios_is_drawn_without_their_legend():
+    figure = plots.loss_curve([1, 2], [1e29, 1e30], [{}, {}], {"train": 1e30})
+    assert [axes.get_legend() is None for axes in figure.axes] == [False, True]
