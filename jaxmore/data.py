@@ -176,6 +176,23 @@ class Vocabulary:
             raise ValueError(f"ids must lie in 0..{self.size - 1}, got {reprlib.repr(indices)}")
         return "".join(alphabet[i] for i in indices)
 
+    def decode_words(self, ids: npt.ArrayLike) -> list[str]:
+        """Spell out each row of `ids` (n, T) up to its first boundary, all rows at once.
+
+        >>> Vocabulary("av").decode_words([[1, 2, 1, 0], [2, 0, 1, 0]])
+        ['ava', 'v']
+
+        Raises:
+            ValueError: an id is negative or not below `size`.
+        """
+        indices = np.asarray(ids)
+        if indices.size and not 0 <= indices.min() <= indices.max() < self.size:
+            raise ValueError(f"ids must lie in 0..{self.size - 1}")
+        ended = np.logical_or.accumulate(indices == 0, axis=1)
+        # NumPy fills its strings up with NULs, so a row of characters is a string in memory.
+        rows = np.array(["\0", *self.characters])[np.where(ended, 0, indices)]
+        return np.ascontiguousarray(rows).view(f"<U{rows.shape[1]}")[:, 0].tolist()
+
 
 def _code_points(text: str) -> npt.NDArray[np.uint32]:
     # surrogatepass: what the shell could not decode arrives as lone surrogates. They shall be

@@ -220,6 +220,18 @@ def test_decode_takes_any_array_of_integers() -> None:
     assert vocab.decode((2, 2)) == "bb"
 
 
+def test_decode_words_ends_each_row_at_its_boundary() -> None:
+    vocab = Vocabulary("aé\U0001f600")
+    rows = np.array([[1, 2, 3, 1], [0, 1, 2, 3], [3, 0, 0, 0], [2, 0, 3, 3], [1, 1, 1, 0]])
+    want = [vocab.decode(row).split(".")[0] for row in rows]
+    assert vocab.decode_words(rows) == want
+    assert vocab.decode_words(np.asfortranarray(rows)) == want
+    assert vocab.decode_words(np.zeros((0, 4), int)) == []
+    for wrong in (-1, 4):
+        with pytest.raises(ValueError, match=r"ids must lie in 0\.\.3"):
+            vocab.decode_words([[0, wrong]])
+
+
 @pytest.mark.parametrize("characters", ["ba", "aa", "a.", "abca"])
 def test_a_vocabulary_is_sorted_distinct_and_without_boundary(characters: str) -> None:
     with pytest.raises(InputError):

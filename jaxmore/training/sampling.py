@@ -118,4 +118,4 @@ def sample_words(
         n_words=n_words,
         top_k=top_k,
     )
-    return [vocab.decode(row).split(".", 1)[0] for row in np.asarray(ids)]
+    return vocab.decode_words(ids)
