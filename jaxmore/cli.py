@@ -18,6 +18,7 @@ import tyro
 from tyro.conf import Positional, Suppress, arg
 
 from jaxmore import __version__
+from jaxmore.compilation_cache import use_compilation_cache
 from jaxmore.errors import InputError
 from jaxmore.training.config import (
     SEED,
@@ -426,6 +427,7 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     try:
         command = _parse(arguments)
+        use_compilation_cache()
         if isinstance(command, Train) and command.resume:
             from jaxmore.training.run_folder import stored_config
 

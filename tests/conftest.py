@@ -8,6 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+# Neither read nor fill the user's cache of compiled programs, here and in subprocesses.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+
 import jax
 import pytest
 from jaxtyping import install_import_hook

@@ -1,6 +1,5 @@
 """What a run and its model tell of where they come from. JSON."""
 
-import os
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -9,6 +8,7 @@ from typing import Any
 import jax
 
 from jaxmore import __version__
+from jaxmore.compilation_cache import n_threads
 from jaxmore.training.config import TrainConfig
 from jaxmore.training.corpus import Corpus
 from jaxmore.training.run_folder import FORMAT
@@ -54,7 +54,5 @@ def versions() -> dict[str, Any]:
         **{package: version(package) for package in ("jax", "jaxlib", "numpy", "optax")},
         "device": jax.devices()[0].device_kind,
         "machine": platform.machine(),
-        "threads": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "threads": n_threads(),
     }

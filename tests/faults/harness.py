@@ -33,12 +33,8 @@ class Lab:
         self.folder = Path(tempfile.mkdtemp(prefix="jaxmore-faults-"))
         self.words = self.folder / "words.txt"
         self.words.write_text("\n".join(WORDS) + "\n")
-        self.environment = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(self.folder / "cache"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        }
+        self.environment = os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache")}
+        self.environment.pop("JAX_ENABLE_COMPILATION_CACHE", None)  # off in the short tests
 
     def start(
         self, *args: object, largest_file: int | None = None, powerless: bool = False

@@ -1,0 +1,84 @@
+"""What the commands compile is kept, gives the same bits, and never stands in the way of a run."""
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from jaxmore.compilation_cache import SWITCHES, use_compilation_cache
+
+WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's environment with an empty cache folder; what it gains is taken back."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with patch.dict(os.environ, XDG_CACHE_HOME=str(tmp_path / "cache")):
+        for name in SWITCHES:
+            os.environ.pop(name, None)
+        yield tmp_path / "cache"
+
+
+def test_a_second_run_loads_the_same_bits_and_mends_a_damaged_cache(environment, tmp_path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join(WORDS) + "\n")
+    flags = ["--type", "bengio", "--n-embd2", "9", "-b", "5", "--max-steps", "20"]
+
+    def train(out: str) -> list[bytes]:
+        command = [sys.executable, "-m", "jaxmore", "train", "-i", words, "-o", tmp_path / out]
+        done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        return [
+            (tmp_path / out / name).read_bytes() for name in ("model.safetensors", "metrics.jsonl")
+        ]
+
+    compiled = train("compiled")
+    before = {path.name: path for path in environment.rglob("*-cache")}
+    assert any(name.startswith("jit_train_chunk") for name in before)
+    (loss,) = [path for name, path in before.items() if name.startswith("jit__total_loss")]
+    loss.write_bytes(loss.read_bytes()[:99])  # read after train_chunk was loaded
+    assert train("loaded") == compiled
+    after = {path.name for path in environment.rglob("*-cache")}
+    assert not any(name.startswith("jit_train_chunk") for name in after)  # begun anew
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_jax_own_variables_come_first(environment, monkeypatch, name: str) -> None:
+    monkeypatch.setenv(name, "false")
+    before = dict(os.environ)
+    use_compilation_cache()
+    assert dict(os.environ) == before
+    assert not environment.exists()
+
+
+def test_a_folder_that_cannot_be_is_done_without(environment) -> None:
+    environment.write_text("a file where the folder should be")
+    before = dict(os.environ)
+    use_compilation_cache()
+    assert dict(os.environ) == before
+
+
+def test_a_warning_of_the_cache_empties_it_and_others_are_shown(environment, monkeypatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *_: shown.append(str(message)))
+    use_compilation_cache()
+    (folder,) = environment.glob("jaxmore/compiled/*")
+    (folder / "an-entry").touch()
+    warnings.showwarning("mind the gap", UserWarning, "file.py", 1)
+    assert shown == ["mind the gap"]
+    assert [*folder.iterdir()]
+    cut = "Error reading persistent compilation cache entry for 'jit_add': cut short"
+    warnings.showwarning(cut, UserWarning, "file.py", 1)
+    assert shown == ["mind the gap"]
+    assert folder.is_dir() and not [*folder.iterdir()]
+
+
+def test_the_library_sets_nothing() -> None:
+    """conftest and the tests before this one have imported all of it."""
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
