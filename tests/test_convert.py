@@ -18,6 +18,7 @@ from jaxmore.layers import Tree, by_path
 from jaxmore.models import MODELS, model_options
 from jaxmore.torch_file import read_torch_file, write_torch_file
 from jaxmore.training.saved_model import SavedModel, load_model
+from tests.refusals import only_line
 
 TYPES = ["bigram", "mlp", "bow", "rnn", "gru", "lstm", "transformer"]
 WORDS = ["emma", "ava", "mia", "zoe", "bo", "lucy", "ida"]
@@ -326,12 +327,6 @@ def test_the_record_says_where_it_comes_from(
 
 
 # ------------------------------------------------------------------------------ what is refused
-
-
-def only_line(error: pytest.ExceptionInfo[InputError]) -> str:
-    message = str(error.value)
-    assert len(message.splitlines()) == 1
-    return message
 
 
 def test_nothing_is_replaced_unasked(bigram: SavedModel, words: Path, tmp_path: Path) -> None:
