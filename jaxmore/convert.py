@@ -23,6 +23,7 @@ from jaxmore.errors import InputError
 from jaxmore.layers import Tree, by_path
 from jaxmore.models import MODELS
 from jaxmore.torch_file import read_torch_file, write_torch_file
+from jaxmore.training.records import Record
 from jaxmore.training.run_folder import CONFIG, RUN, clear, locked
 from jaxmore.training.saved_model import SavedModel, load_model, save_model
 
@@ -166,7 +167,7 @@ def convert(
             f"{source} was trained on {converted.vocab_size - 1} characters, but {words_path} has "
             f"{len(vocab.characters)}: name its words with -i"
         )
-    record = {
+    record: Record = {
         "data": {
             "file": str(words_path.resolve()),
             "sha256": hashlib.sha256(words_path.read_bytes()).hexdigest(),

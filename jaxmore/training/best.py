@@ -48,7 +48,7 @@ def snapshot(task: Task, step: int, params: Tree) -> SavedModel:
         vocab=task.vocab,
         params=params,
         stats=calibrate(task.model, params, task.data["train"][0]),
-        record=provenance(task.settings, task.corpus, step) | {"losses": {}},
+        record=provenance(task.settings, task.corpus, step),
     )
 
 

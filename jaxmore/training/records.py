@@ -3,7 +3,7 @@
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 
@@ -13,6 +13,26 @@ from jaxmore.training.config import TrainConfig
 from jaxmore.training.corpus import Corpus
 from jaxmore.training.run_folder import FORMAT
 from jaxmore.training.settings import Settings
+
+
+class Data(TypedDict):
+    """The words that a model was trained on."""
+
+    file: str
+    sha256: str
+    unique: bool
+    longest_word: int
+
+
+class Record(TypedDict):
+    """Where a model comes from. JSON."""
+
+    data: Data
+    training: dict[str, Any]
+    """The settings and the step, or what it was converted from."""
+    versions: dict[str, Any]
+    losses: dict[str, float]
+    """By split; none of a converted model."""
 
 
 def run_record(
@@ -32,8 +52,8 @@ def run_record(
     }
 
 
-def provenance(settings: Settings, corpus: Corpus, step: int) -> dict[str, Any]:
-    """What ``config.json`` tells of a model beside its architecture and its losses."""
+def provenance(settings: Settings, corpus: Corpus, step: int) -> Record:
+    """What ``config.json`` tells of a model beside its architecture; its losses come later."""
     return {
         "data": {
             "file": str(corpus.path.resolve()),
@@ -43,6 +63,7 @@ def provenance(settings: Settings, corpus: Corpus, step: int) -> dict[str, Any]:
         },
         "training": {"step": step, **settings._asdict()},
         "versions": versions(),
+        "losses": {},
     }
 
 

@@ -127,7 +127,7 @@ def _keep_the_last(task: Task, last: SavedModel, best: SavedModel) -> None:
         split = held_out(last.record["losses"])
         old, new = (model.record["losses"][split] for model in (best, last))
         print(
-            f"the model of step {best.record['training']['step']:,} is better ({split} {old:.4f} "
+            f"the model of step {best.record['training'].get('step')} is better ({split} {old:.4f} "
             f"against {new:.4f}): it is kept, the last one is in {folder}"
         )
 

@@ -15,12 +15,14 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from jaxtyping import Shaped
+from typeguard import TypeCheckError, check_type
 
 from jaxmore.data import Vocabulary
 from jaxmore.errors import InputError
 from jaxmore.files import write_atomically
 from jaxmore.layers import Chain, Tree, by_path
 from jaxmore.models import MODELS
+from jaxmore.training.records import Record
 from jaxmore.training.run_folder import CONFIG, TENSORS
 
 FORMAT = 1
@@ -36,8 +38,7 @@ class SavedModel(NamedTuple):
     vocab: Vocabulary
     params: Tree
     stats: Tree
-    record: dict[str, Any]
-    """Where it comes from: data, training, versions, losses. JSON."""
+    record: Record
 
     @property
     def model(self) -> Chain:
@@ -81,13 +82,16 @@ def load_model(work_dir: Path) -> SavedModel:
             raise ValueError(f"format {config['format']}, this jaxmore reads {FORMAT}")
         if hashlib.sha256(tensors).hexdigest() != config["sha256"][TENSORS]:
             raise ValueError(f"{TENSORS} is not the file that {CONFIG} belongs to")
-        record = {name: config[name] for name in ("data", "training", "versions", "losses")}
+        record = check_type({name: config[name] for name in Record.__annotations__}, Record)
         vocab = Vocabulary(config["vocabulary"])
         saved = SavedModel(config["type"], config["options"], vocab, {}, {}, record)
         template = _template(saved.model, saved.options.get("block_size", 1))
         arrays = _fill(template, safetensors.numpy.load(tensors))
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise InputError(f"the model in {work_dir} cannot be read: {error}") from error
+    except TypeCheckError as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"the model in {work_dir} cannot be read: its {line}") from error
     return saved._replace(params=arrays["params"], stats=arrays["stats"])
 
 

@@ -13,8 +13,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 FLAGS = ["--n-embd2", "16", "-b", "8", "--optimizer", "adamw", "--save-every", "0.05"]
-FLAGS += ["--chunk-size", "250", "--max-steps", "40000"]
-"""About two seconds of training, and a checkpoint every tenth of one."""
+FLAGS += ["--chunk-size", "250", "--max-steps", "40000", "--eval-every", "8000"]
+"""About two seconds of training, a checkpoint every tenth of one, and five evaluations."""
 
 
 class Results(NamedTuple):
@@ -22,6 +22,7 @@ class Results(NamedTuple):
 
     metrics: bytes
     model: bytes
+    last: bytes
     state: dict[str, bytes]
     samples: list[str]
 
@@ -88,6 +89,7 @@ def results(out: Path, printed: str) -> Results:
     return Results(
         metrics=(out / "metrics.jsonl").read_bytes(),
         model=(out / "model.safetensors").read_bytes(),
+        last=(out / "last" / "model.safetensors").read_bytes(),
         state={jax.tree_util.keystr(k): np.asarray(leaf).tobytes() for k, leaf in leaves},
         samples=printed.splitlines()[-21:-1],
     )

@@ -25,7 +25,8 @@ def saved() -> SavedModel:
     params = model.init(jax.random.key(0))
     X = jnp.array(np.random.default_rng(0).integers(0, 4, (9, 2)))
     stats = model.calibrate(params, X)[1]
-    record = {"data": {"sha256": "0"}, "training": {}, "versions": {}, "losses": {"dev": 2.0}}
+    data = {"file": "names.txt", "sha256": "0", "unique": False, "longest_word": 3}
+    record = {"data": data, "training": {}, "versions": {}, "losses": {"dev": 2.0}}
     return SavedModel("mlp-bn", OPTIONS, Vocabulary("abc"), params, stats, record)
 
 
@@ -82,6 +83,8 @@ def flip_a_bit(folder: Path) -> None:
         (lambda f: damage_config(f, options=OPTIONS | {"n_embd2": 10**9}), "has shape"),
         (lambda f: damage_config(f, options=OPTIONS | {"hidden_bias": False}), "in the place of"),
         (lambda f: damage_config(f, options=OPTIONS | {"magic": 1}), "cannot be read"),
+        (lambda f: damage_config(f, losses={"dev": "low"}), "losses"),
+        (lambda f: damage_config(f, data={"file": "names.txt"}), "data"),
     ],
 )
 def test_damage_is_named_in_one_line(folder: Path, damage, message: str) -> None:
