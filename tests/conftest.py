@@ -28,6 +28,13 @@ if find_spec("beartype"):
 import_module("jaxmore.rules")
 import_module("jaxmore.models")
 
+# The same draws every time, and no deadline: the first draw compiles.
+if find_spec("hypothesis"):
+    from hypothesis import settings
+
+    settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+    settings.load_profile("suite")
+
 # Searched for doctests like every module, and it needs torch.
 collect_ignore = [] if find_spec("torch") else ["oracle.py"]
 

@@ -48,8 +48,6 @@ WORDS = st.one_of(st.sampled_from([*FLAGS, *ODD]), st.text(max_size=6), st.integ
 )
 @settings(
     max_examples=150,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
 def test_any_arguments(command: str, rest: list[str]) -> None:

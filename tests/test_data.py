@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmore import data
@@ -134,7 +134,6 @@ def test_names_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @given(words=words_of_any_kind)
-@settings(deadline=None)
 def test_reading_gives_back_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, words: list[str]
 ) -> None:
@@ -171,7 +170,6 @@ def test_vocabularies_are_values() -> None:
 
 
 @given(words=words_of_any_kind)
-@settings(deadline=None)
 def test_encode_and_decode_undo_each_other(words: list[str]) -> None:
     vocab = Vocabulary.from_words(words)
     for word in [*words, "", "."]:
@@ -249,7 +247,6 @@ def test_ids_take_the_smallest_type_that_holds_them_and_minus_one(size: int, dty
 
 
 @given(n=st.integers(10, 3000), seed=st.integers(0, 2**40))
-@settings(deadline=None)
 def test_the_default_split_is_the_seeds(n: int, seed: int) -> None:
     words = [str(i) for i in range(n)]
     before = words.copy()
@@ -290,7 +287,6 @@ def test_sizes_of_other_splits(
     words=st.lists(st.text(max_size=3), min_size=4, max_size=50),
     shares=st.tuples(*[st.integers(1, 9)] * 3),
 )
-@settings(deadline=None)
 def test_a_split_is_a_permutation(words: list[str], shares: tuple[int, int, int]) -> None:
     train, dev, test = (share / sum(shares) for share in shares)
     try:
@@ -362,7 +358,6 @@ def build_dataset(words: list[str], block_size: int) -> tuple[list[list[int]], l
 
 
 @given(words=words_of_any_kind, block_size=st.integers(1, 12))
-@settings(deadline=None)
 def test_windows_are_those_of_the_seeds_loop(words: list[str], block_size: int) -> None:
     vocab = Vocabulary.from_words(words)
     X, Y = context_windows(words, vocab, block_size)
@@ -447,7 +442,6 @@ def test_trace_prints_what_seed_002_prints() -> None:
 
 
 @given(word=st.text(letters, max_size=8), block_size=st.integers(1, 12))
-@settings(deadline=None)
 def test_trace_spells_the_windows(word: str, block_size: int) -> None:
     vocab = Vocabulary.from_words([word])
     X, Y = context_windows([word], vocab, block_size)

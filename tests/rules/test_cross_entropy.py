@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -113,7 +113,6 @@ def test_nothing_to_average(dtype, shape):
     assert (np.asarray(dlogits) == 0).all()
 
 
-@settings(deadline=None)  # the first example compiles
 @given(
     hnp.arrays(np.float64, (4, 5), elements=st.floats(-1e4, 1e4)),
     hnp.arrays(np.int32, 4, elements=st.integers(-1, 4)),
