@@ -202,8 +202,8 @@ class Ngram:
         check_at_least("n_words", self.n_words, 1)
         check_seed(self.seed)
         for flag in ("smoothing", "penalty"):
-            if not 0 <= getattr(self, flag) < math.inf:
-                raise InputError(f"--{flag} must be 0 or more, got {getattr(self, flag)}")
+            if not 0 <= getattr(self, flag) <= 1e9:
+                raise InputError(f"--{flag} must lie in 0..1e9, got {getattr(self, flag)}")
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"--learning-rate must be positive, got {self.learning_rate}")
         from jaxmore.training.ngram import run_ngram

@@ -37,14 +37,15 @@ def loss_curve(
     """
     figure = Figure(figsize=(8, 7), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
-    above.plot(steps, losses, linewidth=1, label="batches (mean of a chunk)")
+    marker = _marker(steps)
+    above.plot(steps, losses, marker, linewidth=1, label="batches (mean of a chunk)")
     for (name, loss), style in zip(results.items(), ("--", "-.", ":"), strict=False):
         above.axhline(loss, linestyle=style, linewidth=1, color="black", label=f"{name} {loss:.4f}")
     above.set(ylabel="loss (nats per character)")
     above.legend()
     for path in dict.fromkeys(path for ratios in update_to_data for path in ratios):
         heights = [ratios.get(path, math.nan) for ratios in update_to_data]
-        below.plot(steps, heights, linewidth=1, label=path)
+        below.plot(steps, heights, marker, linewidth=1, label=path)
     below.axhline(-3, linewidth=1, color="black", linestyle="--")
     below.xaxis.set_major_formatter("{x:,.0f}")
     below.set(xlabel="step", ylabel="log10 of std(update) / std(parameter)")
@@ -87,7 +88,7 @@ def sweep_curves(
     for color, ((rate, decay), losses) in zip(colors, curves.items(), strict=True):
         label = f"{rate:g}" + (f", decay {decay:g}" if len(decays) > 1 else "")
         mean, spread = losses.mean(0), losses.std(0, ddof=min(1, len(losses) - 1))
-        left.plot(steps, mean, color=color, linewidth=1.5, label=label)
+        left.plot(steps, mean, _marker(steps), color=color, linewidth=1.5, label=label)
         left.fill_between(steps, mean - spread, mean + spread, color=color, alpha=0.25, linewidth=0)
     left.xaxis.set_major_formatter("{x:,.0f}")
     left.set(xlabel="step", ylabel="training loss (mean of a chunk, nats per character)")
@@ -175,6 +176,10 @@ def _trigram_maps(counts: Int[np.ndarray, "V V V"], characters: str) -> Figure:
     colors = ScalarMappable(scale, "viridis_r")
     figure.colorbar(colors, ax=figure.axes, label="count", shrink=0.5, aspect=40)
     return figure
+
+
+def _marker(steps: Sequence[int]) -> str:
+    return "o-" if len(steps) == 1 else "-"  # a line through one point is not seen
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -158,7 +158,7 @@ def _judge(
     if value is None:
         return Verdict(name, line, None, None)
     try:
-        ours = np.asarray(value, float)
+        ours = np.asarray(value).astype(float, casting="same_kind")
     except (TypeError, ValueError):
         return Verdict(name, line, None, f"a {type(value).__name__}, not an array of numbers")
     oracle = np.asarray(right[name])

@@ -123,14 +123,23 @@ def parse(path: Path) -> Program:
 
 
 def _assigned(statement: ast.stmt) -> set[str]:
-    """The names that a statement of the module assigns, defines or writes into (``a[i] = v``)."""
+    """The names that a statement of the module assigns, defines or writes into.
+
+    That is ``a[i] = v``, and NumPy's ``np.add.at(a, i, v)``.
+    """
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         return {statement.name}
     names: set[str] = set()
     for node in ast.walk(statement):
-        if isinstance(node, ast.Name | ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            target: ast.expr = node
-            while isinstance(target, ast.Subscript):
-                target = target.value
-            names |= {target.id} if isinstance(target, ast.Name) else set()
+        match node:
+            case ast.Call(func=ast.Attribute(attr="at"), args=[target, *_]):
+                pass
+            case ast.Name(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
+                target = node
+            case _:
+                continue
+        while isinstance(target, ast.Subscript):
+            target = target.value
+        if isinstance(target, ast.Name):
+            names.add(target.id)
     return names

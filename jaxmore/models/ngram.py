@@ -93,7 +93,8 @@ def mean_nll(log_probs: Float[np.ndarray, "*table"], counts: Int[np.ndarray, "*t
         Nats per id; infinite where the data hold what the model has never seen.
     """
     seen = counts > 0  # what does not occur costs nothing, be it impossible
-    return float(-(counts[seen] * log_probs[seen]).sum() / counts.sum())
+    total = (counts[seen] * log_probs[seen]).sum()
+    return float((0.0 - total) / counts.sum())  # of a certainty 0, not −0
 
 
 def neural_ngram_loss_and_grad(

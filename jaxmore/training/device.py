@@ -20,6 +20,7 @@ def choose_device(platform: str) -> None:
     except Exception as error:  # RuntimeError from most platforms, AssertionError from cuda
         jax.config.update("jax_platforms", before)
         reason = str(error).split(" (set JAX_PLATFORMS", maxsplit=1)[0].partition("\n")[0]
-        raise InputError(f"--device {platform}: {reason or 'there is no such platform'}") from error
+        why = f" ({reason})" if reason else ""
+        raise InputError(f"--device {platform}: JAX finds no such platform here{why}") from error
     if not usable:
         raise InputError(f"--device {platform}: JAX is at work on {jax.default_backend()} already")

@@ -37,14 +37,16 @@ def refuse_surprise(config: TrainConfig) -> None:
     folder = Path(config.work_dir)
     if config.resume and config.overwrite:
         raise InputError("--resume and --overwrite exclude each other")
-    if config.resume:
+    held = [name for name in _OF_A_RUN if os.path.lexists(folder / name)]
+    if config.resume or config.overwrite or not held:
         return
-    if (folder / SWEEP).exists() and not config.overwrite:
-        raise InputError(f"{folder} holds a sweep: --overwrite, or another folder with -o")
-    held = [name for name in (RUN, CHECKPOINTS, CONFIG) if (folder / name).exists()]
-    if held and not config.overwrite:
-        what = "a trained model" if CONFIG in held else "an unfinished run"
-        raise InputError(f"{folder} holds {what}: --resume, --overwrite, or another folder with -o")
+    known = {SWEEP: "a sweep", CONFIG: "a trained model"}
+    known |= dict.fromkeys((RUN, CHECKPOINTS), "an unfinished run")
+    what = next((text for name, text in known.items() if name in held), held[0])
+    goes_on = ", train --resume goes on with it" if {RUN, CHECKPOINTS} & {*held} else ""
+    raise InputError(
+        f"{folder} holds {what}: --overwrite replaces it{goes_on}, or name another folder with -o"
+    )
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def _run(tasks: Sequence[Task], work_dir: Path, *, together: bool) -> None:
     print(describe_corpus(task.corpus, task.vocab, task.data))
     print(describe(task.model))
     print(f"{len(tasks)} runs of {task.settings.max_steps:,} steps", flush=True)
-    splits = ["train", held_out(dict.fromkeys(task.data, 0.0))]
+    splits = ["train", held_out(task.data)]
     runs: list[Run] = []
     for each, (params, curve) in zip(tasks, train_all(tasks, together=together), strict=True):
         stats = calibrate(task.model, params, task.data["train"][0])

@@ -46,6 +46,8 @@ def test_mean_nll():
     expected = -(np.log(0.25) + 3 * np.log(0.75)) / 6
     assert mean_nll(log_probs, np.array([[1, 3], [0, 2]])) == pytest.approx(expected, rel=1e-15)
     assert mean_nll(log_probs, np.array([[0, 0], [1, 1]])) == np.inf
+    certain = np.array([[0, 2], [1, 0]])
+    assert str(mean_nll(log_probabilities(certain), certain)) == "0.0"  # not -0.0
 
 
 def test_the_seeds_names(seed_names):
