@@ -1,5 +1,7 @@
 """Evaluation, samples and patience between the steps: what they say, keep, and never change."""
 
+import contextlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -45,9 +47,11 @@ def words(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def patient(words: Path, tmp_path_factory) -> Path:
-    """A run to the end of its patience."""
+    """A run to the end of its patience; what it said stands beside its folder."""
     out = tmp_path_factory.mktemp("patient") / "out"
-    run("train", "-i", words, "-o", out, *FLAGS, *PATIENT)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        run("train", "-i", words, "-o", out, *FLAGS, *PATIENT)
+    (out.parent / "said.txt").write_text(said.getvalue())
     return out
 
 
@@ -72,11 +76,10 @@ def test_the_best_and_the_last_are_kept(patient, capsys) -> None:
         assert err == note
 
 
-def test_what_is_said(words, tmp_path, capsys) -> None:
-    run("train", "-i", words, "-o", tmp_path / "out", *FLAGS, *PATIENT)
-    printed = capsys.readouterr().out
+def test_what_is_said(patient) -> None:
+    printed = (patient.parent / "said.txt").read_text()
     *evaluations, end = lines(printed)
-    chunks = map(json.loads, (tmp_path / "out" / "metrics.jsonl").read_text().splitlines())
+    chunks = map(json.loads, (patient / "metrics.jsonl").read_text().splitlines())
     losses = {chunk["step"]: chunk["losses"] for chunk in chunks if "losses" in chunk}
     assert evaluations == [
         f"step {step} train loss: {x['train']:.4f} dev loss: {x['dev']:.4f} "
