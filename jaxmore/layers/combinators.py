@@ -53,8 +53,9 @@ class Chain(Combinator):
         recalled = False
         for i, (name, layer) in enumerate(self.layers):
             y, kept = layer.fwd(params[name], x, _key_of(key, i))
-            res[name] = Recalled() if recalled and kept is x else kept
-            x, recalled = y, layer.recalls
+            spared = recalled and kept is x
+            res[name] = Recalled() if spared else kept
+            x, recalled = y, layer.recalls and not spared  # it recalls from its own residuals
         return x, res
 
     def bwd(self, params: Tree, res: Tree, dy: Array | None) -> tuple[Tree, Array | None]:
@@ -63,7 +64,8 @@ class Chain(Combinator):
             kept = res[name]
             if isinstance(kept, Recalled):
                 before, recalling = self.layers[i - 1]
-                kept = recalling.recall(params[before], after(cast(Array, dy), res[before]))
+                first = cast(Array, dy)[(slice(1),) * cast(Array, dy).ndim].sum()  # 0 if empty
+                kept = recalling.recall(params[before], after(first, res[before]))
             dparams[name], dy = layer.bwd(params[name], kept, cast(Array, dy))
         return dparams, dy
 

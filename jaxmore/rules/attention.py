@@ -133,7 +133,7 @@ def causal_attention_bwd(
     delta = (widen(do) * widen(o)).sum(-1, keepdims=True)
     if n_blocks == 1:
         # Without a loop around them the scores would be taken for the forward's, and kept.
-        q = after(do, q)
+        q = after(delta, q)
         grads = _attend_bwd(q, k, v, lse, do, delta, jnp.array(0, jnp.int32))
     else:
         # The padded rows have do = δ = 0, so they add nothing to dk and dv.

@@ -40,6 +40,7 @@ LAYERS = {
     "FlattenConsecutive": FlattenConsecutive(2),
     "FlattenConsecutive to one": FlattenConsecutive(4),
     "Residual": Residual(norm=LayerNorm(6), hidden=Linear(6, 6)),
+    "Chain of recalls": Chain(a=LayerNorm(6), b=Gelu(approximate=True), c=Linear(6, 5)),
     "Add": Add(a=Linear(6, 5), b=Chain(c=Tanh(), d=Linear(6, 5, bias=None))),
     "Add of itself": Add(a=Chain(), b=Relu()),
     "CausalSelfAttention": CausalSelfAttention(2, 1, 4),

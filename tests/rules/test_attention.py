@@ -72,6 +72,16 @@ def test_nothing_comes_from_the_future(block_size):
     assert not any(d[4:].any() for d in (dq, dk, dv))
 
 
+@pytest.mark.parametrize("block_size", [3, 16])
+def test_nan_stays_in_its_head(block_size):
+    """And in dq in its row."""
+    *qkv, do = random((2, 7, 3))
+    _, res = forward(*qkv)
+    dq, dk, dv = backward(res, do.at[0, 0, 0].set(jnp.nan), block_size=block_size)
+    assert not any(jnp.isnan(d[1]).any() for d in (dq, dk, dv))
+    assert jnp.isnan(dq[0]).any(-1).tolist() == [True] + 6 * [False]
+
+
 def test_memory_of_the_gradient_at_1024():
     """At most 0.15 of what JAX's gradient of the plain form takes."""
     q, k, v, do = [jax.ShapeDtypeStruct((2, 1024, 16), jnp.float32)] * 4
