@@ -13,17 +13,19 @@ from jaxmore.rules.recompute import after
 
 
 class AttentionResiduals(NamedTuple):
-    """The inputs, the output, and one number a row: the log of its sum of exponentials.
+    """The inputs, the output, and two numbers a row: m and l.
 
-    P, T² numbers a head, is recomputed block by block as exp(S − lse): one matrix product more
-    in the backward (five for four), for 4 D + 1 numbers a row kept instead of T.
+    P, T² numbers a head, is recomputed block by block as exp(S − m) / l: one matrix product more
+    in the backward (five for four), for 4 D + 2 numbers a row kept instead of T. Keeping m and l
+    apart (not m + log l, their log-sum-exp) loses no digit of P, however large the scores.
     """
 
     q: Float[Array, "*B T D"]
     k: Float[Array, "*B T D"]
     v: Float[Array, "*B T D"]
     o: Float[Array, "*B T D"]
-    lse: Float[Array, "*B T 1"]
+    maximum: Float[Array, "*B T 1"]
+    total: Float[Array, "*B T 1"]
 
 
 def causal_attention(
@@ -37,8 +39,8 @@ def causal_attention(
 
     Per head (all leading axes are batch and heads)::
 
-        S = q kᵀ / √D        P[t, s] = exp(S[t, s] − lse[t]) for s ≤ t, else 0        o = P v
-        lse[t] = log sum over s ≤ t of exp S[t, s]
+        S = q kᵀ / √D        P[t, s] = exp(S[t, s] − m[t]) / l[t] for s ≤ t, else 0        o = P v
+        m[t] = max over s ≤ t of S[t, s]        l[t] = sum over s ≤ t of exp(S[t, s] − m[t])
 
     so each row of P is a softmax over the keys that its query may see.
 
@@ -58,12 +60,12 @@ def causal_attention(
 
         dq = dS k / √D          dk = dSᵀ q / √D
 
-    Every term is a sum over pairs (t, s), and P[t, s] follows from q[t], k[s] and lse[t]. So
+    Every term is a sum over pairs (t, s), and P[t, s] follows from q[t], k[s], m[t] and l[t]. So
     both passes go through the pairs of blocks (queries i, keys j ≤ i) in one scan and add up;
-    blocks above the diagonal are not visited. The forward knows lse at the end only: it keeps
+    blocks above the diagonal are not visited. The forward knows m and l at the end only: it keeps
     the maximum m so far, the total l of exp(S − m) and the sum a of exp(S − m) v, and when a
-    block raises m to m', it scales both by exp(m − m') first, which changes neither a/l nor
-    m + log l.
+    block raises m to m', it scales both by exp(m − m') first, which does not change a/l. The
+    backward divides do by l at once, a row at a time, and has exp(S − m) in the place of P.
 
     Args:
         q: (*B, T, D), queries.
@@ -120,30 +122,32 @@ def causal_attention_fwd(
         (acc, maximum, total), _ = lax.scan(step, start, _pairs(n_blocks))
         acc, maximum, total = (x[..., :n_rows, :] for x in (acc, maximum, total))
     o = (acc / total).astype(q.dtype)
-    return o, AttentionResiduals(q, k, v, o, maximum + jnp.log(total))
+    return o, AttentionResiduals(q, k, v, o, maximum, total)
 
 
 def causal_attention_bwd(
     res: AttentionResiduals, do: Float[Array, "*B T D"], *, block_size: int = 128
 ) -> tuple[Float[Array, "*B T D"], Float[Array, "*B T D"], Float[Array, "*B T D"]]:
     """dv = Pᵀ do, dS = P (do vᵀ − Σ do o), dq = dS k/√D, dk = dSᵀ q/√D, block by block."""
-    q, k, v, o, lse = res
+    q, k, v, o, maximum, total = res
     n_rows, n_blocks, size = _blocks(q, block_size)
     wide = accumulator(q.dtype)
-    delta = (widen(do) * widen(o)).sum(-1, keepdims=True)
+    do = widen(do) / total  # the l of P, in one place for dv, dP and δ
+    delta = (do * widen(o)).sum(-1, keepdims=True)
     if n_blocks == 1:
         # Without a loop around them the scores would be taken for the forward's, and kept.
         q = after(delta, q)
-        grads = _attend_bwd(q, k, v, lse, do, delta, jnp.array(0, jnp.int32))
+        grads = _attend_bwd(q, k, v, maximum, do, delta, jnp.array(0, jnp.int32))
     else:
         # The padded rows have do = δ = 0, so they add nothing to dk and dv.
-        q, k, v, lse, do, delta = (_pad(x, n_blocks * size) for x in (q, k, v, lse, do, delta))
+        rows = (q, k, v, maximum, do, delta)
+        q, k, v, maximum, do, delta = (_pad(x, n_blocks * size) for x in rows)
 
         def step(carry: _Sums, pair: tuple[Array, Array]) -> tuple[_Sums, None]:
             i, j = pair
-            q_i, lse_i, do_i, delta_i = (_cut(x, i, size) for x in (q, lse, do, delta))
+            q_i, max_i, do_i, delta_i = (_cut(x, i, size) for x in (q, maximum, do, delta))
             k_j, v_j = _cut(k, j, size), _cut(v, j, size)
-            new = _attend_bwd(q_i, k_j, v_j, lse_i, do_i, delta_i, (i - j) * size)
+            new = _attend_bwd(q_i, k_j, v_j, max_i, do_i, delta_i, (i - j) * size)
             places = zip(carry, new, (i, j, j), strict=True)
             return cast(_Sums, tuple(_put(x, _cut(x, n, size) + u, n) for x, u, n in places)), None
 
@@ -185,18 +189,19 @@ def _attend_bwd(
     q: Float[Array, "*B b D"],
     k: Float[Array, "*B b D"],
     v: Float[Array, "*B b D"],
-    lse: Float[Array, "*B b 1"],
+    maximum: Float[Array, "*B b 1"],
     do: Float[Array, "*B b D"],
     delta: Float[Array, "*B b 1"],
     shift: Int[Array, ""],
 ) -> _Sums:
     # Of one block: its shares of dq, dk, dv. Pᵀ and dSᵀ are made, not P and dS: of the three
-    # products that they enter, two want them so.
+    # products that they enter, two want them so. do and δ are divided by l, and P is not.
     seen_t = _seen(q.shape[-2], shift).T
-    # No score is above its row's lse but by rounding, which at 1e12 is enough to overflow exp.
-    log_probs_t = jnp.minimum(_scores(k, q, seen_t) - lse.mT, 0)
-    probs_t = jnp.where(seen_t, jnp.exp(log_probs_t), 0)
-    do = widen(do)
+    # Made as k qᵀ a score may round to more than the maximum, at 1e12 by enough to overflow exp.
+    # The excess is taken off, as a constant: a derivative of this derivative has no kink.
+    above_t = _scores(k, q, seen_t) - maximum.mT
+    above_t = above_t - lax.stop_gradient(jnp.maximum(above_t, 0))
+    probs_t = jnp.where(seen_t, jnp.exp(above_t), 0)
     dscores_t = probs_t * (widen(v) @ do.mT - delta.mT)
     scale = 1 / math.sqrt(q.shape[-1])
     return (dscores_t.mT @ widen(k)) * scale, (dscores_t @ widen(q)) * scale, probs_t @ do
