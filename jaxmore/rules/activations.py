@@ -17,7 +17,21 @@ def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
         y' = (cosh² − sinh²) / cosh² = 1 − tanh² = 1 − y²      hence   dx = (1 − y²) dy
 
-    The output alone is enough, so the input need not be kept.
+    In float32 y is 1 from |x| = 9 on, and 1 − y² has lost its digits long before. So what y lacks
+    of 1 is kept instead, d = 1 − |y|, which loses none: with a = |x| and e = exp(−2a)::
+
+        |y| = (1 − e)/(1 + e),  d = 2e/(1 + e)
+
+        1 − y² = (1 − |y|)(1 + |y|) = d (2 − d)                hence   dx = d (2 − d) dy
+
+    And y is 1 − d, or, where a is small and digits would cancel, Lambert's continued fraction
+    a/(1 + a²/(3 + a²/(5 + a²/(7 + a²/9)))), put on one line, 5e-9 off at most for a < 0.8::
+
+        |y| = a − a³ (315 + 14 a²) / (945 + 420 a² + 15 a⁴),  d = 1 − |y|
+
+    Either is a large term less a small one with the error in the small one: off by 0.3 units in
+    the last place in the mean, 1.3 at most, where XLA's own float32 tanh is off by up to 4.9. (In
+    float64 the near y is XLA's.)
 
     Args:
         x: any shape, float64, float32, bfloat16 or float16.
@@ -33,22 +47,32 @@ def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     >>> [round(float(d), 4) for d in dx]
     [1.0, 0.7864]
     """
-    return jnp.tanh(x)
+    return tanh_fwd(x)[0]
 
 
 def tanh_fwd(
     x: Float[Array, "*shape"],
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """``tanh(x)`` and its residual: the output, which the next layer keeps anyway."""
-    y = tanh(x)
-    return y, y
+    """``tanh(x)`` and its residual: d = 1 − |y|, which tells the slope in the tails as y cannot."""
+    a = jnp.abs(widen(x))
+    near = a < 0.8
+    small = jnp.where(near, a, 0)  # inf would be NaN in a derivative
+    s = small * small
+    if a.dtype == jnp.float64:
+        y_near = jnp.tanh(small)
+    else:
+        y_near = small - small * s * (315 + 14 * s) / (945 + (420 + 15 * s) * s)
+    e = jnp.exp(-2 * a)
+    d = jnp.where(near, 1 - y_near, 2 * e / (1 + e))
+    y = jnp.copysign(jnp.where(near, y_near, 1 - d), widen(x))
+    return y.astype(x.dtype), d.astype(x.dtype)
 
 
 def tanh_bwd(
-    y: Float[Array, "*shape"], dy: Float[Array, "*shape"]
+    d: Float[Array, "*shape"], dy: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"]]:
-    """dx = (1 − y²) dy."""
-    return ((1 - y * y) * dy,)
+    """dx = d (2 − d) dy, which is (1 − y²) dy."""
+    return (d * (2 - d) * dy,)
 
 
 def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -151,11 +175,14 @@ def gelu(x: Float[Array, "*shape"], *, approximate: bool) -> Float[Array, "*shap
 
         Φ' = φ(x) = exp(−x²/2) / √(2π)                 dx = (Φ + x φ) dy
 
-    Tanh: by the chain rule with tanh' = 1 − tanh² (see ``tanh``) and t = tanh u::
+    Tanh: ½ (1 + tanh u) = 1 / (1 + exp(−2u)) = σ(2u), which loses no digit where tanh u is near
+    −1. By the chain rule with σ' = σ (1 − σ) (see ``sigmoid``) and 1 − σ(2u) = σ(−2u)::
 
-        Φ' = ½ (1 − t²) u',   u' = √(2/π) (1 + 3 · 0.044715 x²)
+        Φ' = σ(2u) σ(−2u) 2u',   2u' = 2 √(2/π) (1 + 3 · 0.044715 x²)
 
-        dx = (½ (1 + t) + ½ x (1 − t²) u') dy
+        dx = (σ(2u) + x σ(2u) σ(−2u) 2u') dy
+
+    dy is multiplied into both terms, for one rounding less than their sum times dy has.
 
     Args:
         x: any shape, float64, float32, bfloat16 or float16.
@@ -174,7 +201,7 @@ def gelu(x: Float[Array, "*shape"], *, approximate: bool) -> Float[Array, "*shap
     [-0.1587, 0.8413]
     """
     wide = widen(x)
-    cdf = _tanh_cdf(wide)[0] if approximate else _normal_cdf(wide)
+    cdf = lax.logistic(_twice_u(wide)) if approximate else _normal_cdf(wide)
     return (wide * cdf).astype(x.dtype)
 
 
@@ -184,7 +211,7 @@ def gelu_fwd(
     """``gelu(x)`` and its residual: the input.
 
     y does not tell x (two inputs share each y in (−0.17, 0)). Φ is computed again from x: one
-    tanh or erfc an element, against another array of x's size kept for the whole backward pass.
+    exp or erfc an element, against another array of x's size kept for the whole backward pass.
     """
     return gelu(x, approximate=approximate), x
 
@@ -193,20 +220,20 @@ def gelu_bwd(
     x: Float[Array, "*shape"], dy: Float[Array, "*shape"], *, approximate: bool
 ) -> tuple[Float[Array, "*shape"]]:
     """dx = (Φ + x Φ') dy."""
-    wide = widen(x)
+    dy_wide = widen(dy)
     # Beyond ±40 Φ' is zero to the last digit; without the clip x² would overflow, and 0 · inf.
-    near = jnp.clip(wide, -40, 40)
+    near = jnp.clip(widen(x), -40, 40)
     if approximate:
-        cdf, t = _tanh_cdf(near)
-        density = 0.5 * (1 - t * t) * _SQRT_2_OVER_PI * (1 + 3 * _CUBIC * near * near)
+        cdf, rest = (lax.logistic(sign * _twice_u(near)) for sign in (1, -1))
+        density = cdf * rest * (_SLOPE * (1 + 3 * _CUBIC * near * near))
     else:
         cdf = _normal_cdf(near)
         density = jnp.exp(-0.5 * near * near) * _INV_SQRT_2PI
-    return (((cdf + near * density) * widen(dy)).astype(x.dtype),)
+    return ((cdf * dy_wide + near * dy_wide * density).astype(x.dtype),)
 
 
 _CUBIC = 0.044715
-_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+_SLOPE = 2 * math.sqrt(2 / math.pi)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 _SQRT_HALF = math.sqrt(0.5)
 
@@ -216,8 +243,5 @@ def _normal_cdf(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return 0.5 * lax.erfc(-x * _SQRT_HALF)
 
 
-def _tanh_cdf(
-    x: Float[Array, "*shape"],
-) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    t = jnp.tanh(_SQRT_2_OVER_PI * (x + _CUBIC * x * x * x))
-    return 0.5 * (1 + t), t
+def _twice_u(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return _SLOPE * (x + _CUBIC * x * x * x)

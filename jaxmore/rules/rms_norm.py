@@ -13,11 +13,11 @@ class RmsNormResiduals(NamedTuple):
     """The input, one number a row, and the gain (a parameter: no copy).
 
     x̂ = x · r is one product away, and x, unlike x̂, is as it came: no rounding, and no copy
-    where something else (a residual branch) keeps it too.
+    where something else (a residual branch) keeps it too. r is recomputed from mean(x²) + eps.
     """
 
     x: Float[Array, "*B E"]
-    r: Float[Array, "*B 1"]
+    mean_square: Float[Array, "*B 1"]
     gain: Float[Array, " E"]
 
 
@@ -39,6 +39,10 @@ def rms_norm(
 
         dr = sum dx̂ · x = sum dx̂ · x̂ / r
         dx = r dx̂ − ½ r³ · 2x/E · dr = r · (dx̂ − x̂ · mean(dx̂ · x̂))          (r x = x̂)
+           = r · (dx̂ − x · mean(dx̂ · x) / (mean(x²) + eps))
+
+    The last form keeps the roundings of x̂ and of r², which cancel little where E is small, out
+    of the difference.
 
     Args:
         x: (*B, E), any number of leading axes.
@@ -63,18 +67,18 @@ def rms_norm_fwd(
 ) -> tuple[Float[Array, "*B E"], RmsNormResiduals]:
     """``rms_norm(x, gain)`` and its residuals."""
     x_wide = widen(x)
-    r = lax.rsqrt(jnp.square(x_wide).mean(-1, keepdims=True) + eps)
-    y = widen(gain) * (x_wide * r)
-    return y.astype(x.dtype), RmsNormResiduals(x, r, gain)
+    mean_square = jnp.square(x_wide).mean(-1, keepdims=True) + eps
+    y = widen(gain) * (x_wide * lax.rsqrt(mean_square))
+    return y.astype(x.dtype), RmsNormResiduals(x, mean_square, gain)
 
 
 def rms_norm_bwd(
     res: RmsNormResiduals, dy: Float[Array, "*B E"], *, eps: float = 1e-5
 ) -> tuple[Float[Array, "*B E"], Float[Array, " E"]]:
-    """dgain = Σ dy x̂, dx = r (dx̂ − x̂ mean(dx̂ x̂)) with dx̂ = gain dy."""
-    del eps  # it is inside r
-    dy_wide, x_hat = widen(dy), widen(res.x) * res.r
-    dgain = (dy_wide * x_hat).sum(tuple(range(dy.ndim - 1)))
+    """dgain = Σ dy x̂, dx = r (dx̂ − x mean(dx̂ x) / (mean x² + eps)) with dx̂ = gain dy."""
+    del eps  # it is inside mean_square
+    x, dy_wide, r = widen(res.x), widen(dy), lax.rsqrt(res.mean_square)
+    dgain = (dy_wide * (x * r)).sum(tuple(range(dy.ndim - 1)))
     dx_hat = widen(res.gain) * dy_wide
-    dx = res.r * (dx_hat - x_hat * (dx_hat * x_hat).mean(-1, keepdims=True))
+    dx = r * (dx_hat - x * ((dx_hat * x).mean(-1, keepdims=True) / res.mean_square))
     return dx.astype(res.x.dtype), dgain.astype(res.gain.dtype)

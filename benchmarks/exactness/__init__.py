@@ -1,0 +1,1 @@
+"""How exact every gradient is in float32, beside ``jax.grad`` and torch: docs/exactness.md."""

@@ -1,0 +1,27 @@
+"""``python -m benchmarks.exactness``: measure every cotangent and write docs/exactness.md.
+
+Two minutes. It needs torch. ``--seeds`` takes more or fewer draws of every family.
+"""
+
+import argparse
+from pathlib import Path
+
+from benchmarks.exactness import rules, stepwise
+from benchmarks.exactness.page import write
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "exactness.md"
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=rules.SEEDS, help="draws of each family")
+    seeds = parser.parse_args().seeds
+    rows = list(rules.measure_all(seeds))
+    steps = stepwise.measure()
+    PAGE.write_text(write(rows, steps, seeds), encoding="utf-8")
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()
