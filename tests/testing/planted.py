@@ -89,7 +89,7 @@ PLANTED = [
     P("batch_norm", "bwd", "return dx.astype(dy.dtype)",
       "dbias = dy_wide.sum(0)\n    return dx.astype(dy.dtype)",
       "bias", "sum over axis 0"),
-    P("batch_norm", "fwd", "BatchNormResiduals(x_hat", "BatchNormResiduals(x", "x"),
+    P("batch_norm", "fwd", "BatchNormResiduals(x_hat", "BatchNormResiduals(x", "x", "variance"),
     # layer_norm, rms_norm
     P("layer_norm", "bwd", "(t - t.mean(-1, keepdims=True))", "t", "x", "sum to zero over axis"),
     P("layer_norm", "bwd", " - x_hat * (dx_hat * x_hat).mean(-1, keepdims=True)", "", "x",
@@ -115,13 +115,13 @@ PLANTED = [
     P("softmax_cross_entropy", "bwd", "probs = jnp.exp(z - maximum) / total",
       "probs = jnp.exp(z - maximum)", "logits"),
     # attention
-    P("causal_attention", "_attend_bwd", " - delta)", ")", "q"),
-    P("causal_attention", "_attend_bwd", "(dscores @ widen(k)) * scale", "(dscores @ widen(k))",
+    P("causal_attention", "_attend_bwd", " - delta.mT)", ")", "q"),
+    P("causal_attention", "_attend_bwd", "(dscores_t.mT @ widen(k)) * scale", "(dscores_t.mT @ widen(k))",
       "q", "√"),
-    P("causal_attention", "_attend_bwd", "(dscores.mT @ widen(q)) * scale",
-      "(dscores @ widen(q)) * scale",
+    P("causal_attention", "_attend_bwd", "(dscores_t @ widen(q)) * scale",
+      "(dscores_t.mT @ widen(q)) * scale",
       "k"),
-    P("causal_attention", "_attend_bwd", "probs.mT @ do", "probs @ do", "v"),
+    P("causal_attention", "_attend_bwd", "probs_t @ do", "probs_t.mT @ do", "v"),
     P("causal_attention", "bwd", "return dq, dk, dv", "return dk, dq, dv", "q", "cotangent of k"),
     # recurrent cells
     P("rnn_cell", "bwd", "return dx, dh, ", "return dx, 0 * dh, ", "h", "zero everywhere"),
