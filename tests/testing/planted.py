@@ -116,8 +116,8 @@ PLANTED = [
       "probs = jnp.exp(z - maximum)", "logits"),
     # attention
     P("causal_attention", "_attend_bwd", " - delta.mT)", ")", "q"),
-    P("causal_attention", "_attend_bwd", "(dscores_t.mT @ widen(k)) * scale", "(dscores_t.mT @ widen(k))",
-      "q", "√"),
+    P("causal_attention", "_attend_bwd", "(dscores_t.mT @ widen(k)) * scale",
+      "(dscores_t.mT @ widen(k))", "q", "√"),
     P("causal_attention", "_attend_bwd", "(dscores_t @ widen(q)) * scale",
       "(dscores_t.mT @ widen(q)) * scale",
       "k"),

@@ -19,20 +19,25 @@ def network(b1: bool = True, seed: int = 0, vocab: int = 11) -> tuple[stepwise.P
     return (params if b1 else params._replace(b1=None)), X, Y
 
 
+# dcounts alone has elements far above 1. torch and backward() round its two terms apart, where the
+# oracle's are fused, so it is one rounding off, of an element near 2e4.
+SCALE = {"counts": 2e4}
+
+
 def test_every_line_agrees_in_float64():
     lines = stepwise_table(*network(), "float64")
     closed = ["dlogits_closed", "dlogits_outer", "dhprebn_closed", "dhprebn_outer"]
     assert [line.name for line in lines] == [*stepwise.Cotangents._fields, *closed]
     assert all(line.approximate for line in lines)
-    assert max(line.maxdiff for line in lines) < 1e-14
+    assert all(line.maxdiff < 1e-14 * SCALE.get(line.name, 1) for line in lines)
     assert not jax.config.jax_enable_x64
 
 
 def test_every_line_agrees_in_float32():
     lines = stepwise_table(*network())
-    assert all(line.maxdiff < 1e-5 for line in lines)
-    # From the loss down to the logits the two do the same operations.
-    assert all(line.exact for line in lines[: stepwise.Cotangents._fields.index("logits") + 1])
+    assert all(line.maxdiff < 1e-5 * SCALE.get(line.name, 1) for line in lines)
+    # From the loss down to the counts the two do the same operations.
+    assert all(line.exact for line in lines[: stepwise.Cotangents._fields.index("counts")])
 
 
 def test_without_b1_there_is_no_line_for_it():
@@ -77,7 +82,7 @@ def test_a_wrong_cotangent_is_seen(name: str, monkeypatch: pytest.MonkeyPatch):
         return d._replace(**{name: getattr(d, name) + 1e-3})
 
     monkeypatch.setattr(seeds_module.stepwise, "backward", wrong)
-    lines = stepwise_table(params, X, Y)
+    lines = stepwise_table(params, X, Y, "float64")
     bad = {line.name for line in lines if not line.approximate}
     closed = {"dhprebn_closed", "dhprebn_outer"} if name == "hpreact" else set()
     assert bad - closed == {name}
