@@ -72,8 +72,9 @@ rule keeps the rounded mean, since inference must get the same output from the s
 it takes the rest of the mean off, and is hundreds of times more exact than torch there.)""",
     "x_hat": """The normalisations keep x̂, rounded, and not x − mean and r apart, as autodiff does: half the memory, and up
 to a third more error where rows or batches are a handful of numbers.""",
-    "keys": """P is recomputed from the scores and their log-sum-exp, one number a row, instead of being kept. That number is
-rounded to 6e-8 of itself: nothing where scores are near 1, but of scores near 1e3 it leaves four digits of P.""",
+    "keys": """P is not kept but made again from the scores, transposed, as k qᵀ: rounded in another order than the q kᵀ
+whose maximum was taken, by 6e-8 of the scores. Nothing where they are near 1; of scores near 1e3 it leaves four digits of P, and
+of a single key a weight of 1 but for a digit.""",
     "delta": """δ is summed as Σ do·o over the head's width, so that no row of P is needed at once; autodiff sums dP·P over
 the keys. So dq and dk are not exactly 0 where one key has all the weight, but 1e-7 of their terms.""",
     "output": """The cells keep h', and take 1 − h'² from it; `jax.grad` of the same cell keeps what h' lacks of 1, as the rule
