@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmore.compilation_cache import n_threads
+
 PACKAGES = ["jax", "jaxlib", "numpy", "optax", "torch"]
 
 
@@ -22,14 +24,13 @@ def describe_machine() -> dict[str, Any]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": _cpu(),
         "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": n_threads(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in PACKAGES} | {"gcc": _gcc()},
-        "matmul_precision": "float32",
+        "matmul_precision": jax.config.jax_default_matmul_precision
+        or ("float32" if jax.default_backend() == "cpu" else "XLA's default, TF32 where there is"),
         "matmul_ceiling_gflops": round(matmul_ceiling() / 1e9, 1),
         "load_before": round(os.getloadavg()[0], 2),
     }

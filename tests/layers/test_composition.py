@@ -134,6 +134,15 @@ def test_a_chain_keeps_no_input_that_the_layer_before_recalls(before, dtype):
         np.testing.assert_allclose(d.astype("float32"), truth.astype("float32"), rtol=0, atol=atol)
 
 
+def test_an_empty_batch_is_recalled():
+    chain = Chain(norm=LayerNorm(6), hidden=Linear(6, 5))
+    params, x = generic(chain), jnp.zeros((0, 6))
+    y, res = chain.fwd(params, x)
+    dparams, dx = chain.bwd(params, res, y)
+    assert dx.shape == x.shape
+    assert not dparams["hidden"]["weight"].any()  # a sum of nothing; not NaN
+
+
 def test_map_keeps_the_combinator_and_its_names():
     for combinator in (Residual, Add, Chain):
         model = combinator(a=Relu(), b=Relu())
