@@ -64,6 +64,13 @@ def test_scores_of_any_size(dtype, block_size):
     np.testing.assert_array_equal(dk[:, 0].astype("float32"), [-quarter, quarter, 0, 0, 0])
 
 
+def test_a_score_that_rounds_to_more_than_its_maximum():
+    """Made as k qᵀ, a score of 1e12 differs by thousands from the forward's q kᵀ."""
+    q, k, v, do = random((5, 2))
+    _, res = forward(1e6 * q, 1e6 * k, v)
+    assert all(jnp.isfinite(d).all() for d in backward(res, do))
+
+
 @pytest.mark.parametrize("block_size", [3, 16])
 def test_nothing_comes_from_the_future(block_size):
     q, k, v, do = random((7, 3))
