@@ -116,7 +116,8 @@ class TrainConfig:
     save_every: float = 30.0
     """Seconds between two checkpoints; 0: after every chunk."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """What a step does whose gradient is NaN or infinite: stop the run, or change nothing."""
+    """What a step does whose gradient is NaN or infinite: stop the run, or change nothing.
+    The run stops all the same after 1,000 such steps in a row."""
     device: Device = None
     """The platform to train on."""
     debug: bool = False

@@ -1,7 +1,7 @@
 """What a run that diverged has to say: the step, and the first variable that turned."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jaxmore.backprop import trace
 from jaxmore.layers import Layer, Tree, by_path
 from jaxmore.training.checkpoints import newest_whole
 from jaxmore.training.loop import Chunk, State, batch_indices, train
+from jaxmore.training.optimizers import MOST_SKIPPED
 
 
 def diverged_at(chunk: Chunk, *, skipping: bool = False) -> int | None:
@@ -20,14 +21,20 @@ def diverged_at(chunk: Chunk, *, skipping: bool = False) -> int | None:
 
     It is the step whose loss is NaN or infinite, or the next one if the last update of the chunk
     spoilt a parameter: no checkpoint shall hold it. A run that skips such steps has diverged
-    when it skipped all of a chunk's.
+    when a parameter is spoilt: by an update that overflowed, or by the bad step after
+    ``MOST_SKIPPED`` in a row, which is not skipped any more. Both are the same for every cadence.
     """
     bad = np.flatnonzero(~np.isfinite(chunk.losses))
-    if bad.size and not (skipping and bad.size < len(chunk.losses)):
+    if bad.size and not skipping:
         return chunk.step - len(chunk.losses) + int(bad[0])
     # A NaN ratio is what any such parameter gives; very large finite ones give it too.
     suspect = np.isnan(list(chunk.update_to_data.values())).any()
-    return chunk.step if suspect and _not_finite(by_path(chunk.state.params)) else None
+    if not suspect or not _not_finite(by_path(chunk.state.params)):
+        return None
+    if not skipping:
+        return chunk.step
+    in_a_row = int(cast(Any, chunk.state.opt_state).notfinite_count)
+    return chunk.step - in_a_row + (MOST_SKIPPED if in_a_row > MOST_SKIPPED else 0)
 
 
 def diverged_line(work_dir: Path, bad_step: int, what: str) -> str:

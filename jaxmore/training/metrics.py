@@ -33,7 +33,10 @@ class Metrics:
         """
         ratios = {path: r for path, r in chunk.update_to_data.items() if np.isfinite(r)}
         finite = chunk.losses[np.isfinite(chunk.losses)]
-        line = {"step": chunk.step, "loss": float(finite.mean()), "update_to_data": ratios}
+        line: dict[str, Any] = {"step": chunk.step}
+        if len(finite):
+            line["loss"] = float(finite.mean())
+        line["update_to_data"] = ratios
         if len(finite) < len(chunk.losses):
             line["skipped"] = len(chunk.losses) - len(finite)
         if losses is not None:
@@ -67,7 +70,11 @@ def _lines_up_to(path: Path, step: int) -> list[bytes]:
     for line in path.read_bytes().splitlines(keepends=True):
         try:
             content = json.loads(line)
-            at, _, _ = content["step"], content["loss"] + 0.0, content["update_to_data"].items()
+            at, _, _ = (
+                content["step"],
+                content.get("loss", 0.0) + 0.0,
+                content["update_to_data"].items(),
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
         if line.endswith(b"\n") and isinstance(at, int) and last < at <= step:

@@ -5,6 +5,8 @@ import functools
 import optax
 from jaxtyping import Array, Float
 
+MOST_SKIPPED = 1_000
+"""So many steps in a row are skipped; the next bad one spoils the parameters, and the run ends."""
 Number = float | Float[Array, ""]
 """An array where a sweep traces it."""
 
@@ -29,7 +31,8 @@ def make_optimizer(
         weight_decay: on every parameter.
         schedule: of :func:`learning_rates`.
         max_steps: the length of the run.
-        on_nan: ``skip``: a step whose gradient is not finite changes nothing.
+        on_nan: ``skip``: a step whose gradient is not finite changes nothing, up to
+            ``MOST_SKIPPED`` in a row.
         warmup_steps: of :func:`learning_rates`.
         clip_norm: a gradient that is longer, all parameters taken together, is cut to this
             length; None: as it is. (Pascanu et al., ICML 2013.)
@@ -39,8 +42,8 @@ def make_optimizer(
     if clip_norm is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
     if on_nan == "skip":
-        # Without an end: the run itself stops when it skips a whole chunk.
-        return optax.apply_if_finite(optimizer, max_consecutive_errors=2**31 - 1)
+        # optax keeps the count in the state, so it is the same whatever the chunks and the stops.
+        return optax.apply_if_finite(optimizer, max_consecutive_errors=MOST_SKIPPED)
     return optimizer
 
 

@@ -1,5 +1,6 @@
 """What ``jaxmore train`` does, from a file of words to a trained model and new words."""
 
+import math
 import shutil
 import sys
 import traceback
@@ -133,9 +134,10 @@ def _keep_the_last(task: Task, last: SavedModel, best: SavedModel) -> None:
 
 
 def _draw_losses(metrics: Metrics, results: dict[str, float], path: Path) -> None:
-    steps, losses, ratios = (
-        [chunk[name] for chunk in metrics.chunks] for name in ("step", "loss", "update_to_data")
+    steps, ratios = (
+        [chunk[name] for chunk in metrics.chunks] for name in ("step", "update_to_data")
     )
+    losses = [chunk.get("loss", math.nan) for chunk in metrics.chunks]  # none: all were skipped
     if steps:
         plots.save(plots.loss_curve(steps, losses, ratios, results), path)
 

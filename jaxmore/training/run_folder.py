@@ -131,7 +131,13 @@ def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     for name in dict.fromkeys([*new, *old]):
         if name not in free and old.get(name) != new.get(name):
             flag = f"--{name.replace('_', '-')}"
-            raise InputError(f"{flag} is {new.get(name)}, but the run has {old.get(name)}")
+            line = f"{flag} is {new.get(name)}, but the run has {old.get(name)}"
+            if name == "max_steps":
+                schedule = new.get("schedule")
+                line += (
+                    f": a {schedule} schedule depends on the length, only a constant one does not"
+                )
+            raise InputError(line)
     if theirs["vocabulary"] != ours["vocabulary"]:
         raise InputError(
             f"the words have {len(ours['vocabulary'])} characters, "

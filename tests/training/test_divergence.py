@@ -13,6 +13,7 @@ from jaxmore.models import bengio
 from jaxmore.training.checkpoints import newest_whole
 from jaxmore.training.divergence import diverged_at, first_to_turn
 from jaxmore.training.loop import Chunk, State
+from jaxmore.training.loop import train as run_chunks
 from jaxmore.training.optimizers import make_optimizer
 
 MODEL = bengio(4, block_size=2, n_embd=2, n_embd2=3)
@@ -29,7 +30,7 @@ def test_where_it_diverged() -> None:
     assert diverged_at(chunk([1.0, 2.0])) is None
     assert diverged_at(chunk([1.0, inf, nan])) == 8
     assert diverged_at(chunk([1.0, nan, 2.0]), skipping=True) is None
-    assert diverged_at(chunk([nan, nan]), skipping=True) == 8
+    assert diverged_at(chunk([nan, nan]), skipping=True) is None
     # Losses that are fine, but the last update was not.
     assert diverged_at(chunk([1.0, 2.0], {"weight": jnp.array([1.0, nan])}, ratio=nan)) == 10
     assert diverged_at(chunk([1.0, 2.0], {"weight": jnp.array([1.0, 3e38])}, ratio=nan)) is None
@@ -76,6 +77,26 @@ def train(tmp_path: Path, *flags: str) -> Path:
 DOUBLING = ["-w", "30", "--schedule", "constant", "--max-steps", "400", "--chunk-size", "10"]
 
 
+def test_skipped_steps_end_a_run_at_the_same_one_whatever_the_cadence(monkeypatch) -> None:
+    """Every step is bad: three are skipped, and the fourth, step 8, spoils the parameters."""
+    monkeypatch.setattr("jaxmore.training.optimizers.MOST_SKIPPED", 3)
+    monkeypatch.setattr("jaxmore.training.divergence.MOST_SKIPPED", 3)
+    skipping = make_optimizer.__wrapped__("sgd", 0.1, 0.0, "constant", 9, "skip")
+    params = MODEL.init(jax.random.key(0))
+    head = jax.tree.map(lambda a: jnp.full_like(a, 3e38), params["head"])
+    huge = params | {"head": head}
+    ids = jnp.array(np.random.default_rng(0).integers(0, 4, (20, 2)))
+    for size in (1, 10):
+        state = State(jax.tree.map(jnp.copy, huge), skipping.init(huge))
+        data = (ids, ids[:, 0], jax.random.key(1))
+        chunks = run_chunks(
+            MODEL, skipping, state, *data, batch_size=6, max_steps=15, chunk_size=size, first_step=5
+        )
+        bad = [step for c in chunks if (step := diverged_at(c, skipping=True)) is not None]
+        assert bad[0] == 8
+    assert first(huge, 8, skipping) == "head at step 8"
+
+
 @pytest.mark.parametrize("on_nan", ["stop", "skip"])
 def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, capsys, on_nan) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -99,7 +120,7 @@ def test_a_skipped_step_changes_nothing() -> None:
     params = {"weight": jnp.array([1.0, -2.0])}
     state = optimizer.init(params)
     nan = {"weight": jnp.array([jnp.nan, 1.0])}
-    for _ in range(7):  # without an end
+    for _ in range(7):
         updates, state = optimizer.update(nan, state, params)
         np.testing.assert_array_equal(updates["weight"], 0)
     updates, state = optimizer.update(params, state, params)

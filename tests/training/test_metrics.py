@@ -58,6 +58,16 @@ def test_skipped_steps_are_counted_and_the_mean_is_of_the_others(tmp_path: Path)
     assert metrics.chunks[0]["skipped"] == 1
 
 
+def test_a_chunk_that_was_skipped_whole_has_no_mean_and_its_line_is_kept(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "metrics.jsonl", 0)
+    metrics.add(chunk(2, float("nan"), float("inf")))
+    metrics.close()
+    again = Metrics(tmp_path / "metrics.jsonl", 2)
+    again.close()
+    ratios = {"head.weight": -3.125}
+    assert again.chunks == [{"step": 2, "update_to_data": ratios, "skipped": 2}] == metrics.chunks
+
+
 def test_a_run_without_finite_ratios_is_drawn_without_their_legend():
     figure = plots.loss_curve([1, 2], [1e29, 1e30], [{}, {}], {"train": 1e30})
     assert [axes.get_legend() is None for axes in figure.axes] == [False, True]

@@ -152,7 +152,10 @@ def test_the_record_lost_is_read_from_a_checkpoint(finished, whole) -> None:
         (["--optimizer", "adamw"], "--optimizer is adamw, but the run has sgd"),
         (["-l", "0.5"], "--learning-rate is 0.5, but the run has 0.1"),
         (["--seed", "1"], "--seed is 1"),
-        (["--max-steps", "200"], "--max-steps is 200, but the run has 90"),
+        (
+            ["--max-steps", "200"],
+            "--max-steps is 200, but the run has 90: a step schedule depends on the length",
+        ),
         (["--on-nan", "skip"], "--on-nan is skip, but the run has stop"),
         (["--unique"], "--unique is True"),
         (["--overwrite"], "exclude each other"),
