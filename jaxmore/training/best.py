@@ -1,6 +1,7 @@
 """Which model of a run is the best, and how long ago it was."""
 
 import math
+import sys
 from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from jaxmore.errors import InputError
 from jaxmore.layers import Tree
 from jaxmore.training.evaluation import calibrate, mean_loss
 from jaxmore.training.records import provenance
+from jaxmore.training.run_folder import CONFIG, TENSORS
 from jaxmore.training.saved_model import SavedModel, load_model, save_model
 from jaxmore.training.task import Task
 
@@ -83,8 +85,10 @@ class Shelf:
         self._work_dir = work_dir
         try:
             self.model: SavedModel | None = load_model(work_dir)
-        except InputError:
-            self.model = None  # none, or none that can be read
+        except InputError as error:
+            self.model = None
+            if any((work_dir / name).exists() for name in (CONFIG, TENSORS)):
+                print(f"note: {error}: the next one takes its place", file=sys.stderr)
 
     def offer(self, saved: SavedModel) -> SavedModel:
         """Save a model unless the one there has a lower held-out loss; return what is left."""

@@ -24,10 +24,11 @@ from jaxmore.training.config import CADENCE, TrainConfig
 FORMAT = 1
 Config = TypeVar("Config", bound=TrainConfig)
 RUN, CONFIG, TENSORS = "run.json", "config.json", "model.safetensors"
+NEW_TENSORS = "model.safetensors.new"
 METRICS, LOSS_CURVE, LAST = "metrics.jsonl", "loss.png", "last"
 SWEEP, SWEEP_CURVES = "sweep.json", "sweep.png"
 _OF_A_RUN = (
-    *(RUN, CHECKPOINTS, CONFIG, TENSORS, METRICS, LOSS_CURVE, LAST),
+    *(RUN, CHECKPOINTS, CONFIG, TENSORS, NEW_TENSORS, METRICS, LOSS_CURVE, LAST),
     *(SWEEP, SWEEP_CURVES),
 )
 

@@ -1,11 +1,15 @@
-"""A trained model on disk: ``model.safetensors`` and ``config.json``, written atomically.
+"""A trained model on disk: ``model.safetensors`` and ``config.json``, a pair after every crash.
 
-Loading runs no code: JSON and safetensors hold data only, and the arrays must have the SHA-256
-that the configuration names.
+The arrays are written beside the old ones, then ``config.json``, which names them by their SHA-256,
+and then they are renamed. Until the new ``config.json`` is there, the old pair is; from then on its
+arrays are, under one name or the other. Loading runs no code: JSON and safetensors hold data only,
+and the arrays must have the SHA-256 that the configuration names.
 """
 
 import hashlib
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +27,7 @@ from jaxmore.files import write_atomically
 from jaxmore.layers import Chain, Tree, by_path
 from jaxmore.models import MODELS
 from jaxmore.training.records import Record
-from jaxmore.training.run_folder import CONFIG, TENSORS
+from jaxmore.training.run_folder import CONFIG, NEW_TENSORS, TENSORS
 
 FORMAT = 1
 
@@ -47,7 +51,7 @@ class SavedModel(NamedTuple):
 
 
 def save_model(work_dir: Path, saved: SavedModel) -> None:
-    """Write the model into an existing folder; each file appears whole or not at all."""
+    """Write the model into a folder; killed on the way, it leaves the old one or the new."""
     tensors = safetensors.numpy.save(
         {path: np.asarray(leaf) for path, leaf in by_path(_arrays(saved)).items()}
     )
@@ -60,8 +64,13 @@ def save_model(work_dir: Path, saved: SavedModel) -> None:
         **saved.record,
     }
     text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(work_dir / TENSORS, tensors)
+    if (work_dir / NEW_TENSORS).exists():  # the last save was cut short: bring it to its end
+        with suppress(OSError, KeyError, TypeError, ValueError):
+            there = json.loads((work_dir / CONFIG).read_bytes())
+            os.replace(_arrays_of(work_dir, there)[0], work_dir / TENSORS)
+    write_atomically(work_dir / NEW_TENSORS, tensors)
     write_atomically(work_dir / CONFIG, text.encode())
+    os.replace(work_dir / NEW_TENSORS, work_dir / TENSORS)
 
 
 def load_model(work_dir: Path) -> SavedModel:
@@ -72,7 +81,6 @@ def load_model(work_dir: Path) -> SavedModel:
     """
     try:
         config = json.loads((work_dir / CONFIG).read_bytes())
-        tensors = (work_dir / TENSORS).read_bytes()
     except OSError as error:
         raise InputError(f"{work_dir} holds no trained model: {error.strerror}") from error
     except ValueError as error:
@@ -80,19 +88,27 @@ def load_model(work_dir: Path) -> SavedModel:
     try:
         if config["format"] != FORMAT:
             raise ValueError(f"format {config['format']}, this jaxmore reads {FORMAT}")
-        if hashlib.sha256(tensors).hexdigest() != config["sha256"][TENSORS]:
-            raise ValueError(f"{TENSORS} is not the file that {CONFIG} belongs to")
+        _, tensors = _arrays_of(work_dir, config)
         record = check_type({name: config[name] for name in Record.__annotations__}, Record)
         vocab = Vocabulary(config["vocabulary"])
         saved = SavedModel(config["type"], config["options"], vocab, {}, {}, record)
         template = _template(saved.model, saved.options.get("block_size", 1))
         arrays = _fill(template, safetensors.numpy.load(tensors))
-    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise InputError(f"the model in {work_dir} cannot be read: {error}") from error
     except TypeCheckError as error:
         line = " ".join(str(error).split())
         raise InputError(f"the model in {work_dir} cannot be read: its {line}") from error
     return saved._replace(params=arrays["params"], stats=arrays["stats"])
+
+
+def _arrays_of(work_dir: Path, config: Any) -> tuple[Path, bytes]:
+    """The file that a configuration names, wherever its save was cut short, and what it holds."""
+    for path in work_dir / TENSORS, work_dir / NEW_TENSORS:
+        content = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(content).hexdigest() == config["sha256"][TENSORS]:
+            return path, content
+    raise ValueError(f"{TENSORS} is missing, or not the file that {CONFIG} belongs to")
 
 
 def _arrays(saved: SavedModel) -> Tree:

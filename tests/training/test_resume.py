@@ -212,6 +212,19 @@ def test_a_better_model_is_not_overwritten_by_a_worse_one(words, tmp_path, capsy
     assert loss > 0.01
 
 
+def test_a_damaged_best_model_is_told_and_replaced(finished, whole, capsys) -> None:
+    content = bytearray((finished / "model.safetensors").read_bytes())
+    content[-3] ^= 4
+    (finished / "model.safetensors").write_bytes(content)
+    capsys.readouterr()
+    run("train", "--resume", "-o", finished)
+    err = capsys.readouterr().err
+    assert err.startswith(f"note: the model in {finished} cannot be read: model.safetensors is")
+    assert err.endswith("the next one takes its place\n")
+    assert err.count("\n") == 1
+    assert results(finished) == results(whole)
+
+
 def test_another_machine_is_told(finished, capsys, monkeypatch) -> None:
     record = json.loads((finished / "run.json").read_text())
     record["versions"]["threads"] = 99

@@ -1,7 +1,9 @@
 """Saved models: there and back bit for bit, and nothing but what was saved."""
 
 import json
+import os
 import shutil
+from itertools import product
 from pathlib import Path
 
 import jax
@@ -71,7 +73,7 @@ def flip_a_bit(folder: Path) -> None:
     [
         (shutil.rmtree, "holds no trained model"),
         (lambda f: (f / "config.json").unlink(), "holds no trained model"),
-        (lambda f: (f / "model.safetensors").unlink(), "holds no trained model"),
+        (lambda f: (f / "model.safetensors").unlink(), "is missing"),
         (lambda f: (f / "config.json").write_text("{"), "damaged"),
         (lambda f: (f / "config.json").write_text("[]"), "cannot be read"),
         (lambda f: (f / "config.json").write_text("{}"), "cannot be read"),
@@ -92,6 +94,44 @@ def test_damage_is_named_in_one_line(folder: Path, damage, message: str) -> None
     with pytest.raises(InputError, match=message) as caught:
         load_model(folder)
     assert "\n" not in str(caught.value)
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+RENAMES = ["model.safetensors.new", "config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("killed_at", [*product(RENAMES, repeat=2)])
+def test_killed_between_its_files_a_save_leaves_the_old_model_or_the_new(
+    saved: SavedModel, folder: Path, monkeypatch, killed_at
+) -> None:
+    def save(number: int) -> None:
+        head = jax.tree.map(lambda a: jnp.full_like(a, number), saved.params["head"])
+        record = saved.record | {"losses": {"dev": float(number)}}
+        save_model(folder, saved._replace(params=saved.params | {"head": head}, record=record))
+
+    save(0)
+    whole = 0.0
+    for number, at in enumerate(killed_at, 1):
+
+        def rename(source: Path, target: Path, at=at, rename=os.replace) -> None:
+            if Path(target).name == at:
+                raise Killed
+            rename(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("os.replace", rename)
+            with pytest.raises(Killed):
+                save(number)
+        loaded = load_model(folder)
+        assert loaded.record["losses"]["dev"] in (whole, number)
+        whole = loaded.record["losses"]["dev"]
+        np.testing.assert_array_equal(loaded.params["head"]["bias"], whole)
+    save(9)
+    assert load_model(folder).record["losses"]["dev"] == 9
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_numbers_that_no_model_has_are_refused(saved: SavedModel, folder: Path) -> None:
