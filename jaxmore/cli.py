@@ -274,9 +274,9 @@ class Check:
     """A rule of yours: two functions of a module, or of a file.py. Or the file of the exercise."""
     args: str = ""
     """Its arguments, such as "f[5,3] f[3] i[5]<7": floats by shape, ids below a bound."""
-    rule: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ()
+    rule: Annotated[tuple[str, ...], default("none", "NAME ...")] = ()
     """Rules that ship; "all" for every one."""
-    model: Annotated[tuple[str, ...], arg(metavar="TYPE ...")] = ()
+    model: Annotated[tuple[str, ...], default("none", "TYPE ...")] = ()
     """Models that ship; "all" for every one."""
     dtype: Annotated[tuple[str, ...], arg(metavar="DTYPE ...")] = DTYPES
     """The narrower dtypes to check in, beside float64."""
@@ -290,11 +290,12 @@ class Check:
     """Say more about the exercise's first wrong line, or about the next one."""
 
     def run(self) -> None:
-        is_exercise = bool(self.spec) and self.spec.endswith(".py")
-        if self != Check(self.spec, hint=self.hint) if is_exercise else self.hint:
-            raise InputError("--hint goes with the exercise's file, which takes no other flag")
-        if is_exercise:
+        if self.spec and self.spec.endswith(".py"):
+            if self != Check(self.spec, hint=self.hint):
+                raise InputError("the exercise's file takes no other flag than --hint")
             self._judge_exercise()
+        elif self.hint:
+            raise InputError("--hint goes with the exercise's file")
         elif self.spec or self.rule or self.model:
             if self.dump:
                 raise InputError("--dump goes without a rule or a model")

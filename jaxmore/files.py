@@ -2,9 +2,14 @@
 
 import os
 import secrets
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+from jaxmore.errors import InputError
+
+__all__ = ["write_atomically", "writing_to"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -24,3 +29,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         except BaseException:
             os.unlink(beside)
             raise
+
+
+@contextmanager
+def writing_to(folder: Path) -> Generator[None]:
+    """Make a folder and try to write there, then do what writes to it.
+
+    Raises:
+        InputError: one of them failed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error

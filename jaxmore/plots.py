@@ -35,7 +35,9 @@ def loss_curve(
             may be missing where it was not finite.
         results: the final loss of each split, by name.
     """
-    figure = Figure(figsize=(8, 7), layout="constrained")
+    paths = dict.fromkeys(path for ratios in update_to_data for path in ratios)
+    n_columns = math.ceil(len(paths) / 36)  # of the legend
+    figure = Figure(figsize=(8 + 2.5 * n_columns, 7), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     marker = _marker(steps)
     above.plot(steps, losses, marker, linewidth=1, label="batches (mean of a chunk)")
@@ -43,14 +45,19 @@ def loss_curve(
         above.axhline(loss, linestyle=style, linewidth=1, color="black", label=f"{name} {loss:.4f}")
     above.set(ylabel="loss (nats per character)")
     above.legend()
-    for path in dict.fromkeys(path for ratios in update_to_data for path in ratios):
+    for path in paths:
         heights = [ratios.get(path, math.nan) for ratios in update_to_data]
         below.plot(steps, heights, marker, linewidth=1, label=path)
     below.axhline(-3, linewidth=1, color="black", linestyle="--")
     below.xaxis.set_major_formatter("{x:,.0f}")
     below.set(xlabel="step", ylabel="log10 of std(update) / std(parameter)")
-    if any(update_to_data):  # none where every ratio was out of float32's range
-        below.legend(fontsize="small", ncols=2)
+    if paths:  # none where every ratio was out of float32's range
+        figure.legend(
+            *below.get_legend_handles_labels(),
+            loc="outside right lower",
+            fontsize="small",
+            ncols=n_columns,
+        )
     return figure
 
 

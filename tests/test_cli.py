@@ -1,6 +1,7 @@
 """The commands as a user runs them: what they print, what they leave, what they refuse."""
 
 import json
+import math
 import subprocess
 import sys
 from functools import partial
@@ -243,6 +244,28 @@ def test_ngram_counts_learns_draws_and_makes_words(words_file, tmp_path, capsys)
             padded = "".join(f"{'.' * (n - 1)}{w}." for w in WORDS)
             assert all(word[i : i + n] in padded for i in range(len(word) - n + 1))
         assert (out / figure).read_bytes().startswith(b"\x89PNG")
+
+
+def test_ngram_counts_words_too_few_to_be_split(tmp_path, capsys) -> None:
+    (tmp_path / "one.txt").write_text("emma\n")
+    run("ngram", "-i", tmp_path / "one.txt", "-o", tmp_path, "--smoothing", "0", "--n-words", "1")
+    out, err = capsys.readouterr()
+    nll = 2 * math.log(2) / 5  # of e m m a and the end, only what follows m was ever in doubt
+    assert f"counted over all words: all {nll:.7f}\n" in out
+    assert f"counted over train words: train {nll:.7f}\n" in out
+    assert err == (
+        "note: 1 words split 0.8 / 0.1 / 0.1: the train split is empty: all words are train words\n"
+    )
+
+
+def test_an_unwritable_folder_is_told_before_the_work(
+    words_file, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("jaxmore.training.find_lr.find_learning_rate", None)
+    (tmp_path / "file").write_text("mine")
+    for command in "find-lr", "ngram":
+        line = refused(capsys, command, "-i", words_file, "-o", tmp_path / "file")
+        assert "cannot write to" in line
 
 
 def test_ngram_prints_the_seeds_figures(seed_names, tmp_path, capsys, monkeypatch) -> None:

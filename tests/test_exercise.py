@@ -292,8 +292,11 @@ def test_the_command_writes_and_other_flags_are_refused(tmp_path, capsys):
         str(tmp_path / "ex" / "my_backward.py"),
         str(tmp_path / "ex" / "README.md"),
     ]
-    for flags in (["--hint"], [str(tmp_path / "ex" / "my_backward.py"), "--dump"]):
+    for flags, message in (
+        (["--hint"], "--hint goes with the exercise's file"),
+        ([str(tmp_path / "ex" / "my_backward.py"), "--dump"], "no other flag than --hint"),
+    ):
         with pytest.raises(SystemExit) as stop:
             cli.main(["check", *flags])
         assert stop.value.code == 2
-        assert "--hint goes with the exercise's file" in capsys.readouterr().err
+        assert message in capsys.readouterr().err

@@ -13,6 +13,8 @@ def choose_device(platform: str) -> None:
     Raises:
         InputError: it is not there, or JAX is at work on another one already.
     """
+    if not platform:  # to JAX it is the default
+        raise InputError("--device must name a platform, such as cpu")
     before = cast(Any, jax.config).jax_platforms
     jax.config.update("jax_platforms", platform)
     try:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxmore import plots
-from jaxmore.errors import InputError
+from jaxmore.files import writing_to
 from jaxmore.layers import Layer
 from jaxmore.training.config import TrainConfig
 from jaxmore.training.loop import State, train_chunk
@@ -100,6 +100,9 @@ def run_find_lr(config: TrainConfig) -> None:
     It is the training that ``config`` asks for, but for its length and its learning rates.
     """
     task = prepare(config)
+    folder = Path(config.work_dir)
+    with writing_to(folder):
+        pass  # learn of a folder that cannot be written to before all the work
     optimizer = task.settings.optimizer
     X, Y = (jnp.array(a) for a in task.data["train"])
     sweep = find_learning_rate(
@@ -112,13 +115,10 @@ def run_find_lr(config: TrainConfig) -> None:
         batch_size=task.settings.batch_size,
         exponents=EXPONENTS[optimizer],
     )
-    figure = Path(config.work_dir) / LR_CURVE
-    try:
-        figure.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {config.work_dir}: {error.strerror}") from error
-    plots.save(
-        plots.learning_rate_curve(sweep.rates, sweep.losses, sweep.smoothed, sweep.suggested),
-        figure,
+    curve = plots.learning_rate_curve(sweep.rates, sweep.losses, sweep.smoothed, sweep.suggested)
+    with writing_to(folder):
+        plots.save(curve, folder / LR_CURVE)
+    print(
+        f"suggested learning rate for --optimizer {optimizer}: {sweep.suggested:.2g}  "
+        f"({folder / LR_CURVE})"
     )
-    print(f"suggested learning rate for --optimizer {optimizer}: {sweep.suggested:.2g}  ({figure})")

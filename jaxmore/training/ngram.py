@@ -1,13 +1,22 @@
 """What ``jaxmore ngram`` does: a bigram or trigram counted, and learned, and words made of it."""
 
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxmore import plots
-from jaxmore.data import context_windows
+from jaxmore.data import (
+    Splits,
+    Vocabulary,
+    context_windows,
+    corpus_path,
+    read_words,
+    split_words,
+)
 from jaxmore.errors import InputError
+from jaxmore.files import writing_to
 from jaxmore.models.ngram import (
     count_ngrams,
     log_probabilities,
@@ -15,7 +24,6 @@ from jaxmore.models.ngram import (
     ngram,
     train_neural_ngram,
 )
-from jaxmore.training.corpus import read_corpus
 from jaxmore.training.inference import LONGEST_SAMPLE, print_words
 from jaxmore.training.sampling import sample_words
 
@@ -38,17 +46,27 @@ def run_ngram(
     seed: int,
 ) -> None:
     """``jaxmore ngram``: the mean NLL of a counted model, of the neural one, words and a figure."""
-    corpus = read_corpus("mlp-bn", input_file, unique=False)
-    vocab = corpus.vocab
+    path = corpus_path(input_file)
+    words = read_words(path)
+    vocab, longest_word = Vocabulary.from_words(words), max(map(len, words))
     if vocab.size**n > MOST_CELLS:
         raise InputError(f"--n {n}: a table of {vocab.size}^{n} counts is too large")
+    try:
+        splits = split_words(words)
+    except InputError as error:  # too few: to count them needs no split
+        print(f"note: {error}: all words are train words", file=sys.stderr)
+        splits = Splits(words, [], [])
+    folder = Path(work_dir)
+    with writing_to(folder):
+        pass  # learn of a folder that cannot be written to before all the work
     of_split = {
-        name: count_ngrams(*context_windows(words, vocab, n - 1), vocab.size)
-        for name, words in corpus.splits._asdict().items()
+        name: count_ngrams(*context_windows(split, vocab, n - 1), vocab.size)
+        for name, split in splits._asdict().items()
+        if split
     }
     everything = np.sum(list(of_split.values()), axis=0)
     print(
-        f"{corpus.path}: {sum(map(len, corpus.splits)):,} words, {everything.sum():,} characters "
+        f"{path}: {len(words):,} words, {everything.sum():,} characters "
         f"to predict, {np.count_nonzero(everything):,} of {everything.size:,} {NAMES[n]} occur"
     )
     print(f"mean NLL in nats per character, smoothing {smoothing:g}")
@@ -70,15 +88,10 @@ def run_ngram(
     model, rows = ngram(vocab.size, n - 1), log_probs.reshape(-1, vocab.size)
     params = {"windows": {}, "context": {}, "logits": {"weight": jnp.array(rows, jnp.float32)}}
     stats = {"windows": {}, "context": {}, "logits": {}}
-    longest = min(2 * corpus.longest_word, LONGEST_SAMPLE)
-    words = sample_words(
-        model, params, stats, vocab, n_words=n_words, max_length=longest, seed=seed
-    )
-    print_words(words, corpus.splits)
-    figure = Path(work_dir) / f"{NAMES[n]}.png"
-    try:
-        figure.parent.mkdir(parents=True, exist_ok=True)
+    longest = min(2 * longest_word, LONGEST_SAMPLE)
+    made = sample_words(model, params, stats, vocab, n_words=n_words, max_length=longest, seed=seed)
+    print_words(made, splits)
+    figure = folder / f"{NAMES[n]}.png"
+    with writing_to(folder):
         plots.save(plots.ngram_counts(everything, "." + vocab.characters), figure)
-    except OSError as error:
-        raise InputError(f"cannot write to {work_dir}: {error.strerror}") from error
     print(figure)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -94,6 +94,10 @@ def _run(tasks: Sequence[Task], work_dir: Path, *, together: bool) -> None:
     print(describe(task.model))
     print(f"{len(tasks)} runs of {task.settings.max_steps:,} steps", flush=True)
     splits = ["train", held_out(task.data)]
+    size, last = task.config.chunk_size, task.settings.max_steps
+    steps = [*range(size, last, size), last]
+    its_own = ("learning_rate", "weight_decay", "seed")  # each run tells them
+    flags = {k: v for k, v in task.record["flags"].items() if k not in its_own}
     runs: list[Run] = []
     for each, (params, curve) in zip(tasks, train_all(tasks, together=together), strict=True):
         stats = calibrate(task.model, params, task.data["train"][0])
@@ -103,14 +107,12 @@ def _run(tasks: Sequence[Task], work_dir: Path, *, together: bool) -> None:
         rate, decay = _setting(each.settings)
         told = f"learning rate {rate:g}, weight decay {decay:g}, seed {each.settings.seed}: {told}"
         print(told, flush=True)
+        if len(runs) == 1:
+            clear(work_dir)
+        if not together or len(runs) == len(tasks):  # one after another: what is done is kept
+            done = {"flags": flags, "steps": steps, "runs": [_as_dict(run) for run in runs]}
+            write_atomically(work_dir / SWEEP, as_json(task.record | done))
     print(format_table(runs))
-    clear(work_dir)
-    size, last = task.config.chunk_size, task.settings.max_steps
-    steps = [*range(size, last, size), last]
-    its_own = ("learning_rate", "weight_decay", "seed")  # each run tells them
-    flags = {k: v for k, v in task.record["flags"].items() if k not in its_own}
-    told = {"flags": flags, "steps": steps, "runs": [_as_dict(run) for run in runs]}
-    write_atomically(work_dir / SWEEP, as_json(task.record | told))
     by_setting = _by_setting(runs)
     curves = {key: np.array([run.curve for run in group]) for key, group in by_setting.items()}
     finals = {
@@ -286,20 +288,25 @@ def _optimizers(runs: Sequence[Settings]) -> list[optax.GradientTransformation]:
 def format_table(runs: Sequence[Run]) -> str:
     """The mean loss of each setting over its seeds, ± their standard deviation."""
     splits = list(runs[0].losses)
-    lines = ["learning rate  weight decay  seeds" + "".join(f"  {name:15s}" for name in splits)]
+    rows = [["learning rate", "weight decay", "seeds", *splits]]
     means: dict[tuple[float, float], float] = {}
     for (rate, decay), group in _by_setting(runs).items():
         losses = np.array([list(run.losses.values()) for run in group])
         losses = losses[np.isfinite(losses).all(1)]
-        line = f"{rate:<13g}  {decay:<12g}  {len(group):<5d}"
+        row = [f"{rate:g}", f"{decay:g}", f"{len(group)}"]
         for of_split in losses.T if len(losses) else ():
             spread = f" ± {of_split.std(ddof=1):.4f}" if len(losses) > 1 else ""
-            line += f"  {f'{of_split.mean():.4f}{spread}':15s}"
+            row.append(f"{of_split.mean():.4f}{spread}")
         if len(losses) < len(group):
-            line += f"  {len(group) - len(losses)} diverged"
+            row.append(f"{len(group) - len(losses)} diverged")
         else:
             means[rate, decay] = float(losses[:, -1].mean())
-        lines.append(line.rstrip())
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in rows
+    ]
     if means:
         rate, decay = min(means, key=means.__getitem__)
         lines.append(f"lowest {splits[-1]}: --learning-rate {rate:g} --weight-decay {decay:g}")

@@ -17,6 +17,11 @@ def test_a_platform_that_is_there() -> None:
     choose_device(jax.default_backend())
 
 
+def test_no_name_is_no_platform() -> None:
+    with pytest.raises(InputError, match="must name a platform"):
+        choose_device("")
+
+
 @pytest.mark.parametrize("platform", ["rocm", "abacus", "cuda:7", "cpu,abacus"])
 def test_a_platform_that_is_not_there_is_one_line(platform: str) -> None:
     with pytest.raises(

@@ -1,6 +1,7 @@
 """Sweeps: each run is that of ``jaxmore train``; lists of flags; the table; refusals."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -100,6 +101,37 @@ def test_a_diverged_run_does_not_stop_the_others(words_file, tmp_path, capsys) -
     assert (out / "sweep.png").exists()
 
 
+def test_a_flag_that_is_not_given_is_the_default_of_each_run() -> None:
+    assert parse_list("learning_rate", None, float) == [None]
+
+
+def test_the_columns_stand_below_their_names_whatever_the_losses() -> None:
+    runs = [
+        Run(settle(TrainConfig(seed=seed)), [3.0], {"train": loss, "dev": 2.0})
+        for seed, loss in enumerate((400.0, 440.0))
+    ]
+    head, row, _ = format_table(runs).splitlines()
+    assert row.index("420.0000 ± 28.2843") == head.index("train")
+    assert row.index("2.0000 ± 0.0000") == head.index("dev")
+
+
+def test_what_is_done_when_a_sweep_is_interrupted_is_kept(
+    words_file, tmp_path, monkeypatch
+) -> None:
+    def one_and_a_half(*args, **how) -> Iterator:
+        runs = train_all(*args, **how)
+        yield next(runs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxmore.training.sweep.train_all", one_and_a_half)
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as stop:
+        run("sweep", "-i", words_file, "-o", out, "--type", "bengio", *SMALL, "--seed", "7,8")
+    assert stop.value.code == 130
+    (done,) = json.loads((out / "sweep.json").read_text())["runs"]
+    assert done["seed"] == 7
+
+
 @pytest.mark.parametrize(
     ("flag", "text", "message"),
     [
@@ -152,4 +184,3 @@ def test_too_many_runs_are_refused() -> None:
     check_memory(bengio(27), sgd, 100, 3, 32)
     with pytest.raises(InputError, match=r"1,000,000,000 runs at once need at least"):
         check_memory(bengio(27), sgd, 100, 3, 32, n_runs=10**9)
-    assert parse_list("learning_rate", None, float) == [None]
