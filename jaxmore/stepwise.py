@@ -14,8 +14,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxmore.rules import tanh
-
 EPS = 1e-5
 
 
@@ -126,7 +124,7 @@ def forward(params: Parameters, X: Int[Array, "B T"], Y: Int[Array, " B"]) -> In
     bnraw = bndiff * bnvar_inv
     hpreact = params.bngain * bnraw + params.bnbias
     # Non-linearity
-    h = tanh(hpreact)
+    h = jnp.tanh(hpreact)
     # Linear layer 2
     logits = h @ params.W2 + params.b2
     # Cross-entropy loss

@@ -31,11 +31,9 @@ def test_the_page_names_every_rule_family_and_variable():
     ("name", "place"), [("tanh", 1), ("softmax_cross_entropy", 0), ("rms_norm", 0)]
 )
 def test_the_hand_is_as_exact_as_the_better_autodiff(name, place):
-    """Up to the noise of the draws; in tanh's tail torch is a million times off."""
+    """Up to the noise of the draws."""
     for measured in rules.measure(name, FAMILIES[name][place], seeds=200):
         assert measured.ratio < 1.5
-        if name == "tanh":
-            assert measured.rms["torch"] > 1e5 * measured.rms["by hand"]
 
 
 def test_24_lines_of_the_exercise_have_torchs_bits():

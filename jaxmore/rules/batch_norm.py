@@ -47,11 +47,10 @@ def batch_norm(
         dc   = r dx̂ + 2 c/(n−1) · dvar = r · (dx̂ − x̂/(n−1) · sum dx̂ · x̂)      (c = x̂ / r)
 
     c = x − mean is the projection I − 11ᵀ/n, symmetric, so its transpose is itself: dx is dc
-    less its mean::
+    less its mean; and x̂ sums to zero, so only dx̂ has a mean to take away::
 
-        dx = gain · r · (t − mean(t)),    t = dy − x̂ · dgain/(n−1)
-
-    (x̂ sums to zero, so mean(t) = dbias/n; but the mean of the rounded t leaves less of a sum.)
+        dx = r · (dx̂ − 1/n · sum dx̂ − x̂/(n−1) · sum dx̂ · x̂)
+           = gain · r · (dy − dbias/n − x̂ · dgain/(n−1))
 
     Consequences: dx sums to zero over the batch, so a bias added to x before the normalisation
     (the seeds' b1) has gradient zero by identity. It is useless.
@@ -131,14 +130,13 @@ def batch_norm_statistics(
 def batch_norm_bwd(
     res: BatchNormResiduals, dy: Float[Array, "*B H"], *, eps: float = 1e-5
 ) -> tuple[Float[Array, "*B H"], Float[Array, " H"], Float[Array, " H"]]:
-    """dgain = Σ dy x̂, dbias = Σ dy, dx = gain r (t − mean t) with t = dy − x̂ dgain/(n−1)."""
+    """dgain = Σ dy x̂, dbias = Σ dy, dx = gain (var+eps)^(−½) (dy − dbias/n − x̂ dgain/(n−1))."""
     n = dy.size // dy.shape[-1]
     batch = tuple(range(dy.ndim - 1))
     dy_wide, x_hat, gain = widen(dy), widen(res.x_hat), widen(res.gain)
     dgain = (dy_wide * x_hat).sum(batch)
     dbias = dy_wide.sum(batch)
-    t = dy_wide - x_hat * (dgain / (n - 1))
-    dx = gain * lax.rsqrt(res.var + eps) * (t - t.mean(batch))
+    dx = gain * lax.rsqrt(res.var + eps) * (dy_wide - dbias / n - x_hat * (dgain / (n - 1)))
     return dx.astype(dy.dtype), dgain.astype(res.gain.dtype), dbias.astype(res.gain.dtype)
 
 

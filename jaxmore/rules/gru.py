@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmore.rules.activations import sigmoid, sigmoid_bwd, tanh
+from jaxmore.rules.activations import sigmoid, sigmoid_bwd, tanh, tanh_bwd
 from jaxmore.rules.linear import linear, linear_bwd
 from jaxmore.rules.precision import widen
 
@@ -132,7 +132,7 @@ def gru_cell_bwd(
     n_in, dnew = x_wide.shape[-1], widen(dh_new)
     xh = jnp.concatenate([x_wide, state], axis=-1)
     xrh = jnp.concatenate([x_wide, r * state], axis=-1)
-    da_h = (1 - h_hat * h_hat) * (z * dnew)
+    (da_h,) = tanh_bwd(h_hat, z * dnew)
     dxrh, dw_h, db_h = linear_bwd((xrh, w_h), da_h)
     drh = dxrh[..., n_in:]
     (da_z,) = sigmoid_bwd(z, (h_hat - state) * dnew)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmore.rules.activations import tanh
+from jaxmore.rules.activations import tanh, tanh_bwd
 from jaxmore.rules.linear import linear, linear_bwd
 from jaxmore.rules.precision import widen
 
@@ -81,8 +81,7 @@ def rnn_cell_bwd(
     x, h, h_new, weight = res
     n_in, dtype = x.shape[-1], weight.dtype
     xh = jnp.concatenate([widen(x), widen(h)], axis=-1)
-    h_new = widen(h_new)
-    da = (1 - h_new * h_new) * widen(dh_new)
+    (da,) = tanh_bwd(widen(h_new), widen(dh_new))
     dxh, dweight, dbias = linear_bwd((xh, widen(weight)), da)
     dx, dh = dxh[..., :n_in].astype(x.dtype), dxh[..., n_in:].astype(h.dtype)
     return dx, dh, dweight.astype(dtype), dbias.astype(dtype)
