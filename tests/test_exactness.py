@@ -27,9 +27,7 @@ def test_the_page_names_every_rule_family_and_variable():
         assert arguments >= {(name, family.arguments) for family in families}
 
 
-@pytest.mark.parametrize(
-    ("name", "place"), [("tanh", 1), ("softmax_cross_entropy", 0), ("rms_norm", 0)]
-)
+@pytest.mark.parametrize(("name", "place"), [("softmax_cross_entropy", 0), ("rms_norm", 0)])
 def test_the_hand_is_as_exact_as_the_better_autodiff(name, place):
     """Up to the noise of the draws."""
     for measured in rules.measure(name, FAMILIES[name][place], seeds=200):

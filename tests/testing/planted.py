@@ -89,7 +89,7 @@ PLANTED = [
     P("batch_norm", "bwd", "return dx.astype(dy.dtype)",
       "dbias = dy_wide.sum(0)\n    return dx.astype(dy.dtype)",
       "bias", "sum over axis 0"),
-    P("batch_norm", "fwd", "BatchNormResiduals(x_hat", "BatchNormResiduals(x", "x", "variance"),
+    P("batch_norm", "fwd", "BatchNormResiduals(x_hat", "BatchNormResiduals(x", "x"),
     # layer_norm, rms_norm
     P("layer_norm", "bwd", "(t - t.mean(-1, keepdims=True))", "t", "x", "sum to zero over axis"),
     P("layer_norm", "bwd", " - x_hat * (dx_hat * x_hat).mean(-1, keepdims=True)", "", "x",
