@@ -61,7 +61,7 @@ class Lab:
 
     def run(self, *args: object, **limits: Any) -> tuple[int, str, str]:
         process = self.start(*args, **limits)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=600)
         return process.returncode, out, err
 
     def train(self, out: Path, *flags: object) -> list[object]:
