@@ -98,7 +98,7 @@ def test_the_account_of_a_gradient_and_of_a_rule(seeds_task: Task) -> None:
     products = 3 * 2 * 101 * (12 * 21 + 21 * VOCAB.size)
     assert [row["product_flops"] for row in rows] == [products, products]
     rule = memory.residuals_of("tanh")
-    assert 0 < rule["residual_bytes"] < rule["autodiff_bytes"]
+    assert 0 < rule["residual_bytes"] <= rule["autodiff_bytes"]
     section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [*rows, rule]}
     assert "| tanh | `f[*B,E]` |" in write_report({"memory": section})
 

@@ -229,7 +229,7 @@ def test_windows(dtype):
     x = jnp.array([[1, 2], [3, 4]], dtype)
     y, _ = Windows(3, blank=9).fwd({}, x)
     assert y.tolist() == [[[9, 9, 1], [9, 1, 2]], [[9, 9, 3], [9, 3, 4]]]
-    assert y.dtype == dtype
+    assert y.dtype == jnp.int32  # the blank, V, may have no room in the ids' own type
     assert Windows(1).fwd({}, x)[0].tolist() == x[..., None].tolist()
     assert Windows(3).fwd({}, x[:, :1])[0].tolist() == [[[0, 0, 1]], [[0, 0, 3]]]
 

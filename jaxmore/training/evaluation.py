@@ -67,7 +67,7 @@ def mean_loss(
     Returns:
         The mean in nats per target; each target weighs the same whatever the call it falls in.
     """
-    one = jax.ShapeDtypeStruct((1, X.shape[1]), X.dtype)
+    one = jax.ShapeDtypeStruct((1, X.shape[1]), jax.dtypes.canonicalize_dtype(X.dtype))
     logits = jax.eval_shape(model.apply, params, stats, one)
     rows = max(1, min(TARGETS // Y[0].size, LOGITS // logits.size))
     blocks = _windows(X, Y, rows, logits.shape[-1]) if Y.ndim == 1 else _sequences(X, Y, rows)
