@@ -22,13 +22,14 @@ ARGS        ?=
 PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
-.PHONY: help train test bench faults test-newest lint audit format lock clean FORCE
+.PHONY: help train test bench faults mutants test-newest lint audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
 	@echo 'make test         lint, types, doctests and all tests'
 	@echo 'make bench        jaxmore beside its peers, on a quiet machine: writes docs/benchmarks.md'
 	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
+	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
 	@echo 'make test-newest  what needs no torch, on the newest Python and jax here'
 	@echo 'make lint         ruff, pyright, no secrets;  make format  what ruff can mend'
 	@echo 'make audit        known vulnerabilities of the pinned packages (asks PyPI)'
@@ -50,6 +51,9 @@ bench: $(VENV)/.ready-dev
 
 faults: $(VENV)/.ready-dev
 	$(PY) -m tests.faults $(ARGS)
+
+mutants: $(VENV)/.ready-dev
+	$(PY) -m tests.mutants
 
 lint: $(VENV)/.ready-dev
 	@$(PY) -c 'import sys, importlib.metadata as m; print("Python", sys.version.split()[0] + ", jax", m.version("jax"))'

@@ -43,8 +43,8 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     ),
     "causal_attention": (
         Family("f[*B,T,D] f[*B,T,D] f[*B,T,D]"),
+        Family("f[5,3]*30 f[5,3]*30 f[5,3]", {"block_size": 3}),
         Family("f[7,3] f[7,3] f[7,3]", {"block_size": 3}),
-        Family("f[5,3]*30 f[5,3]*30 f[5,3]"),
         Family("f[3,1,5] f[3,1,5] f[3,1,5]"),
         Family("f[3,5,1] f[3,5,1] f[3,5,1]"),
     ),
@@ -60,7 +60,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
         Family("i8[5]<1 f[1,3]"),
         Family("i[7]<3 f[9,1]"),
     ),
-    "flatten": (Family("f[*B,4,E]", {"block_size": 4}), Family("f[1,1]", {"block_size": 1})),
+    "flatten": (Family("f[*B,3,E]", {"block_size": 3}), Family("f[1,1]", {"block_size": 1})),
     "flatten_consecutive": (Family("f[*B,8,E]", {"n": 2}), Family("f[3,1]", {"n": 3})),
     "gelu": tuple(
         Family(arguments, {"approximate": approximate})

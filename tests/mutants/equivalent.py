@@ -1,0 +1,490 @@
+"""Mutants that compute the same: the identity that says why, and random inputs that show it."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmore.layers import Chain, Linear
+from jaxmore.testing.arguments import parse_args
+from tests.mutants.oracle import python_loops
+from tests.test_stepwise import Sizes, draw
+
+N_INPUTS = 10_000
+ULPS = 8
+"""How far two orders of the same operations may be apart, of the largest element."""
+
+Run = Callable[[ModuleType], Any]
+"""What a module computes of the random inputs."""
+
+
+class Equivalent(NamedTuple):
+    file: str
+    function: str
+    before: str
+    after: str
+    identity: str
+    run: Run
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.function, self.before, self.after
+
+    def __str__(self) -> str:
+        return f"{self.function}: {self.before}  →  {self.after}"
+
+
+def show(entry: Equivalent, right: ModuleType, mutant: ModuleType) -> None:
+    """On 10,000 random inputs both modules compute the same."""
+    with python_loops():
+        ours, theirs = (jax.tree.leaves(entry.run(module)) for module in (mutant, right))
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        eps = float(jnp.finfo(a.dtype).eps) if jnp.issubdtype(a.dtype, jnp.floating) else 0
+        a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
+        assert np.isfinite(b).all()
+        assert np.abs(a - b).max() <= ULPS * eps * np.abs(b).max(), str(entry)
+
+
+def _rule(name: str, arguments: str, dtype: str = "float64", **options: Any) -> Run:
+    """A rule forwards and backwards; N in the arguments is the number of inputs."""
+
+    def run(module: ModuleType) -> Any:
+        fwd, bwd = (partial(getattr(module, name + end), **options) for end in ("_fwd", "_bwd"))
+        args = [
+            jnp.asarray(a, dtype if np.issubdtype(a.dtype, np.floating) else None)
+            for a in parse_args(arguments, sizes={"N": N_INPUTS})
+        ]
+
+        def both(*args: Any) -> Any:
+            y, residuals = fwd(*args)
+            return y, residuals, bwd(residuals, jax.tree.map(lambda a: jnp.cos(3 * a), y))
+
+        return jax.vmap(both)(*args)
+
+    return run
+
+
+def _layer(make: Callable[[Any], Any], x: str, dtype: str = "float64") -> Run:
+    """A layer forwards, backwards and token by token; N in x is the number of inputs."""
+
+    def run(module: ModuleType) -> Any:
+        layer = make(module)
+        (arrays,) = parse_args(x, sizes={"N": N_INPUTS})
+        is_float = np.issubdtype(arrays.dtype, np.floating)
+        inputs = jnp.asarray(arrays, dtype if is_float else None)
+        shapes = jax.eval_shape(layer.init, jax.random.key(0))
+        rng = np.random.default_rng(0)
+        params = jax.tree.map(
+            lambda s: jnp.asarray(rng.normal(size=(N_INPUTS, *s.shape)), dtype), shapes
+        )
+
+        def everything(params: Any, x: Any) -> Any:
+            y, residuals = layer.fwd(params, x)
+            cache, ys = layer.cache(params, len(x)), []
+            for t in range(x.shape[1]):
+                y_t, cache = layer.step(params, {}, cache, x[:, t])
+                ys.append(y_t)
+            return y, ys, layer.bwd(params, residuals, jnp.cos(3 * y))
+
+        return jax.vmap(everything)(params, inputs)
+
+    return run
+
+
+def _stepwise(module: ModuleType) -> Any:
+    """The seeds' network of as many draws of the parameters."""
+    params, X, Y = draw(Sizes(3, 2, 4, 2, 3, b1=True), "float64")
+    rng = np.random.default_rng(0)
+    many = jax.tree.map(lambda p: p + rng.normal(size=(N_INPUTS, *p.shape)), params)
+
+    def all_of_it(params: Any) -> Any:
+        values = inspect.unwrap(module.forward)(params, X, Y)
+        d = inspect.unwrap(module.backward)(params, X, Y, values)
+        forms = module.dlogits_closed, module.dlogits_outer
+        norm = params.bngain, values.bnraw, values.bnvar_inv, d.hpreact
+        closed = [form(values.logits, Y) for form in forms]
+        # b1's gradient is zero by identity: what is left is rounding, beside that of hprebn.
+        zero = d.b1 / jnp.abs(d.hprebn).max() * 1e-3 + 1
+        return values, d._replace(b1=zero), closed, module.dhprebn_outer(*norm)
+
+    return jax.vmap(all_of_it)(many)
+
+
+def _windows(module: ModuleType) -> Any:
+    return module.Windows(3, 2).fwd({}, jnp.asarray(parse_args("i[10000,5]<4")[0]))[0]
+
+
+def _described(module: ModuleType) -> Any:
+    """The table of a model of every layer width up to 100 in turn, as bytes."""
+    model = Chain(**{f"l{n}": Linear(n, n + 1) for n in range(1, 101)})
+    return jnp.array(list(f"{module.describe(model)} {module.count_parameters(model)}".encode()))
+
+
+def _widened(dtype: str) -> Run:
+    return lambda module: module.widen(jnp.asarray(parse_args("f[10000]")[0], dtype))
+
+
+_ATTENTION = "f[N,5,2] f[N,5,2] f[N,5,2]"
+_IN_BLOCKS = _rule("causal_attention", _ATTENTION, block_size=3)
+_IN_ONE = _rule("causal_attention", _ATTENTION)
+_CELL = "f[N,3] f[N,2]"
+_RNN = _rule("rnn_cell", f"{_CELL} f[N,5,2] f[N,2]", "bfloat16")
+_GRU = _rule("gru_cell", f"{_CELL} f[N,5,2] f[N,2] f[N,5,2] f[N,2] f[N,5,2] f[N,2]", "bfloat16")
+_LSTM = _rule("lstm_cell", f"{_CELL} f[N,2] f[N,5,8] f[N,8]", "bfloat16")
+_LINEAR = _rule("linear", "f[N,7,3] f[N,3,5] f[N,5]", "bfloat16")
+
+_PLACES = _layer(lambda m: m.PositionEmbedding(3, 2), "i[N,5,3]<4", "bfloat16")
+_HEADS = _layer(lambda m: m.CausalSelfAttention(4, 2, 3), "f[N,2,3,12]")
+_LAYER_NORM = _layer(lambda m: m.LayerNorm(3), "f[N,2,3,3]")
+_LSTM_STEPS = _layer(lambda m: m.ScanTime(m.LstmCell(2, 3)), "f[N,5,2,2]", "bfloat16")
+
+_PROMOTES = "a product of a 16-bit and a float32 matrix widens the first, which is exact"
+_BIAS = "linear adds the bias in the dtype of the product, float32: it widens it itself"
+_UNSEEN = "exp of −1e30 less a score is 0: a masked weight is zero without the second mask"
+_FAR_BELOW = "any number far below every score does: exp of it less a score is 0"
+_FIRST = "the first block scales what it starts from by exp(−1e30 − m) = 0"
+_IN_FLOAT32 = "JAX adds 16-bit numbers in float32 and rounds their sum, with widen or without"
+_ONE_LONG = "this axis has length 1, and JAX takes the last for an index beyond it"
+_SAME_SHAPE = "q, k and v have one shape"
+
+EQUIVALENT = [
+    Equivalent(f"jaxmore/{file}.py", *rest)
+    for file, *rest in [
+        (
+            "rules/activations",
+            "gelu_bwd",
+            "near = jnp.clip(wide, -40, 40)",
+            "near = jnp.clip(-40, wide, 40)",
+            "clip(x, a, b) = min(max(x, a), b), and max commutes",
+            _rule("gelu", "f[N]*30", approximate=False),
+        ),
+        *(
+            (
+                "rules/activations",
+                "gelu_bwd",
+                "near = jnp.clip(wide, -40, 40)",
+                f"near = jnp.clip(wide, {bounds})",
+                "beyond 39 Φ' = exp(−x²/2)/√(2π) is zero in float64, and so is 1 − tanh²",
+                _rule("gelu", "f[N]*30", approximate=approximate),
+            )
+            for bounds, approximate in (("-41, 40", False), ("-40, 41", True))
+        ),
+        (
+            "rules/attention",
+            "causal_attention_fwd.step",
+            "new = _merge(cast(_Sums, old), _attend(*block, (i - j) * size))",
+            "new = _merge(_attend(*block, (i - j) * size), cast(_Sums, old))",
+            "the sum over two blocks of keys does not depend on their order",
+            _IN_BLOCKS,
+        ),
+        *(
+            (
+                "rules/attention",
+                "causal_attention_fwd",
+                "start = (jnp.zeros((*rows, v.shape[-1]), wide), jnp.full((*rows, 1), MASKED, "
+                "wide), jnp.zeros((*rows, 1), wide))",
+                after,
+                _FIRST,
+                _IN_BLOCKS,
+            )
+            for after in (
+                "start = (jnp.ones((*rows, v.shape[-1]), wide), jnp.full((*rows, 1), MASKED, "
+                "wide), jnp.zeros((*rows, 1), wide))",
+                "start = (jnp.zeros((*rows, v.shape[-1]), wide), jnp.full((*rows, 1), MASKED, "
+                "wide), jnp.ones((*rows, 1), wide))",
+            )
+        ),
+        *(
+            (
+                "rules/attention",
+                "causal_attention_bwd",
+                "start = cast(_Sums, tuple((jnp.zeros_like(x, wide) for x in (q, k, v))))",
+                f"start = cast(_Sums, tuple((jnp.zeros_like(x, wide) for x in ({order}))))",
+                _SAME_SHAPE,
+                _IN_BLOCKS,
+            )
+            for order in ("k, q, v", "q, v, k")
+        ),
+        (
+            "rules/attention",
+            "module",
+            "MASKED = -1e+30",
+            "MASKED = -1.0009999999999999e+30",
+            _FAR_BELOW,
+            _IN_BLOCKS,
+        ),
+        (
+            "rules/attention",
+            "_attend",
+            "weights = jnp.where(seen, jnp.exp(scores - maximum), 0)",
+            "weights = jnp.exp(scores - maximum)",
+            _UNSEEN,
+            _IN_BLOCKS,
+        ),
+        (
+            "rules/attention",
+            "_attend_bwd",
+            "probs_t = jnp.where(seen_t, jnp.exp(log_probs_t), 0)",
+            "probs_t = jnp.exp(log_probs_t)",
+            _UNSEEN,
+            _IN_BLOCKS,
+        ),
+        (
+            "rules/attention",
+            "_blocks",
+            "n_blocks = max(-(-n_rows // block_size), 1)",
+            "n_blocks = -(-n_rows // block_size)",
+            "⌈T/b⌉ ≥ 1 for T ≥ 1; T = 0 has no largest score and is refused either way",
+            _IN_ONE,
+        ),
+        (
+            "rules/cross_entropy",
+            "softmax_cross_entropy_fwd",
+            "nll = jnp.where(valid, jnp.log(total[..., 0]) - chosen, 0)",
+            "nll = jnp.where(valid, jnp.log(total[..., 1]) - chosen, 0)",
+            "total has one column, and JAX takes the last for an index beyond it",
+            _rule("softmax_cross_entropy", "f[N,3,5] i[N,3]=-1..5"),
+        ),
+        *(
+            (
+                "rules/gru",
+                "gru_cell_fwd",
+                f"{gate} = {f}(linear({xh}, widen(w_{g}), widen(b_{g})))",
+                f"{gate} = {f}(linear({xh}, {arrays}))",
+                identity,
+                _GRU,
+            )
+            for gate, g, f, xh in (
+                ("z", "z", "sigmoid", "xh"),
+                ("r", "r", "sigmoid", "xh"),
+                ("h_hat", "h", "tanh", "xrh"),
+            )
+            for arrays, identity in (
+                (f"w_{g}, widen(b_{g})", _PROMOTES),
+                (f"widen(w_{g}), b_{g}", _BIAS),
+            )
+        ),
+        *(
+            (
+                "layers/contexts",
+                "Windows.fwd",
+                before,
+                after,
+                identity,
+                _windows,
+            )
+            for before, after, identity in (
+                (
+                    "n_steps = x.shape[-1]",
+                    "n_steps = x.shape[1]",
+                    "ids are (B, T): the axis 1 is the last",
+                ),
+                (
+                    "padded = jnp.pad(ids, ((0, 0), (self.n - 1, 0)), constant_values=self.blank)",
+                    "padded = jnp.pad(ids, ((0, 0), (self.n - 1, 1)), constant_values=self.blank)",
+                    "the last window ends with the last id: a place after it is never read",
+                ),
+            )
+        ),
+        *(
+            (
+                "layers/description",
+                function,
+                f"shapes = {before}(0)){end}",
+                f"shapes = {before}(1)){end}",
+                "shapes do not depend on the key",
+                _described,
+            )
+            for function, before, end in (
+                ("count_parameters", "jax.eval_shape(model.init, jax.random.key", ""),
+                ("describe", "by_path(jax.eval_shape(layer.init, jax.random.key", ")"),
+            )
+        ),
+        *(
+            (
+                "layers/embedding",
+                "PositionEmbedding.bwd",
+                "drows = widen(dy).sum(tuple(range(dy.ndim - 2))).astype(dy.dtype)",
+                after,
+                identity,
+                _PLACES,
+            )
+            for after, identity in (
+                (
+                    "drows = widen(dy).sum(tuple(range(dy.ndim - 2)))",
+                    "every place has one row, which embedding_bwd rounds, once or once more",
+                ),
+                ("drows = dy.sum(tuple(range(dy.ndim - 2))).astype(dy.dtype)", _IN_FLOAT32),
+            )
+        ),
+        (
+            "layers/embedding",
+            "PositionEmbedding.step",
+            "row = params['weight'].at[cache].get(mode='fill', fill_value=jnp.nan)",
+            "row = params['weight'].at[cache].get(mode='fill')",
+            "NaN is what JAX fills floats with by itself",
+            _PLACES,
+        ),
+        (
+            "layers/mixing",
+            "CausalSelfAttention.cache",
+            "room = jnp.zeros((batch_size, self.n_head, self.block_size, self.n_embd // "
+            "self.n_head))",
+            "room = jnp.ones((batch_size, self.n_head, self.block_size, self.n_embd // "
+            "self.n_head))",
+            "a place is written before it is seen",
+            _HEADS,
+        ),
+        *(
+            (
+                "layers/mixing",
+                "CausalSelfAttention.step",
+                f"{a} = cache.{a}.at[:, :, place].set({a}_t[:, :, 0], mode='drop')",
+                f"{a} = cache.{a}.at[:, :, place].{after}",
+                identity,
+                _HEADS,
+            )
+            for a in "kv"
+            for after, identity in (
+                (f"add({a}_t[:, :, 0], mode='drop')", "a place is written once, and was zero"),
+                (f"set({a}_t[:, :, 0])", "to drop what is out of bounds is JAX's own default"),
+                (f"set({a}_t[:, :, 1], mode='drop')", _ONE_LONG),
+            )
+        ),
+        (
+            "layers/mixing",
+            "CausalSelfAttention.step",
+            "return (self._merge(o)[:, 0].astype(x_t.dtype), KeysAndValues(k, v, place + 1))",
+            "return (self._merge(o)[:, 1].astype(x_t.dtype), KeysAndValues(k, v, place + 1))",
+            _ONE_LONG,
+            _HEADS,
+        ),
+        (
+            "layers/norms",
+            "LayerNorm.bwd",
+            "dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy, eps=self.eps)",
+            "dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy)",
+            "the backward has no use for eps: it is inside r",
+            _LAYER_NORM,
+        ),
+        (
+            "layers/recurrent",
+            "ScanTime.bwd",
+            "dstart = jnp.stack([widen(d).sum(tuple(range(d.ndim - 1))) for d in dstate])",
+            "dstart = jnp.stack([d.sum(tuple(range(d.ndim - 1))) for d in dstate])",
+            _IN_FLOAT32,
+            _LSTM_STEPS,
+        ),
+        *(
+            (
+                "rules/linear",
+                "linear_bwd",
+                before,
+                after,
+                "one product or sum of 16-bit numbers is taken in float32 and rounded at its end",
+                _LINEAR,
+            )
+            for before, after in (
+                (
+                    "dx = jnp.matmul(dy, weight.T, preferred_element_type=wide)",
+                    "dx = jnp.matmul(dy, weight.T)",
+                ),
+                (
+                    "dweight = jnp.matmul(rows.T, drows, preferred_element_type=wide)",
+                    "dweight = jnp.matmul(rows.T, drows)",
+                ),
+                ("dbias = widen(drows).sum(0)", "dbias = drows.sum(0)"),
+            )
+        ),
+        *(
+            (
+                "rules/lstm",
+                "lstm_cell_fwd",
+                "a_i, a_f, a_g, a_o = jnp.split(linear(xh, widen(weight), widen(bias)), 4, "
+                "axis=-1)",
+                f"a_i, a_f, a_g, a_o = jnp.split(linear(xh, {arrays}), 4, axis=-1)",
+                identity,
+                _LSTM,
+            )
+            for arrays, identity in (
+                ("weight, widen(bias)", _PROMOTES),
+                ("widen(weight), bias", _BIAS),
+            )
+        ),
+        *(
+            (
+                "rules/rnn",
+                "rnn_cell_fwd",
+                "h_new = tanh(linear(xh, widen(weight), widen(bias))).astype(h.dtype)",
+                f"h_new = tanh(linear(xh, {arrays})).astype(h.dtype)",
+                identity,
+                _RNN,
+            )
+            for arrays, identity in (
+                ("weight, widen(bias)", _PROMOTES),
+                ("widen(weight), bias", _BIAS),
+            )
+        ),
+        *(
+            (
+                f"rules/{name}",
+                f"{name}_cell_bwd",
+                "dxh, dweight, dbias = linear_bwd((xh, widen(weight)), da)",
+                "dxh, dweight, dbias = linear_bwd((xh, weight), da)",
+                f"{_PROMOTES}; and dW is rounded to 16 bits once, there or here",
+                run,
+            )
+            for name, run in (("lstm", _LSTM), ("rnn", _RNN))
+        ),
+        *(
+            (
+                "rules/precision",
+                "accumulator",
+                "return jnp.dtype('float32') if jnp.finfo(dtype).bits < 32 else dtype",
+                f"return jnp.dtype('float32') if jnp.finfo(dtype).bits {bound} else dtype",
+                "the accumulator of float32 is float32, and no float has 33 bits",
+                _widened("float32"),
+            )
+            for bound in ("<= 32", "< 33")
+        ),
+        (
+            "stepwise",
+            "backward",
+            "dlogprobs = jnp.zeros_like(v.logprobs).at[jnp.arange(n), Y].set(-1.0 / n)",
+            "dlogprobs = jnp.zeros_like(v.logprobs).at[jnp.arange(n), Y].add(-1.0 / n)",
+            "no place is written twice: the rows are 0 to n − 1, each once",
+            _stepwise,
+        ),
+        (
+            "stepwise",
+            "backward",
+            "dbndiff2 = 1 / (n - 1) * jnp.ones_like(v.bndiff2) * dbnvar",
+            "dbndiff2 = 1 / (n - 1) / jnp.ones_like(v.bndiff2) * dbnvar",
+            "a / 1 = a · 1",
+            _stepwise,
+        ),
+        (
+            "stepwise",
+            "backward",
+            "db1 = None if params.b1 is None else dhprebn.sum(0)",
+            "db1 = None if params.b1 is None else dhprebn.mean(0)",
+            "dhprebn sums to zero over the batch: b1 is useless before BatchNorm",
+            _stepwise,
+        ),
+        (
+            "stepwise",
+            "dlogits_outer",
+            "return 1 / n * probs * (picked * (1 - eye / probs[:, :, None])).sum(1)",
+            "return 1 / n * probs * (picked * (1 - eye / probs[:, None, :])).sum(1)",
+            "δ_uv / p_u = δ_uv / p_v",
+            _stepwise,
+        ),
+    ]
+]

@@ -1,0 +1,93 @@
+"""Every mutant of a file against the checks of the file, and the survivors against the table."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import CodeType, ModuleType
+from typing import NamedTuple
+
+import jax
+
+from tests import conftest  # the shapes in signatures are checked, as in the other tests
+from tests.mutants import layers, rules, stepwise
+from tests.mutants.equivalent import EQUIVALENT, show
+from tests.mutants.mutate import Mutant, mutants_of
+
+assert conftest.CHECKED
+
+
+class Result(NamedTuple):
+    """What a file's mutants came to."""
+
+    file: str
+    n_mutants: int
+    n_equivalent: int
+    alive: list[str]
+    """Survivors that the table does not hold."""
+    killed: list[str]
+    """Mutants that the table holds, and that were killed or are no more."""
+
+    @property
+    def n_killed(self) -> int:
+        return self.n_mutants - self.n_equivalent - len(self.alive)
+
+    @property
+    def score(self) -> float:
+        """The killed among those that change what is computed."""
+        return self.n_killed / (self.n_mutants - self.n_equivalent)
+
+
+def run(file: str, stride: int = 1) -> Result:
+    """All mutants of one file; with a stride every so many-th of them, and all that are listed."""
+    home = import_module(file.removesuffix(".py").replace("/", "."))
+    kind = {"rules": rules, "layers": layers}.get(file.split("/")[1], stepwise)
+    listed = {e.key: e for e in EQUIVALENT if e.file == file}
+    found: set[tuple[str, str, str]] = set()
+    alive: list[str] = []
+    n_mutants = 0
+    with _conditions():
+        checks = list(kind.checks_of(home))
+        for check in checks:
+            check(home)
+        for i, mutant in enumerate(mutants_of(file)):
+            key = mutant.function, mutant.before, mutant.after
+            if i % stride and key not in listed:
+                continue
+            n_mutants += 1
+            if _is_killed(file, mutant, checks):
+                continue
+            if key in listed:
+                found.add(key)
+                show(listed[key], home, load(file, mutant.code))
+            else:
+                alive.append(str(mutant))
+    killed = [str(e) for key, e in listed.items() if key not in found]
+    return Result(file, n_mutants, len(found), alive, killed)
+
+
+def load(file: str, code: CodeType) -> ModuleType:
+    """The module that a file's code makes, under the name of the right one."""
+    module = ModuleType(file.removesuffix(".py").replace("/", "."))
+    exec(code, module.__dict__)
+    return module
+
+
+def _is_killed(file: str, mutant: Mutant, checks: list[rules.Check]) -> bool:
+    try:
+        module = load(file, mutant.code)
+        for check in checks:
+            check(module)
+    except Exception:  # wrong in any way
+        return True
+    return False
+
+
+@contextmanager
+def _conditions() -> Iterator[None]:
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("strict"),
+        warnings.catch_warnings(action="error"),
+    ):
+        yield

@@ -1,0 +1,78 @@
+"""What kills a mutant of the seeds' network: PyTorch's autograd through its twin."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from types import ModuleType
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmore import stepwise
+from tests import oracle
+from tests.mutants.oracle import refuses, same_values
+from tests.test_stepwise import ODD, PAIR_NO_B1, Sizes, draw, named
+
+Check = Callable[[ModuleType], None]
+
+
+def checks_of(module: ModuleType) -> Iterator[Check]:
+    """The whole table, at sizes that differ and at the smallest; then the two policies."""
+    for sizes in (ODD, PAIR_NO_B1):
+        yield partial(_right, sizes)
+    yield _one_example
+    yield _dtypes
+    yield _first_of_ties
+
+
+@cache
+def _expected(sizes: Sizes) -> Any:
+    params, X, Y = draw(sizes, "float64")
+    return params, X, Y, *oracle.network(named(params), X, Y)
+
+
+def _right(sizes: Sizes, module: ModuleType) -> None:
+    params, X, Y, values, cotangents = _expected(sizes)
+    right = stepwise.Intermediates(*(jnp.asarray(v.value) for v in values.values()))
+    ours = inspect.unwrap(module.forward)(params, X, Y)
+    assert list(named(ours)) == list(values)
+    for name, value in named(ours).items():
+        oracle.assert_close(name, value, values[name], 1e-12)
+    ours = inspect.unwrap(module.backward)(params, X, Y, right)
+    assert named(ours).keys() == cotangents.keys() - {"loss"}
+    for name, value in named(ours).items():
+        oracle.assert_close(name, value, cotangents[name], 1e-12)
+    for form in (module.dlogits_closed, module.dlogits_outer):
+        oracle.assert_close("logits", form(right.logits, Y), cotangents["logits"], 1e-12)
+    d = jnp.asarray(cotangents["hpreact"].value)
+    for form in (module.dhprebn_closed, module.dhprebn_outer):
+        dhprebn = form(params.bngain, right.bnraw, right.bnvar_inv, d)
+        oracle.assert_close("hprebn", dhprebn, cotangents["hprebn"], 1e-12)
+
+
+def _one_example(module: ModuleType) -> None:
+    params, X, Y, *_ = _expected(ODD)
+    refuses(inspect.unwrap(module.forward), params, X[:1], Y[:1])
+
+
+def _first_of_ties(module: ModuleType) -> None:
+    """The first of the largest logits takes the cotangent of their maximum, as in torch."""
+    params, X, Y, *_ = _expected(ODD)
+    values = stepwise.forward(params, X, Y)
+    tied = values.logits.at[:, 1].set(9.0).at[:, 3].set(9.0)
+    values = values._replace(logits=tied, counts_sum=1.5 * values.counts_sum)
+    cotangents = inspect.unwrap(module.backward)(params, X, Y, values)
+    assert (np.abs(cotangents.logit_maxes) > 0.01).all()
+    same_values(cotangents.logits, [oracle.less_its_maximum(tied, cotangents.norm_logits)])
+
+
+def _dtypes(module: ModuleType) -> None:
+    """In float32 nothing is wider."""
+    params, X, Y = draw(ODD, "float32")
+    values = inspect.unwrap(module.forward)(params, X, Y)
+    cotangents = inspect.unwrap(module.backward)(params, X, Y, values)
+    norm = params.bngain, values.bnraw, values.bnvar_inv, cotangents.hpreact
+    closed = [form(values.logits, Y) for form in (module.dlogits_closed, module.dlogits_outer)]
+    closed += [form(*norm) for form in (module.dhprebn_closed, module.dhprebn_outer)]
+    assert all(leaf.dtype == "float32" for leaf in [*values, *cotangents, *closed])

@@ -1,0 +1,16 @@
+"""A quarter of the mutants, from all over each file; ``make mutants`` runs them all."""
+
+import pytest
+
+from tests.mutants.mutate import FILES
+
+
+@pytest.mark.usefixtures("oracle")  # torch
+@pytest.mark.parametrize("file", FILES)
+def test_every_mutant_is_killed_or_equivalent(file: str):
+    from tests.mutants.run import run
+
+    result = run(file, stride=4)
+    assert not result.alive
+    assert not result.killed
+    assert result.n_killed
