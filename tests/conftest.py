@@ -35,8 +35,8 @@ if find_spec("hypothesis"):
     settings.register_profile("suite", deadline=None, derandomize=True, database=None)
     settings.load_profile("suite")
 
-# Searched for doctests like every module, and it needs torch.
-collect_ignore = [] if find_spec("torch") else ["oracle.py"]
+# Searched for doctests like every module, and they need torch.
+collect_ignore = [] if find_spec("torch") else ["oracle.py", "mutants"]
 
 
 @pytest.fixture

@@ -238,6 +238,14 @@ EQUIVALENT = [
         ),
         (
             "rules/attention",
+            "_attend_bwd",
+            "log_probs_t = jnp.minimum(_scores(k, q, seen_t) - lse.mT, 0)",
+            "log_probs_t = jnp.minimum(_scores(k, q, seen_t) - lse.mT, 1)",
+            "log p ≤ 0 but for rounding: any bound from 0 on keeps exp from overflowing",
+            _IN_BLOCKS,
+        ),
+        (
+            "rules/attention",
             "_blocks",
             "n_blocks = max(-(-n_rows // block_size), 1)",
             "n_blocks = -(-n_rows // block_size)",

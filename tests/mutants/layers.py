@@ -244,7 +244,7 @@ def _right(name: str, i: int, module: ModuleType) -> None:
 
 def _counted(layer: Any, params: Any, x: Any) -> None:
     """An example that counts twice is that of one that stands there twice."""
-    y, stats = layer.calibrate(params, x, jnp.array([2, 0, 1]))
+    y, stats = layer.calibrate(params, x, jnp.array([2.0, 0.0, 1.0]))
     want, same_stats = layer.calibrate(params, x[jnp.array([0, 0, 2])])
     same_values((y[0], y[2]), [np.asarray(want[0]), np.asarray(want[2])])
     same_values(stats, [np.asarray(s) for s in jax.tree.leaves(same_stats)])
@@ -341,10 +341,11 @@ def _combinators(module: ModuleType) -> None:
     assert repr(module.Residual(a=L.Tanh(), **{"0": L.Tanh()})).startswith("Residual(**{'a'")
     # What the layer before recalls is not kept, and what it does not recall is.
     kept = module.Chain(
-        a=L.Linear(3, 3), b=L.Gelu(approximate=True), c=L.Linear(3, 3), d=L.Tanh(), e=L.Linear(3, 3)
-    )
+        a=L.Linear(3, 3), b=L.Gelu(approximate=True), c=L.Linear(3, 3), d=L.Tanh(),
+        e=L.Linear(3, 3), f=L.Gelu(approximate=True), g=L.LayerNorm(3),
+    )  # fmt: skip
     _, residuals = kept.fwd(kept.init(jax.random.key(0)), jnp.ones((2, 3)))
-    assert [len(jax.tree.leaves(residuals[name])) for name in "abcde"] == [1, 1, 0, 1, 1]
+    assert [len(jax.tree.leaves(residuals[name])) for name in "abcdefg"] == [1, 1, 0, 1, 1, 1, 2]
     for kind in (module.Chain, module.Residual, module.Add):
         assert kind(a=L.Tanh(), b=L.Relu()).map(lambda _: L.Tanh()) == kind(a=L.Tanh(), b=L.Tanh())
         layer = kind(a=L.Dropout(0.5), b=L.Dropout(0.5))
@@ -377,12 +378,13 @@ def _contexts(module: ModuleType) -> None:
     assert module.Windows(1) == module.Windows(1, 0, False)
     y, _ = module.Windows(2, blank=128).fwd({}, jnp.zeros((1, 2), "int8"))
     assert y.tolist() == [[[128, 0], [0, 0]]]
-    y, residuals = module.JoinIds(10).fwd({}, jnp.array([[1, 2, 3], [9, 9, 9]], "int8"))
-    assert y.tolist() == [123, 999]
+    y, residuals = module.JoinIds(10).fwd({}, jnp.array([[[1, 2, 3]], [[9, 9, 9]]], "int8"))
+    assert y.tolist() == [[123], [999]]
     assert module.JoinIds(10).bwd({}, residuals, None) == ({}, None)
 
 
 def _elementwise(module: ModuleType) -> None:
+    assert module.Gelu.recalls
     layer, x = module.Dropout(0.3), jnp.full((30, 30), 0.7)
     y, mask = layer.fwd({}, x, jax.random.key(0))
     assert 0 < (~mask).mean() < 0.5
@@ -417,6 +419,7 @@ def _linear_init(module: ModuleType) -> None:
 
 
 def _mixing(module: ModuleType) -> None:
+    assert module.CausalSelfAttention.recalls
     refuses(module.CausalSelfAttention, 7, 3, 4)
     layer, x_t = module.CausalSelfAttention(2, 1, 2), jnp.ones((1, 6))
     cache = layer.cache({}, 1)
@@ -426,6 +429,7 @@ def _mixing(module: ModuleType) -> None:
 
 
 def _norms_init(module: ModuleType) -> None:
+    assert module.LayerNorm.recalls
     for layer in (module.BatchNorm(3), module.LayerNorm(3)):
         params = layer.init(jax.random.key(0))
         assert (params["gain"].tolist(), params["bias"].tolist()) == ([1, 1, 1], [0, 0, 0])

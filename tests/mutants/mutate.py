@@ -143,7 +143,7 @@ UNWRAPPED = {
     "max", "exp", "log", "tanh", "sigmoid", "clip", "cumsum", "rsqrt", "sqrt", "sin", "reshape",
     "softmax", "map", "concatenate",
 }  # fmt: skip
-COMMUTATIVE = {"maximum", "max", "swapaxes", "isinstance", "getattr", "cast"}
+COMMUTATIVE = {"maximum", "minimum", "max", "swapaxes", "isinstance", "getattr", "cast"}
 
 
 def _replacements(node: ast.expr) -> Iterator[ast.expr]:

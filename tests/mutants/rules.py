@@ -150,7 +150,7 @@ def _batch_norm(module: ModuleType) -> None:
         refuses(function, jnp.ones((1, 3)), ones, ones)
     refuses(module.batch_norm_statistics, jnp.ones((1, 3)))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 2)))
-    counted = module.batch_norm_statistics(x, jnp.array([3, 0, 1]))
+    counted = module.batch_norm_statistics(x, jnp.array([3.0, 0.0, 1.0]))
     rows = np.asarray(x)[[0, 0, 0, 2]].reshape(-1, 2)
     same_values(counted, [rows.mean(0), rows.var(0, ddof=1)])
     one = module.batch_norm_statistics(x[:1, :1], jnp.array([2.0], "float32"))

@@ -3,13 +3,11 @@
 import pytest
 
 from tests.mutants.mutate import FILES
+from tests.mutants.run import run
 
 
-@pytest.mark.usefixtures("oracle")  # torch
 @pytest.mark.parametrize("file", FILES)
 def test_every_mutant_is_killed_or_equivalent(file: str):
-    from tests.mutants.run import run
-
     result = run(file, stride=4)
     assert not result.alive
     assert not result.killed
