@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmore.layers import Chain, Linear
+from jaxmore.layers import Chain, Gelu, Linear
 from jaxmore.testing.arguments import parse_args
 from tests.mutants.oracle import python_loops
 from tests.test_stepwise import Sizes, draw
@@ -87,9 +87,10 @@ def _layer(make: Callable[[Any], Any], x: str, dtype: str = "float64") -> Run:
 
         def everything(params: Any, x: Any) -> Any:
             y, residuals = layer.fwd(params, x)
+            _, stats = layer.calibrate(params, x)
             cache, ys = layer.cache(params, len(x)), []
             for t in range(x.shape[1]):
-                y_t, cache = layer.step(params, {}, cache, x[:, t])
+                y_t, cache = layer.step(params, stats, cache, x[:, t])
                 ys.append(y_t)
             return y, ys, layer.bwd(params, residuals, jnp.cos(3 * y))
 
@@ -121,6 +122,10 @@ def _windows(module: ModuleType) -> Any:
     return module.Windows(3, 2).fwd({}, jnp.asarray(parse_args("i[10000,5]<4")[0]))[0]
 
 
+def _sums(module: ModuleType) -> Any:
+    return jax.vmap(module._sum_rows)(jnp.asarray(parse_args("f[10000,5,7]")[0], "float64"))
+
+
 def _described(module: ModuleType) -> Any:
     """The table of a model of every layer width up to 100 in turn, as bytes."""
     model = Chain(**{f"l{n}": Linear(n, n + 1) for n in range(1, 101)})
@@ -142,12 +147,16 @@ _LINEAR = _rule("linear", "f[N,7,3] f[N,3,5] f[N,5]", "bfloat16")
 
 _PLACES = _layer(lambda m: m.PositionEmbedding(3, 2), "i[N,5,3]<4", "bfloat16")
 _HEADS = _layer(lambda m: m.CausalSelfAttention(4, 2, 3), "f[N,2,3,12]")
+_RECALLING = _layer(lambda m: m.Chain(a=Gelu(approximate=True), b=Linear(3, 2)), "f[N,2,3,3]")
 _LAYER_NORM = _layer(lambda m: m.LayerNorm(3), "f[N,2,3,3]")
 _LSTM_STEPS = _layer(lambda m: m.ScanTime(m.LstmCell(2, 3)), "f[N,5,2,2]", "bfloat16")
 
 _PROMOTES = "a product of a 16-bit and a float32 matrix widens the first, which is exact"
 _BIAS = "linear adds the bias in the dtype of the product, float32: it widens it itself"
 _UNSEEN = "exp of −1e30 less a score is 0: a masked weight is zero without the second mask"
+_ANY_ORDER = "a sum of sums is the sum, in whatever order: the rounding alone differs"
+_ANY_SIGNAL = "the signal is compared with itself: any part of the cotangent that is a number does"
+_EITHER = "both formulas are tanh near 0.8, where either keeps its digits"
 _FAR_BELOW = "any number far below every score does: exp of it less a score is 0"
 _FIRST = "the first block scales what it starts from by exp(−1e30 − m) = 0"
 _IN_FLOAT32 = "JAX adds 16-bit numbers in float32 and rounds their sum, with widen or without"
@@ -160,8 +169,8 @@ EQUIVALENT = [
         (
             "rules/activations",
             "gelu_bwd",
-            "near = jnp.clip(wide, -40, 40)",
-            "near = jnp.clip(-40, wide, 40)",
+            "near = jnp.clip(widen(x), -40, 40)",
+            "near = jnp.clip(-40, widen(x), 40)",
             "clip(x, a, b) = min(max(x, a), b), and max commutes",
             _rule("gelu", "f[N]*30", approximate=False),
         ),
@@ -169,12 +178,55 @@ EQUIVALENT = [
             (
                 "rules/activations",
                 "gelu_bwd",
-                "near = jnp.clip(wide, -40, 40)",
-                f"near = jnp.clip(wide, {bounds})",
+                "near = jnp.clip(widen(x), -40, 40)",
+                f"near = jnp.clip(widen(x), {bounds})",
                 "beyond 39 Φ' = exp(−x²/2)/√(2π) is zero in float64, and so is 1 − tanh²",
                 _rule("gelu", "f[N]*30", approximate=approximate),
             )
             for bounds, approximate in (("-41, 40", False), ("-40, 41", True))
+        ),
+        *(
+            (
+                "rules/activations",
+                "tanh_fwd",
+                before,
+                after,
+                identity,
+                _rule("tanh", "f[N]*0.5+0.8", dtype),
+            )
+            for before, after, identity, dtype in (
+                ("near = a < 0.8", "near = a <= 0.8", _EITHER, "float32"),
+                ("near = a < 0.8", "near = a < 0.8008", _EITHER, "float32"),
+                (
+                    "d = jnp.where(near, 1 - y_near, 2 * e / (1 + e))",
+                    "d = 2 * e / (1 + e)",
+                    "1 − tanh a = 2e/(1 + e) wherever a is",
+                    "float32",
+                ),
+                (
+                    "small = jnp.where(near, a, 0)",
+                    "small = jnp.where(near, a, 1)",
+                    "what is not near is not chosen: any number will do",
+                    "float64",
+                ),
+            )
+        ),
+        *(
+            (
+                "layers/combinators",
+                "Chain.bwd",
+                "first = cast(Array, dy)[(slice(1),) * cast(Array, dy).ndim].sum()",
+                f"first = cast(Array, dy)[{after}",
+                _ANY_SIGNAL,
+                _RECALLING,
+            )
+            for after in (
+                "(slice(1),) * cast(Array, dy).ndim].mean()",
+                "(slice(1),) * cast(Array, dy).ndim]",
+                "slice(1),].sum()",
+                "cast(Array, dy).ndim].sum()",
+                "(slice(2),) * cast(Array, dy).ndim].sum()",
+            )
         ),
         (
             "rules/attention",
@@ -231,17 +283,9 @@ EQUIVALENT = [
         (
             "rules/attention",
             "_attend_bwd",
-            "probs_t = jnp.where(seen_t, jnp.exp(log_probs_t), 0)",
-            "probs_t = jnp.exp(log_probs_t)",
+            "probs_t = jnp.where(seen_t, jnp.exp(above_t), 0)",
+            "probs_t = jnp.exp(above_t)",
             _UNSEEN,
-            _IN_BLOCKS,
-        ),
-        (
-            "rules/attention",
-            "_attend_bwd",
-            "log_probs_t = jnp.minimum(_scores(k, q, seen_t) - lse.mT, 0)",
-            "log_probs_t = jnp.minimum(_scores(k, q, seen_t) - lse.mT, 1)",
-            "log p ≤ 0 but for rounding: any bound from 0 on keeps exp from overflowing",
             _IN_BLOCKS,
         ),
         (
@@ -470,20 +514,71 @@ EQUIVALENT = [
             "no place is written twice: the rows are 0 to n − 1, each once",
             _stepwise,
         ),
+        *(
+            (
+                "stepwise",
+                "backward",
+                f"{before}(d{what})[0]",
+                f"{before}(d{what})[1]",
+                _ONE_LONG,
+                _stepwise,
+            )
+            for before, what in (
+                ("db2 = _sum_rows", "logits"),
+                ("db1 = None if params.b1 is None else _sum_rows", "hprebn"),
+            )
+        ),
+        (
+            "stepwise",
+            "_rounded",
+            "return jnp.where(product == 0, 0, product)",
+            "return product",
+            "0 where it is 0: the choice changes nothing but what XLA may fuse",
+            _stepwise,
+        ),
+        *(
+            (
+                "stepwise",
+                "_sum_rows",
+                "size, axis = (16, 1) if width % 64 == 0 else (4, 0)",
+                f"size, axis = {after}",
+                _ANY_ORDER,
+                _sums,
+            )
+            for after in (
+                "(16, 1)",
+                "(4, 0)",
+                "(16, 1) if width % 64 != 0 else (4, 0)",
+                "(16, 1) if width // 64 == 0 else (4, 0)",
+                "(16, 1) if width == 0 else (4, 0)",
+                "(16, 1) if 64 == 0 else (4, 0)",
+                "(16, 1) if width % 65 == 0 else (4, 0)",
+                "(16, 1) if width % 64 == 1 else (4, 0)",
+                "(17, 1) if width % 64 == 0 else (4, 0)",
+                "(16, 1) if width % 64 == 0 else (5, 0)",
+                "(16, 1) if width % 64 == 0 else (4, 1)",
+            )
+        ),
+        *(
+            (
+                "stepwise",
+                "_sum_rows",
+                "blocks = jnp.pad(x, ((0, -n % size), (0, 0))).reshape(-1, size, width)",
+                f"blocks = jnp.pad(x, {after}, width)",
+                _ANY_ORDER,
+                _sums,
+            )
+            for after in (
+                "((0, -n % size), (0, 0))).reshape(size, -1",
+                "((-n % size, 0), (0, 0))).reshape(-1, size",
+            )
+        ),
         (
             "stepwise",
             "backward",
             "dbndiff2 = 1 / (n - 1) * jnp.ones_like(v.bndiff2) * dbnvar",
             "dbndiff2 = 1 / (n - 1) / jnp.ones_like(v.bndiff2) * dbnvar",
             "a / 1 = a · 1",
-            _stepwise,
-        ),
-        (
-            "stepwise",
-            "backward",
-            "db1 = None if params.b1 is None else dhprebn.sum(0)",
-            "db1 = None if params.b1 is None else dhprebn.mean(0)",
-            "dhprebn sums to zero over the batch: b1 is useless before BatchNorm",
             _stepwise,
         ),
         (

@@ -343,9 +343,11 @@ def _combinators(module: ModuleType) -> None:
     kept = module.Chain(
         a=L.Linear(3, 3), b=L.Gelu(approximate=True), c=L.Linear(3, 3), d=L.Tanh(),
         e=L.Linear(3, 3), f=L.Gelu(approximate=True), g=L.LayerNorm(3),
+        h=L.Gelu(approximate=True), i=L.Linear(3, 3),
     )  # fmt: skip
     _, residuals = kept.fwd(kept.init(jax.random.key(0)), jnp.ones((2, 3)))
-    assert [len(jax.tree.leaves(residuals[name])) for name in "abcdefg"] == [1, 1, 0, 1, 1, 1, 2]
+    counts = [len(jax.tree.leaves(residuals[name])) for name in "abcdefghi"]
+    assert counts == [1, 1, 0, 1, 1, 1, 2, 0, 1]
     for kind in (module.Chain, module.Residual, module.Add):
         assert kind(a=L.Tanh(), b=L.Relu()).map(lambda _: L.Tanh()) == kind(a=L.Tanh(), b=L.Tanh())
         layer = kind(a=L.Dropout(0.5), b=L.Dropout(0.5))

@@ -25,7 +25,7 @@ DEFAULTS = {"eps": 1e-5, "axis": -1, "block_size": 128}
 
 # The dtypes of the residuals in bfloat16: b bfloat16, f float32, i integers, m a mask.
 KEPT = {
-    "batch_norm": "bffb", "causal_attention": "bbbbf", "causal_mean": "", "dropout": "m",
+    "batch_norm": "bffb", "causal_attention": "bbbbff", "causal_mean": "", "dropout": "m",
     "embedding": "ib", "flatten": "", "flatten_consecutive": "", "gelu": "b", "gru_cell": "b" * 8,
     "l2_penalty": "b", "layer_norm": "bfb", "linear": "bb", "lstm_cell": "b" * 6, "relu": "b",
     "rms_norm": "bfb", "rnn_cell": "bbbb", "sigmoid": "b", "softmax": "b",
@@ -189,12 +189,43 @@ def _attention(module: ModuleType) -> None:
     y, residuals = module.causal_attention_fwd(jnp.full((5, 1), 1e6), k, v)
     assert y[:, 0].tolist() == [0, 0.5, 2, 3, 4]
     assert all(jnp.isfinite(d).all() for d in module.causal_attention_bwd(residuals, y))
+    # A score may round to more than its row's maximum: at 1e12 by a thousand.
+    below = residuals._replace(maximum=residuals.maximum - 1e3)
+    assert all(jnp.isfinite(d).all() for d in module.causal_attention_bwd(below, y))
     with python_loops():  # nor has a block of small scores after one of large ones
         y, _ = module.causal_attention_fwd(jnp.full((5, 1), 1e6), k[::-1], v, block_size=2)
     assert y[:, 0].tolist() == [0, 0, 0, 0, 0]
 
 
+def _tanh(module: ModuleType) -> None:
+    """In float32 to the last digits, from where tanh x is x to where its slope is 1e-30."""
+    x = np.concatenate([np.geomspace(1e-6, 35, 300), -np.geomspace(1e-6, 35, 300)])
+    x = x.astype("float32")
+    y, residuals = module.tanh_fwd(jnp.asarray(x))
+    (dx,) = module.tanh_bwd(residuals, jnp.ones_like(y))
+    exact, eps = x.astype("float64"), float(jnp.finfo("float32").eps)
+    lacks = np.exp(-abs(exact)) / np.cosh(exact)  # 1 − |tanh|, no digit lost
+    for ours, truth in ((y, np.tanh(exact)), (dx, np.cosh(exact) ** -2), (residuals, lacks)):
+        assert (np.abs(np.asarray(ours, "float64") - truth) <= 8 * eps * np.abs(truth)).all()
+    far = jnp.array([30.0, jnp.inf, -jnp.inf], "float32")
+    assert jnp.isfinite(jax.grad(lambda x: module.tanh(x).sum())(far)).all()
+
+
+def _softmax(module: ModuleType) -> None:
+    """In float32, where one probability is all but 1: what cancels there is not computed."""
+    x, dy = jnp.array([30.0, 0.0, -1.0], "float32"), jnp.array([1.0, 1e3, 2.0], "float32")
+    (dx,) = module.softmax_bwd(module.softmax(x), dy)
+    y = np.exp([0.0, -30.0, -31.0]) / np.exp([0.0, -30.0, -31.0]).sum()
+    # The first is less the sum of the others: y₀ (dy₀ − Σ dy y) = −Σ y (dy − dy₀).
+    want = np.array([-(y[1] * 999 + y[2] * 1), y[1] * 999, y[2] * 1])
+    assert (np.abs(np.asarray(dx, "float64") - want) <= 1e-5 * np.abs(want)).all()
+
+
 def _layer_norm(module: ModuleType) -> None:
+    rows = jnp.asarray(np.random.default_rng(0).normal(1e4, 1, (9, 64)), "float32")
+    one = jnp.ones(64, "float32")
+    far, _ = module.layer_norm_fwd(rows, one, 0 * one)
+    assert jnp.abs(far.mean(-1)).max() < 1e-6  # no row keeps a mean, however far from zero
     x, gain, bias = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)), "bfloat16")
     residuals = module.LayerNormResiduals(x[None], jnp.ones((1, 1)), gain)
     y = module.layer_norm_recall(residuals, bias)
@@ -204,12 +235,12 @@ def _layer_norm(module: ModuleType) -> None:
 
 
 def _after(module: ModuleType) -> None:
-    """The residuals as they are, unless the cotangent's first number is NaN; and a real choice."""
-    residuals = {"x": jnp.array([3.0, -1.0]), "y": jnp.array(2.0)}
-    for dy in (jnp.array([[0.5, jnp.nan]]), jnp.zeros((0, 3)), jnp.array(0.0), jnp.array(jnp.inf)):
-        same(module.after(dy, residuals), residuals)
-    lost = module.after(jnp.array([[jnp.nan, 1]]), residuals)
-    assert all(jnp.isnan(leaf).all() for leaf in jax.tree.leaves(lost))
+    """The residuals as they are, and NaN where the signal beside them is NaN."""
+    residuals = {"x": jnp.array([3.0, -1.0]), "y": jnp.array([2.0, 5.0])}
+    for signal in (0.5, 0.0, jnp.inf):
+        same(module.after(jnp.array(signal), residuals), residuals)
+    lost = module.after(jnp.array([0.5, jnp.nan]), residuals)
+    same(lost, {"x": jnp.array([3.0, jnp.nan]), "y": jnp.array([2.0, jnp.nan])})
 
 
 def _dropout(module: ModuleType) -> None:
@@ -298,5 +329,7 @@ EDGES: dict[str, Check] = {
     "layer_norm": _layer_norm,
     "linear": _linear,
     "relu": _relu,
+    "softmax": _softmax,
     "softmax_cross_entropy": _cross_entropy,
+    "tanh": _tanh,
 }

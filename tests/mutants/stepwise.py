@@ -23,6 +23,7 @@ def checks_of(module: ModuleType) -> Iterator[Check]:
         yield partial(_right, sizes)
     yield _one_example
     yield _dtypes
+    yield _sums
     yield _first_of_ties
 
 
@@ -76,3 +77,12 @@ def _dtypes(module: ModuleType) -> None:
     closed = [form(values.logits, Y) for form in (module.dlogits_closed, module.dlogits_outer)]
     closed += [form(*norm) for form in (module.dhprebn_closed, module.dhprebn_outer)]
     assert all(leaf.dtype == "float32" for leaf in [*values, *cotangents, *closed])
+
+
+def _sums(module: ModuleType) -> None:
+    """Over rows of either kind of width; and rounding a product does not change it."""
+    for shape in ((37, 64), (16, 128), (5, 27)):
+        x = np.random.default_rng(0).normal(size=shape)
+        same_values(module._sum_rows(jnp.asarray(x)), [x.sum(0, keepdims=True)])
+    products = jnp.array([0.0, 1.0, -1.0, 2.5])
+    assert module._rounded(products).tolist() == products.tolist()
