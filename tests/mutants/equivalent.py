@@ -156,7 +156,6 @@ _BIAS = "linear adds the bias in the dtype of the product, float32: it widens it
 _UNSEEN = "exp of −1e30 less a score is 0: a masked weight is zero without the second mask"
 _ANY_ORDER = "a sum of sums is the sum, in whatever order: the rounding alone differs"
 _ANY_SIGNAL = "the signal is compared with itself: any part of the cotangent that is a number does"
-_EITHER = "both formulas are tanh near 0.8, where either keeps its digits"
 _FAR_BELOW = "any number far below every score does: exp of it less a score is 0"
 _FIRST = "the first block scales what it starts from by exp(−1e30 − m) = 0"
 _IN_FLOAT32 = "JAX adds 16-bit numbers in float32 and rounds their sum, with widen or without"
@@ -184,32 +183,6 @@ EQUIVALENT = [
                 _rule("gelu", "f[N]*30", approximate=approximate),
             )
             for bounds, approximate in (("-41, 40", False), ("-40, 41", True))
-        ),
-        *(
-            (
-                "rules/activations",
-                "tanh_fwd",
-                before,
-                after,
-                identity,
-                _rule("tanh", "f[N]*0.5+0.8", dtype),
-            )
-            for before, after, identity, dtype in (
-                ("near = a < 0.8", "near = a <= 0.8", _EITHER, "float32"),
-                ("near = a < 0.8", "near = a < 0.8008", _EITHER, "float32"),
-                (
-                    "d = jnp.where(near, 1 - y_near, 2 * e / (1 + e))",
-                    "d = 2 * e / (1 + e)",
-                    "1 − tanh a = 2e/(1 + e) wherever a is",
-                    "float32",
-                ),
-                (
-                    "small = jnp.where(near, a, 0)",
-                    "small = jnp.where(near, a, 1)",
-                    "what is not near is not chosen: any number will do",
-                    "float64",
-                ),
-            )
         ),
         *(
             (
