@@ -14,6 +14,7 @@ from jaxmore.backprop import loss_and_grad
 from jaxmore.layers import Layer, Tree, by_path
 from jaxmore.testing import oracles
 from jaxmore.testing.examination import DTYPES
+from jaxmore.testing.leaves import Bound
 from jaxmore.testing.report import Problem, Report, RuleError
 from jaxmore.testing.rule import examine
 
@@ -35,6 +36,8 @@ def check_layer(
 ) -> Report:
     """Prove a layer's backward pass right: every parameter's gradient by its path, and dx.
 
+    What the forward pass computes is taken as meant: a mistake in it is not seen.
+
     Args:
         layer: the layer.
         x: its input.
@@ -54,19 +57,21 @@ def check_layer(
     params = _generic(layer, seed) if params is None else params
     x = jax.tree.map(jnp.asarray, x)
 
-    def fwd(params: Tree, x: Any) -> tuple[Any, Any]:
+    def fwd(params: Tree, x: Any, key: Array | None) -> tuple[Any, Any]:
         y, residuals = layer.fwd(params, x, key)
         return y, (params, residuals)
 
-    def bwd(saved: tuple[Tree, Any], dy: Any) -> tuple[Any, Any]:
-        return layer.bwd(*saved, dy)
+    def bwd(saved: tuple[Tree, Any], dy: Any) -> tuple[Any, Any, None]:
+        return *layer.bwd(*saved, dy), None
 
-    names = [*by_path(params), *(f"x{path}" for path in _paths(x))]
+    names = [*by_path(params), *(f"x{path}" for path in _paths(x)), "key"]
     report = examine(
         fwd,
         bwd,
         params,
         x,
+        key,
+        op=Bound(layer.fwd, first=True),
         name=type(layer).__name__,
         names=names,
         dtypes=dtypes,
@@ -105,6 +110,8 @@ def check_model(
     seed: int = 0,
 ) -> ModelReport:
     """Prove a model's gradient right, parameter by parameter, and then in training.
+
+    As in :func:`check_layer`, what the forward pass computes is taken as meant.
 
     Args:
         model: ids to logits, with nothing random in it.
@@ -149,18 +156,14 @@ def examine_model(
     """:func:`check_model` that returns what is wrong in the report's problems."""
     params = _generic(model, seed) if params is None else params
     x, y = jnp.asarray(x), jnp.asarray(y)
-    loss = partial(_loss, model, x=x, y=y)
 
-    def fwd(params: Tree) -> tuple[Any, Any]:
-        loss, gradient = loss_and_grad(model, params, x, y)
-        return loss, gradient
-
-    def bwd(gradient: Tree, dloss: Any) -> tuple[Tree]:
-        return (jax.tree.map(lambda g: g * dloss.astype(g.dtype), gradient),)
+    def bwd(gradient: Tree, dloss: Any) -> tuple[Tree, None, None]:
+        return jax.tree.map(lambda g: g * dloss.astype(g.dtype), gradient), None, None
 
     found = examine(
-        fwd, bwd, params, op=loss, bitwise=False, name=name or type(model).__name__,
-        names=list(by_path(params)), dtypes=dtypes, modes=modes, seed=seed,
+        partial(loss_and_grad, model), bwd, params, x, y, op=_Loss(model), bitwise=False,
+        name=name or type(model).__name__, names=[*by_path(params), "x", "y"], dtypes=dtypes,
+        modes=modes, seed=seed,
     )  # fmt: skip
     report = ModelReport(**vars(found))
     _count(report, partial(model.fwd, x=x), params)
@@ -169,14 +172,22 @@ def examine_model(
     return report
 
 
-def _loss(model: Layer, params: Tree, *, x: Any, y: Any) -> Float[Array, ""]:
-    """The loss without our cross-entropy: log-softmax, a gather, the mean over y ≠ −1."""
-    logits = model.fwd(params, x)[0]
-    logits = logits.astype(jnp.promote_types(logits.dtype, "float32"))
-    log_probs = jax.nn.log_softmax(logits)
-    chosen = jnp.take_along_axis(log_probs, jnp.maximum(y, 0)[..., None], axis=-1)[..., 0]
-    valid = y != -1
-    return -jnp.where(valid, chosen, 0).sum() / jnp.maximum(valid.sum(), 1).astype(chosen.dtype)
+@dataclass(frozen=True)
+class _Loss:
+    """The loss without our cross-entropy: log-softmax, a gather, the mean over y ≠ −1.
+
+    Equal by value, so that the oracles of equal models are compiled once.
+    """
+
+    model: Layer
+
+    def __call__(self, params: Tree, x: Any, y: Any) -> Float[Array, ""]:
+        logits = self.model.fwd(params, x)[0]
+        logits = logits.astype(jnp.promote_types(logits.dtype, "float32"))
+        log_probs = jax.nn.log_softmax(logits)
+        chosen = jnp.take_along_axis(log_probs, jnp.maximum(y, 0)[..., None], axis=-1)[..., 0]
+        valid = y != -1
+        return -jnp.where(valid, chosen, 0).sum() / jnp.maximum(valid.sum(), 1).astype(chosen.dtype)
 
 
 def _train(
@@ -192,7 +203,7 @@ def _train(
     with jax.enable_x64(True):
         start = jax.tree.map(lambda p: jnp.asarray(p, "float64"), params)
         by_hand = partial(loss_and_grad, model, x=x, y=y)
-        by_autodiff = partial(oracles.value_and_grad, partial(_loss, model, x=x, y=y))
+        by_autodiff = partial(oracles.value_and_grad, partial(_Loss(model), x=x, y=y))
 
         def run(gradient: Any) -> np.ndarray:
             def step(params: Tree, _: None) -> tuple[Tree, Any]:
