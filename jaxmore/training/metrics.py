@@ -12,19 +12,21 @@ from jaxmore.training.loop import Chunk
 
 
 class Metrics:
-    """The metrics of a run, in memory for the figure and on disk as they come."""
+    """The metrics of a run, on the disk as they come: memory does not grow with the run."""
 
     def __init__(self, path: Path, first_step: int) -> None:
         """Keep the chunks up to ``first_step`` of what is there, and drop what is after it."""
         kept = _lines_up_to(path, first_step)
-        self.chunks: list[dict[str, Any]] = [json.loads(line) for line in kept]
+        self.last_step: int = json.loads(kept[-1])["step"] if kept else 0
+        """The step after the last chunk."""
+        self._path = path
         write_atomically(path, b"".join(kept))
         self._file = open(path, "ab")  # noqa: SIM115 (closed by close)
 
     @property
-    def last_step(self) -> int:
-        """The step after the last chunk."""
-        return self.chunks[-1]["step"] if self.chunks else 0
+    def chunks(self) -> list[dict[str, Any]]:
+        """The lines of the chunks, read back."""
+        return [json.loads(line) for line in _lines_up_to(self._path, self.last_step)]
 
     def add(self, chunk: Chunk, losses: dict[str, float] | None = None) -> None:
         """Write the line of a chunk, with the losses of the splits if they were evaluated.
@@ -41,7 +43,7 @@ class Metrics:
             line["skipped"] = len(chunk.losses) - len(finite)
         if losses is not None:
             line["losses"] = losses
-        self.chunks.append(line)
+        self.last_step = chunk.step
         self._write(line)
 
     def finish(self, step: int, results: dict[str, float]) -> None:

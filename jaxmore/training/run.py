@@ -134,10 +134,9 @@ def _keep_the_last(task: Task, last: SavedModel, best: SavedModel) -> None:
 
 
 def _draw_losses(metrics: Metrics, results: dict[str, float], path: Path) -> None:
-    steps, ratios = (
-        [chunk[name] for chunk in metrics.chunks] for name in ("step", "update_to_data")
-    )
-    losses = [chunk.get("loss", math.nan) for chunk in metrics.chunks]  # none: all were skipped
+    chunks = metrics.chunks
+    steps, ratios = ([chunk[name] for chunk in chunks] for name in ("step", "update_to_data"))
+    losses = [chunk.get("loss", math.nan) for chunk in chunks]  # none: all were skipped
     if steps:
         plots.save(plots.loss_curve(steps, losses, ratios, results), path)
 

@@ -17,7 +17,8 @@ def run() -> dict[str, Any]:
     lab = Lab()
     _, expected, seconds = lab.undisturbed()
     chance = random.Random(6)
-    counts = {"kills": 0, "in a save": 0, "sigterm": 0, "sigterm exit 143": 0, "differing": 0}
+    counts = {"kills": 0, "in a save": 0, "sigterm": 0, "sigterm exit 143": 0}
+    counts |= {"finished before the signal": 0, "differing": 0}
     slowest = 0.0
     kinds = ["anywhere"] * KILLS + ["in a save"] * AIMED + ["terminate"] * TERMINATED
     chance.shuffle(kinds)
@@ -43,6 +44,7 @@ def run() -> dict[str, Any]:
             slowest = max(slowest, time.monotonic() - began)
             counts["sigterm"] += 1
             counts["sigterm exit 143"] += process.returncode in (143, -signal.SIGTERM)
+            counts["finished before the signal"] += process.returncode == 0
         counts["differing"] += not _resumed_is(lab, out, expected)
         shutil.rmtree(out, ignore_errors=True)
         print(f"\r{i + 1} trials {counts}", end="", flush=True)
