@@ -34,7 +34,7 @@ def page(results: list[Result]) -> str:
         "of every rule and layer in PyTorch and autograd through it, in float64 to 1e-12; the",
         "dtypes, and the rounding in bfloat16; the calls that must be refused. The score is the",
         "share that they kill of the mutants that change what is computed. `make test` runs an",
-        "eighth of them.",
+        "sixteenth of them.",
         "",
         table(results),
         "## Equivalent mutants",
