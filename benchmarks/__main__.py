@@ -3,13 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 from tyro.conf import Positional, arg
 
-Section = Literal["training", "evaluation", "sampling", "startup", "ladder", "memory"]
-ALL: tuple[Section, ...] = ("training", "evaluation", "sampling", "startup", "ladder", "memory")
+Section = Literal["training", "evaluation", "sampling", "startup", "ladder", "memory", "speedrun"]
+ALL: tuple[Section, ...] = get_args(Section)
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class Benchmarks:
     """
 
     sections: Annotated[Positional[tuple[Section, ...]], arg(metavar="SECTION")] = ALL
-    """training, evaluation, sampling, startup, ladder, memory; all of them by default."""
+    """training, evaluation, sampling, startup, ladder, memory, speedrun; all of them by default."""
     quick: bool = False
     """Fewer rounds; training alone by default."""
     docs: Path = Path(__file__).resolve().parents[1] / "docs"
     """Where the page, the JSON and images/ go."""
 
     def run(self) -> None:
-        from benchmarks import inference, ladder, memory, startup, training
+        from benchmarks import inference, ladder, memory, speedrun, startup, training
         from benchmarks.figure import training_figure
         from benchmarks.machine import describe_machine
         from benchmarks.report import TABLES, write_report
@@ -40,6 +40,7 @@ class Benchmarks:
             "startup": startup.run,
             "ladder": ladder.run,
             "memory": memory.run,
+            "speedrun": speedrun.run,
         }
         json_file = self.docs / "benchmarks.json"
         results: dict[str, Any] = json.loads(json_file.read_text()) if json_file.exists() else {}
@@ -47,8 +48,8 @@ class Benchmarks:
         machine = describe_machine() | {"rounds": "quick run" if self.quick else "full run"}
         for name in sections:
             results[name] = {"machine": machine, "rows": runners[name](self.quick)}
-        results = {name: results[name] for name in TABLES if name in results}
-        json_file.write_text(json.dumps(results, indent=1) + "\n")
+            results = {name: results[name] for name in TABLES if name in results}
+            json_file.write_text(json.dumps(results, indent=1) + "\n")
         (self.docs / "benchmarks.md").write_text(write_report(results))
         if "training" in results:
             (self.docs / "images").mkdir(exist_ok=True)

@@ -1,0 +1,156 @@
+"""The speedrun: wall-clock from random weights to seed 001's best dev loss, compilation included.
+
+``python -m benchmarks speedrun`` runs the record and the seeds' own training (SGD, 200,000 steps)
+in turns, each in a fresh process without a compilation cache. The clock starts with the words in
+memory and stops at the exact dev loss: preparing the data, compiling, training, calibrating and
+evaluating are all in it. The network and the data are those of the seeds, and every gradient is
+derived by hand. docs/speedrun.md tells what was tried.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from jaxmore import mlp_bn
+from jaxmore.data import Vocabulary, context_windows, corpus_path, read_words, split_words
+from jaxmore.layers import Layer, Tree
+from jaxmore.training.evaluation import calibrate, distinct_rows, mean_loss
+from jaxmore.training.loop import State, train
+from jaxmore.training.optimizers import make_optimizer
+
+TARGET = 2.1103
+"""Seed 001's best dev loss."""
+BATCH_SIZE, STEPS, LEARNING_RATE = 256, 2000, 1.5e-2
+
+
+def soft_targets(
+    X: Int[np.ndarray, "n T"], Y: Int[np.ndarray, " n"], vocab_size: int
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "D V"]]:
+    """Which distinct context each example has, and how often each id follows that context."""
+    distinct, order, which = distinct_rows(X)
+    row_of = np.empty(len(X), np.int32)
+    row_of[order] = which
+    counts = np.bincount(row_of * vocab_size + Y, minlength=len(distinct) * vocab_size)
+    counts = counts.reshape(-1, vocab_size).astype(np.float32)
+    return row_of, counts / counts.sum(1, keepdims=True)
+
+
+def loss_and_grad(
+    model: Layer, params: Tree, x: Int[Array, "B T"], q: Float[Array, "B V"]
+) -> tuple[Float[Array, ""], Tree]:
+    """The mean cross-entropy between the frequencies q and softmax(logits), and its gradient.
+
+    It is the mean of the loss over all examples with these contexts, so its gradient is theirs
+    without the noise of which of them were drawn. With p = softmax(z)::
+
+        loss = −1/B Σ_v q_v log p_v = 1/B Σ_v q_v (lse(z) − z_v)
+        dlogits = 1/B Σ_v q_v (p − onehot(v)) = (p − q) / B           (Σ_v q_v = 1)
+    """
+    logits, res = model.fwd(params, x)
+    logprobs = jax.nn.log_softmax(logits)
+    dparams, _ = model.bwd(params, res, (jnp.exp(logprobs) - q) / len(x))
+    return -(q * logprobs).sum(-1).mean(), dparams
+
+
+@partial(jax.jit, static_argnames=("model", "optimizer"))
+def train_on_frequencies(
+    model: Layer,
+    optimizer: optax.GradientTransformation,
+    params: Tree,
+    X: Int[Array, "n T"],
+    row_of: Int[Array, " n"],
+    frequencies: Float[Array, "D V"],
+    key: Array,
+) -> Tree:
+    """All the steps in one scan."""
+    examples = jax.random.randint(key, (STEPS, BATCH_SIZE), 0, len(X))
+
+    def step(state: State, batch: Int[Array, " B"]) -> tuple[State, None]:
+        _, grads = loss_and_grad(model, state.params, X[batch], frequencies[row_of[batch]])
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        return State(optax.apply_updates(state.params, updates), opt_state), None
+
+    return jax.lax.scan(step, State(params, optimizer.init(params)), examples)[0].params
+
+
+def record(
+    model: Layer, params: Tree, X: Int[np.ndarray, "n T"], Y: Int[np.ndarray, " n"], key: Array
+) -> Tree:
+    """Adam with a cosine schedule, larger batches, the frequencies of each context as targets."""
+    row_of, frequencies = soft_targets(X, Y, int(Y.max()) + 1)
+    optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS), b2=0.99)
+    data = jnp.array(X), jnp.array(row_of), jnp.array(frequencies)
+    return train_on_frequencies(model, optimizer, params, *data, key)
+
+
+def seeds_training(
+    model: Layer, params: Tree, X: Int[np.ndarray, "n T"], Y: Int[np.ndarray, " n"], key: Array
+) -> Tree:
+    """``jaxmore train``'s defaults: SGD 0.1 then 0.01, batch 32, 200,000 steps."""
+    optimizer = make_optimizer("sgd", 0.1, 0.0, "step", 200_000)
+    state = State(params, optimizer.init(params))
+    data = jnp.array(X), jnp.array(Y), key
+    chunks = train(
+        model, optimizer, state, *data, batch_size=32, max_steps=200_000, chunk_size=1000
+    )
+    *_, last = chunks
+    return last.state.params
+
+
+RUNS: dict[str, Callable[..., Tree]] = {"record": record, "the seeds' training": seeds_training}
+
+
+def timed(name: str, seed: int) -> dict[str, Any]:
+    """One run, in this process."""
+    words = read_words(corpus_path())
+    vocab = Vocabulary.from_words(words)
+    split = split_words(words)
+    init_key, key = jax.random.split(jax.random.key(seed))
+    model = mlp_bn(vocab.size)
+    params = jax.block_until_ready(model.init(init_key))
+    started = time.perf_counter()
+    X, Y = context_windows(split.train, vocab, 3)
+    params = RUNS[name](model, params, X, Y, key)
+    stats = calibrate(model, params, X)
+    dev = mean_loss(model, params, stats, *context_windows(split.dev, vocab, 3))
+    return {"seconds": time.perf_counter() - started, "dev": dev}
+
+
+def run(quick: bool) -> list[dict[str, Any]]:
+    """Both, in turns, each time from other random weights; a row for each."""
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in RUNS}
+    for seed in range(3 if quick else 10):
+        for name in RUNS:
+            print(f"speedrun, {name}, seed {seed}", flush=True)
+            command = [sys.executable, "-m", "benchmarks.speedrun", name, str(seed)]
+            done = subprocess.run(
+                command, check=True, env=environment, stdout=subprocess.PIPE, text=True
+            )
+            results[name].append(json.loads(done.stdout))
+    ours = [r["seconds"] for r in results["record"]]
+    return [
+        {
+            "run": name,
+            "seconds": float(np.median([r["seconds"] for r in mine])),
+            "ratio": float(np.median([r["seconds"] / s for r, s in zip(mine, ours, strict=True)])),
+            "dev": [r["dev"] for r in mine],
+            "reached": sum(r["dev"] <= TARGET for r in mine),
+        }
+        for name, mine in results.items()
+    ]
+
+
+if __name__ == "__main__":
+    print(json.dumps(timed(sys.argv[1], int(sys.argv[2]))))
