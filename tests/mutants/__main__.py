@@ -33,7 +33,7 @@ def page(results: list[Result]) -> str:
         "arguments or outputs swapped, a conversion left out. What has to kill it: the definition",
         "of every rule and layer in PyTorch and autograd through it, in float64 to 1e-12; the",
         "dtypes, and the rounding in bfloat16; the calls that must be refused. The score is the",
-        "share that they kill of the mutants that change what is computed. `make test` runs an",
+        "share that they kill of the mutants that change what is computed. `make test` runs a",
         "sixteenth of them.",
         "",
         table(results),
