@@ -10,10 +10,11 @@ from typing import get_args
 
 import pytest
 
-from jaxmore import __version__, cli, data, plots
+from jaxmore import __version__, data, plots
 from jaxmore.models import MODELS
 from jaxmore.training.config import ModelName
 from jaxmore.training.saved_model import load_model
+from tests.commands import refused, run, tree
 
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 
@@ -35,27 +36,6 @@ def trained(tmp_path_factory) -> Path:
 
 
 SMALL = ["--n-embd2", "9", "--max-steps", "70", "--chunk-size", "30", "-b", "5"]
-
-
-def run(*args: object) -> None:
-    cli.main([str(arg) for arg in args])
-
-
-def refused(capsys, *args: object) -> str:
-    """The one line that a refusal prints; exit code 2, nothing on stdout."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        run(*args)
-    out, err = capsys.readouterr()
-    assert stop.value.code == 2
-    assert out == ""
-    assert err.startswith("jaxmore: ")
-    assert err.count("\n") == 1
-    return err
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 # ------------------------------------------------------------------------------------------ train

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jaxmore import cli
 from jaxmore.training.metrics import Metrics
 from jaxmore.training.saved_model import load_model
+from tests.commands import run
 
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 # So few words that it soon knows them by heart, and the dev loss rises.
@@ -21,10 +21,6 @@ PATIENT = ["--eval-every", "40", "--sample-every", "100", "--patience", "3"]
 
 class Killed(BaseException):
     """The process is gone."""
-
-
-def run(*args: object) -> None:
-    cli.main([str(arg) for arg in args])
 
 
 def lines(printed: str) -> list[str]:

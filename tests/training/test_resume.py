@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jaxmore import cli
 from jaxmore.training.metrics import Metrics
 from jaxmore.training.saved_model import load_model
+from tests.commands import refused, run, tree
 
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 MODEL = ["--type", "bengio", "--n-embd2", "9", "-b", "5"]  # small: it compiles fast
@@ -19,26 +19,6 @@ FLAGS = [*MODEL, "--max-steps", "90", "--chunk-size", "10", "--save-every", "0"]
 
 class Killed(BaseException):
     """The process is gone: nothing that tidies up may catch it."""
-
-
-def run(*args: object) -> None:
-    cli.main([str(arg) for arg in args])
-
-
-def refused(capsys, *args: object) -> str:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        run(*args)
-    out, err = capsys.readouterr()
-    assert stop.value.code == 2
-    assert out == ""
-    assert err.startswith("jaxmore: ")
-    assert err.count("\n") == 1
-    return err
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmore import cli
 from jaxmore.errors import InputError
 from jaxmore.models import bengio
 from jaxmore.training.config import TrainConfig
@@ -18,6 +17,7 @@ from jaxmore.training.saved_model import load_model
 from jaxmore.training.settings import settle
 from jaxmore.training.sweep import Run, format_table, parse_list, train_all
 from jaxmore.training.task import prepare
+from tests.commands import run
 
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 SMALL = ["--n-embd2", "9", "--max-steps", "40", "--chunk-size", "20", "-b", "5"]
@@ -28,10 +28,6 @@ def words_file(tmp_path: Path) -> Path:
     path = tmp_path / "words.txt"
     path.write_text("\n".join(WORDS) + "\n")
     return path
-
-
-def run(*args: object) -> None:
-    cli.main([str(arg) for arg in args])
 
 
 def test_each_run_has_the_bits_of_train(words_file, tmp_path, capsys) -> None:
