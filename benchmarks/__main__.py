@@ -8,27 +8,29 @@ from typing import Annotated, Any, Literal, get_args
 import tyro
 from tyro.conf import Positional, arg
 
-Section = Literal["training", "evaluation", "sampling", "startup", "ladder", "memory", "speedrun"]
+Section = Literal[
+    "training", "evaluation", "sampling", "startup", "ladder", "memory", "growth", "speedrun"
+]
 ALL: tuple[Section, ...] = get_args(Section)
 
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """Run jaxmore beside its peers and write docs/benchmarks.md, .json and images/benchmarks.png.
+    """Run jaxmore beside its peers and write docs/benchmarks.md, .json and two figures in images/.
 
     Run it on a machine with nothing else to do. Sections that are not run keep their last results.
     """
 
     sections: Annotated[Positional[tuple[Section, ...]], arg(metavar="SECTION")] = ALL
-    """training, evaluation, sampling, startup, ladder, memory, speedrun; all of them by default."""
+    """training, evaluation, sampling, startup, ladder, memory, growth, speedrun; all by default."""
     quick: bool = False
     """Fewer rounds; training alone by default."""
     docs: Path = Path(__file__).resolve().parents[1] / "docs"
     """Where the page, the JSON and images/ go."""
 
     def run(self) -> None:
-        from benchmarks import inference, ladder, memory, speedrun, startup, training
-        from benchmarks.figure import training_figure
+        from benchmarks import growth, inference, ladder, memory, speedrun, startup, training
+        from benchmarks.figure import growth_figure, training_figure
         from benchmarks.machine import describe_machine
         from benchmarks.report import TABLES, write_report
         from jaxmore.plots import save
@@ -40,6 +42,7 @@ class Benchmarks:
             "startup": startup.run,
             "ladder": ladder.run,
             "memory": memory.run,
+            "growth": growth.run,
             "speedrun": speedrun.run,
         }
         json_file = self.docs / "benchmarks.json"
@@ -51,11 +54,15 @@ class Benchmarks:
             results = {name: results[name] for name in TABLES if name in results}
             json_file.write_text(json.dumps(results, indent=1) + "\n")
         (self.docs / "benchmarks.md").write_text(write_report(results))
+        (self.docs / "images").mkdir(exist_ok=True)
         if "training" in results:
-            (self.docs / "images").mkdir(exist_ok=True)
             figure = training_figure(results["training"]["rows"])
             save(figure, self.docs / "images" / "benchmarks.png")
-        print(f"{self.docs / 'benchmarks.md'}, benchmarks.json, images/benchmarks.png")
+        if "growth" in results:
+            ceiling = results["growth"]["machine"]["matmul_ceiling_gflops"]
+            figure = growth_figure(results["growth"]["rows"], ceiling)
+            save(figure, self.docs / "images" / "growth.png")
+        print(f"{self.docs / 'benchmarks.md'}, benchmarks.json, images/")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""docs/images/benchmarks.png: steps a second of the seeds' network."""
+"""docs/images: steps a second of the seeds' network, and how an example's time grows."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from benchmarks.growth import by_axis, slope
 
 
 def training_figure(rows: Sequence[dict[str, Any]]) -> Figure:
@@ -22,4 +24,26 @@ def training_figure(rows: Sequence[dict[str, Any]]) -> Figure:
         axes.invert_yaxis() if axes is panels[0] else None
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle("Training the seeds' network (×: time of a step over jaxmore's)")
+    return figure
+
+
+def growth_figure(rows: Sequence[dict[str, Any]], ceiling_gflops: float) -> Figure:
+    """A panel for each axis: an example's time, and what its matrix products alone would take."""
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    axes_of_rows = by_axis(rows)
+    panels = figure.subplots(1, len(axes_of_rows), sharey=True, squeeze=False)[0]
+    for axes, (name, mine) in zip(panels, axes_of_rows.items(), strict=True):
+        values = [row["value"] for row in mine]
+        products = [row["product_flops_per_example"] / ceiling_gflops / 1e3 for row in mine]
+        axes.loglog(values, [row["us_per_example"] for row in mine], "o-", color="tab:orange")
+        axes.loglog(values, products, "--", color="tab:blue")
+        axes.set(title=f"{mine[0]['model']}, slope {slope(mine):.2f}", xlabel=name)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("µs per example")
+    figure.legend(
+        panels[0].lines,
+        ["a step of training", "its matrix products alone, at the machine's ceiling"],
+        loc="outside lower center",
+        ncols=2,
+    )
     return figure

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from benchmarks.growth import by_axis, slope
+
 HEAD = """# Benchmarks
 
 Written by `make bench` (`python -m benchmarks`), with [benchmarks.json](benchmarks.json) beside it.
@@ -180,6 +182,37 @@ def _memory(section: Section) -> Iterable[str]:
     )
 
 
+def _growth(section: Section) -> Iterable[str]:
+    ceiling = section["machine"]["matmul_ceiling_gflops"]
+    yield "## Growth\n"
+    yield (
+        "A training step's time per example, as one thing grows. The slope is the power over the\n"
+        "last three values: 0 where the time stays, 1 where it doubles with the value. The share\n"
+        "is that of the machine's ceiling for matrix products, which bounds a step where it is\n"
+        "large. Where it is small, what is not a product does: at first the fixed cost of a step,\n"
+        "which a larger batch spreads over more examples, then the memory that is moved.\n"
+    )
+    yield "![Time per example against each](images/growth.png)\n"
+    yield _table(
+        ["", "", "values", "µs per example", "slope", "share of the ceiling"],
+        (
+            [
+                name,
+                f"`{mine[0]['model']}`",
+                ", ".join(f"{row['value']:,}" for row in mine),
+                ", ".join(f"{row['us_per_example']:,.1f}" for row in mine),
+                f"{slope(mine):.2f}",
+                ", ".join(f"{_gflops(row) / ceiling:.0%}" for row in mine),
+            ]
+            for name, mine in by_axis(section["rows"]).items()
+        ),
+    )
+
+
+def _gflops(row: dict[str, Any]) -> float:
+    return row["product_flops_per_example"] / row["us_per_example"] / 1e3
+
+
 def _speedrun(section: Section) -> Iterable[str]:
     yield "## The speedrun\n"
     yield (
@@ -209,6 +242,7 @@ TABLES: dict[str, Callable[[Section], Iterable[str]]] = {
     "startup": _startup,
     "ladder": _ladder,
     "memory": _memory,
+    "growth": _growth,
     "speedrun": _speedrun,
 }
 """The sections in the order of the page."""

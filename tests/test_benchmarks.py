@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import inference, ladder, memory, training
+from benchmarks import growth, inference, ladder, memory, speedrun, training
 from benchmarks.account import gradient_account, product_flops
+from benchmarks.figure import growth_figure
 from benchmarks.machine import describe_machine
 from benchmarks.race import Result, Worker, check_losses, race
 from benchmarks.report import write_report
 from benchmarks.task import Task, make_task
+from jaxmore.backprop import loss_and_grad
 from jaxmore.data import Vocabulary, context_windows, sequences
 from jaxmore.models import MODELS, model_options
 
@@ -123,3 +126,35 @@ def test_every_case_names_a_model_and_every_contestant_a_file() -> None:
     tables = (training.CONTESTANTS, ladder.CONTESTANTS, inference.EVALUATION, inference.SAMPLING)
     for table in tables:
         assert all((folder / f"{module}.py").exists() for module in table.values())
+
+
+def test_growth_tells_the_power_and_the_share_of_the_ceiling() -> None:
+    rows = [
+        {"axis": axis.name, "model": "mlp-bn", "value": value}
+        | {"us_per_example": 3.0 * value**2, "product_flops_per_example": 6e5 * value**2}
+        for axis in growth.AXES
+        for value in axis.values
+    ]
+    assert growth.slope(growth.by_axis(rows)["T"]) == pytest.approx(2)
+    machine = describe_machine() | {"rounds": "test", "matmul_ceiling_gflops": 400.0}
+    assert "| 2.00 | 50%, 50%" in write_report({"growth": {"machine": machine, "rows": rows}})
+    assert len(growth_figure(rows, 400.0).axes) == len(growth.AXES)
+
+
+def test_the_speedruns_gradient_is_the_mean_over_all_examples() -> None:
+    X, Y = context_windows(WORDS, VOCAB, 3)
+    model = MODELS["bengio"].make(VOCAB.size)  # without BatchNorm each example stands alone
+    params = model.init(jax.random.key(0))
+    data = speedrun.frequencies(X, Y, VOCAB.size)
+    loss, grads = speedrun.loss_and_grad(
+        model, params, jnp.array(data.contexts[data.which]), jnp.array(data.next[data.which])
+    )
+    expected_loss, expected = loss_and_grad(model, params, jnp.array(X), jnp.array(Y))
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), grads, expected)
+
+
+def test_stratified_batches_draw_every_example_equally_often() -> None:
+    which = np.arange(2560) // 10
+    counts = np.bincount(speedrun.stratified(which, np.random.default_rng(0)).ravel())
+    assert (counts == speedrun.STEPS).all()  # a part has ten examples of one context
