@@ -142,9 +142,11 @@ class Sweep(TrainConfig):
     overwrite: bool = False
     """Replace what the work folder holds."""
     # A list where a run has a number. What a sweep has no use for is no flag of it.
-    learning_rate: Annotated[str | None, default("sgd 0.1, adamw 5e-4", "LIST", "-l")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    learning_rate: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
+        str | None, default("sgd 0.1, adamw 5e-4, muon 5e-3", "LIST", "-l")
+    ] = None
     """Learning rates, such as 0.03,0.1,0.3."""
-    weight_decay: Annotated[str | None, default("sgd 0, adamw 0.01", "LIST", "-w")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    weight_decay: Annotated[str | None, default("sgd 0, adamw 0.01, muon 0.1", "LIST", "-w")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Decays of every parameter, such as 0,0.01."""
     seed: Annotated[str | None, default("2147483647, makemore's types 3407", "LIST")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Seeds, such as 1,2,3, or 0:8 for 0 to 7."""

@@ -86,10 +86,14 @@ class TrainConfig:
     max_steps: Annotated[int | None, default("200000, makemore's types 20000", "INT")] = None
     """Steps to train for."""
     optimizer: Annotated[
-        Literal["sgd", "adamw"] | None, default("sgd, makemore's types adamw", "{sgd,adamw}")
+        Literal["sgd", "adamw", "muon"] | None,
+        default("sgd, makemore's types adamw", "{sgd,adamw,muon}"),
     ] = None
-    """Plain gradient descent, or AdamW (betas 0.9 and 0.99, eps 1e-8)."""
-    learning_rate: Annotated[float | None, default("sgd 0.1, adamw 5e-4", "FLOAT", "-l")] = None
+    """Plain gradient descent, AdamW (betas 0.9 and 0.99, eps 1e-8), or Muon for the matrices with
+    NAdamW for the vectors."""
+    learning_rate: Annotated[
+        float | None, default("sgd 0.1, adamw 5e-4, muon 5e-3", "FLOAT", "-l")
+    ] = None
     """The highest learning rate of the run."""
     schedule: Annotated[
         Literal["constant", "step", "cosine"] | None,
@@ -100,7 +104,9 @@ class TrainConfig:
     """Steps in which the learning rate first grows, linearly."""
     clip_norm: Annotated[float | None, default("no clipping", "FLOAT")] = None
     """Cut a gradient that is longer, over all parameters, to this length."""
-    weight_decay: Annotated[float | None, default("sgd 0, adamw 0.01", "FLOAT", "-w")] = None
+    weight_decay: Annotated[float | None, default("sgd 0, adamw 0.01, muon 0.1", "FLOAT", "-w")] = (
+        None
+    )
     """Decay of every parameter."""
     seed: Annotated[int | None, SEED] = None
     """Seed of the parameters, the batches and the samples."""

@@ -17,8 +17,9 @@ from jaxmore.training.optimizers import descent
 from jaxmore.training.task import prepare
 
 LR_CURVE = "find-lr.png"
-EXPONENTS = {"sgd": (-3.0, 0.0), "adamw": (-5.0, -1.0)}
-"""Of ten, first and last rate: a step of AdamW is as long as its rate, whatever the gradient."""
+EXPONENTS = {"sgd": (-3.0, 0.0), "adamw": (-5.0, -1.0), "muon": (-5.0, -1.0)}
+"""Of ten, first and last rate: a step of AdamW or Muon is as long as its rate, whatever the
+gradient."""
 
 
 class Sweep(NamedTuple):
@@ -56,8 +57,8 @@ def find_learning_rate(
         X: training inputs (n, T).
         Y: training targets (n,).
         seed: of the parameters and the batches.
-        optimizer: ``sgd`` or ``adamw``, as :func:`~jaxmore.training.optimizers.make_optimizer`
-            makes them; its state goes along.
+        optimizer: ``sgd``, ``adamw`` or ``muon`` of
+            :func:`~jaxmore.training.optimizers.make_optimizer`; its state goes along.
         weight_decay: on every parameter.
         batch_size: B.
         n_rates: how many rates.

@@ -26,7 +26,9 @@ def make_optimizer(
     """The optimiser of a training run.
 
     Args:
-        name: ``sgd``, or ``adamw`` with makemore.py's betas (0.9, 0.99) and eps 1e-8.
+        name: ``sgd``; ``adamw`` with makemore.py's betas (0.9, 0.99) and eps 1e-8; or ``muon``,
+            which takes steps along the orthogonalised momentum of each matrix (Jordan, "Muon: an
+            optimizer for hidden layers in neural networks", 2024) and NAdamW's for the vectors.
         learning_rate: the highest of the run.
         weight_decay: on every parameter.
         schedule: of :func:`learning_rates`.
@@ -75,9 +77,13 @@ def learning_rates(
 def descent(
     name: str, rates: float | optax.Schedule, weight_decay: Number
 ) -> optax.GradientTransformation:
-    """``sgd`` or ``adamw`` of :func:`make_optimizer`, at rates of any kind."""
+    """``sgd``, ``adamw`` or ``muon`` of :func:`make_optimizer`, at rates of any kind."""
     if name == "adamw":
         return optax.adamw(rates, b1=0.9, b2=0.99, eps=1e-8, weight_decay=weight_decay)
+    if name == "muon":
+        return optax.contrib.muon(
+            rates, weight_decay=weight_decay, adam_weight_decay=weight_decay, adam_b2=0.99
+        )
     if isinstance(weight_decay, Array) or weight_decay:
         return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rates))
     return optax.sgd(rates)

@@ -30,7 +30,7 @@ def settle(config: TrainConfig) -> Settings:
     """
     is_makemores = MODELS[config.type].reads == "sequences"
     optimizer = config.optimizer or ("adamw" if is_makemores else "sgd")
-    rate, decay = {"sgd": (0.1, 0.0), "adamw": (5e-4, 0.01)}[optimizer]
+    rate, decay = {"sgd": (0.1, 0.0), "adamw": (5e-4, 0.01), "muon": (5e-3, 0.1)}[optimizer]
     settings = Settings(
         max_steps=config.max_steps or (20_000 if is_makemores else 200_000),
         batch_size=config.batch_size,

@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_there_and_back_bit_for_bit(tmp_path: Path, optimizer: str) -> None:
     state = a_state(optimizer=optimizer)
     write_checkpoint(tmp_path, 7, state, RECORD)
