@@ -9,7 +9,15 @@ import tyro
 from tyro.conf import Positional, arg
 
 Section = Literal[
-    "training", "evaluation", "sampling", "startup", "ladder", "memory", "growth", "speedrun"
+    "training",
+    "evaluation",
+    "sampling",
+    "startup",
+    "ladder",
+    "memory",
+    "growth",
+    "speedrun",
+    "budget",
 ]
 ALL: tuple[Section, ...] = get_args(Section)
 
@@ -22,14 +30,24 @@ class Benchmarks:
     """
 
     sections: Annotated[Positional[tuple[Section, ...]], arg(metavar="SECTION")] = ALL
-    """training, evaluation, sampling, startup, ladder, memory, growth, speedrun; all by default."""
+    """training, evaluation, sampling, startup, ladder, memory, growth, speedrun, budget; all by
+    default."""
     quick: bool = False
     """Fewer rounds; training alone by default."""
     docs: Path = Path(__file__).resolve().parents[1] / "docs"
     """Where the page, the JSON and images/ go."""
 
     def run(self) -> None:
-        from benchmarks import growth, inference, ladder, memory, speedrun, startup, training
+        from benchmarks import (
+            budget,
+            growth,
+            inference,
+            ladder,
+            memory,
+            speedrun,
+            startup,
+            training,
+        )
         from benchmarks.figure import growth_figure, training_figure
         from benchmarks.machine import describe_machine
         from benchmarks.report import TABLES, write_report
@@ -44,6 +62,7 @@ class Benchmarks:
             "memory": memory.run,
             "growth": growth.run,
             "speedrun": speedrun.run,
+            "budget": budget.run,
         }
         json_file = self.docs / "benchmarks.json"
         results: dict[str, Any] = json.loads(json_file.read_text()) if json_file.exists() else {}

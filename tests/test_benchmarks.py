@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import growth, inference, ladder, memory, speedrun, training
+from benchmarks import budget, growth, inference, ladder, memory, speedrun, training
 from benchmarks.account import gradient_account, product_flops
 from benchmarks.figure import growth_figure
 from benchmarks.machine import describe_machine
@@ -21,6 +21,7 @@ from benchmarks.report import write_report
 from benchmarks.task import Task, make_task
 from jaxmore.backprop import loss_and_grad
 from jaxmore.data import Vocabulary, context_windows, sequences
+from jaxmore.layers import by_path
 from jaxmore.models import MODELS, model_options
 
 WORDS = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "ava", "emma", "emm"] * 3
@@ -152,6 +153,15 @@ def test_the_speedruns_gradient_is_the_mean_over_all_examples() -> None:
     expected_loss, expected = loss_and_grad(model, params, jnp.array(X), jnp.array(Y))
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), grads, expected)
+
+
+def test_dropout_is_added_to_every_branch_and_no_parameter_is() -> None:
+    plain = MODELS["transformer"].make(VOCAB.size, block_size=9, n_layer=2, n_embd=4, n_head=1)
+    model = budget.with_dropout(plain, 0.5)
+    assert repr(model).count("dropout=Dropout(rate=0.5)") == 4
+    params = plain.init(jax.random.key(0))
+    assert by_path(model.init(jax.random.key(0))).keys() == by_path(params).keys()
+    assert budget.with_dropout(plain, 0.0) == plain
 
 
 def test_stratified_batches_draw_every_example_equally_often() -> None:
