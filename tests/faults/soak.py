@@ -11,6 +11,10 @@ import numpy as np
 from tests.faults.harness import Lab
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
+WARM_UP = 60.0
+"""Seconds that are left out: imports, compilation, the allocator's first pools."""
+FLAT = 0.3
+"""MB a minute."""
 
 
 def run() -> dict[str, Any]:
@@ -35,17 +39,19 @@ def run() -> dict[str, Any]:
             failed += lab.run("sample", "-o", model)[0] != 0
     process.terminate()
     process.communicate()
-    # The first fifth is the start: imports, compilation, the allocator's pools.
-    begin = len(times) // 5
-    slope = np.polyfit(times[begin:], np.array(memory[begin:]) / 1e6, 1)[0] * 60
-    grown = max(handles[begin:]) - handles[begin]
+    begin = int(np.searchsorted(times, WARM_UP))
+    megabytes, minutes = np.array(memory[begin:]) / 1e6, np.array(times[begin:]) / 60
+    (slope, _), covariance = np.polyfit(minutes, megabytes, 1, cov=True)
+    error = float(covariance[0, 0] ** 0.5)
+    # Of a minute the least: in the midst of a save there are more.
+    first, last = min(handles[begin : begin + 12]), min(handles[-12:])
     shutil.rmtree(lab.folder)
     return {
         "minutes": MINUTES,
         "MB at the end": round(memory[-1] / 1e6),
-        "MB per minute": round(float(slope), 3),
-        "file handles, first and last": [handles[begin], handles[-1]],
+        "MB per minute, and its standard error": [round(float(slope), 2), round(error, 2)],
+        "file handles, first and last minute": [first, last],
         "samples beside it": samples,
         "crashes": failed + (process.returncode != 143),
-        "grown": int(slope > 1 or grown > 5),
+        "grown": int(slope - 2 * error > FLAT or last > first),
     }

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tensorstore import KvStore
 
 from jaxmore.errors import InputError
 from jaxmore.training import checkpoints
@@ -52,6 +53,24 @@ def test_there_and_back_bit_for_bit(tmp_path: Path, optimizer: str) -> None:
     assert checkpoint[1:] == (7, RECORD)
     assert not damaged
     assert_same_bits(restore(checkpoint, jax.eval_shape(lambda: state)), state)
+
+
+def test_orbax_is_given_no_json_that_leaks(tmp_path: Path, monkeypatch) -> None:
+    def leaks(spec: KvStore.Spec) -> None:
+        pytest.fail(f"of {spec.url} tensorstore would leak four strings")
+
+    monkeypatch.setattr(KvStore.Spec, "to_json", leaks)
+    write_checkpoint(tmp_path, 10, a_state(), RECORD)
+
+
+@pytest.mark.parametrize(
+    "spec", [{"driver": "file", "path": "/a b/%é/"}, {"driver": "memory", "path": "a/"}]
+)
+def test_the_json_of_a_spec_is_that_of_tensorstore(spec: dict[str, str]) -> None:
+    its_own = KvStore.Spec(spec).to_json()
+    with checkpoints._no_leak():  # pyright: ignore[reportPrivateUsage]
+        assert KvStore.Spec(spec).to_json() == its_own == spec
+    assert KvStore.Spec(spec).to_json() == spec
 
 
 def test_the_newest_are_kept(folder: Path) -> None:
