@@ -71,8 +71,8 @@ def _run(task: Task) -> None:
             last = session.finish(stop)
             best = session.shelf.offer(last)
             _keep_the_last(task, last, best)
-    _draw_losses(metrics, last.record["losses"], work_dir / LOSS_CURVE)
-    print_samples(best, task.corpus.splits, n_words=20, seed=task.settings.seed)
+            _draw_losses(metrics, last.record["losses"], work_dir / LOSS_CURVE)
+            print_samples(best, task.corpus.splits, n_words=20, seed=task.settings.seed)
     files = sorted(path.name for path in work_dir.iterdir() if not path.name.startswith("."))
     print(f"{work_dir}: {', '.join(files)}")
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,6 +32,8 @@ class Saver:
         self._before = before
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future[None] | None = None
+        # While the training compiles, so that a signal need not wait for it.
+        self._thread.submit(import_module, "orbax.checkpoint")
         # monotonic: a clock that is set forward or back changes nothing
         self._last = time.monotonic()
 

@@ -36,7 +36,12 @@ def run() -> dict[str, Any]:
     out, _, _ = lab.undisturbed()
     command = [sys.executable, "-m", "tests.faults.fuzz", str(out), str(lab.words), str(MINUTES)]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=60 * MINUTES + 300
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60 * MINUTES + 300,
+        env=lab.environment,
     )
     shutil.rmtree(lab.folder)
     if done.returncode:

@@ -76,6 +76,19 @@ class Lab:
         assert (code, err) == (0, ""), err
         return out, results(out, printed), time.monotonic() - started
 
+    def wait_for(self, process: subprocess.Popen[str], path: Path) -> None:
+        while process.poll() is None and not path.exists():
+            time.sleep(0.001)
+
+    def resumed_is(self, out: Path, expected: Results) -> bool:
+        """Whether a run that was stopped at any moment ends as the undisturbed one."""
+        resume = ["--resume"] if (out / "run.json").exists() else []
+        code, printed, err = self.run(*self.train(out, *resume))
+        if code != 0 or results(out, printed) != expected:
+            print(f"{out.name}: exit {code}, {err}")
+            return False
+        return True
+
 
 def results(out: Path, printed: str) -> Results:
     import orbax.checkpoint as ocp

@@ -97,7 +97,11 @@ def ten_million(lab: Lab) -> tuple[float, int]:
     args = ["train", "-i", path, "-o", lab.folder / "out", "--type", "bengio", "--max-steps", "10"]
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=lab.environment,
     )
     if done.returncode:
         raise RuntimeError(done.stderr[-500:])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.errors import KeyReuseError
 
 from jaxmore import cli
 from jaxmore.layers import Tree
@@ -15,6 +16,7 @@ from jaxmore.training.divergence import diverged_at, first_to_turn
 from jaxmore.training.loop import Chunk, State
 from jaxmore.training.loop import train as run_chunks
 from jaxmore.training.optimizers import make_optimizer
+from jaxmore.training.run import debugging
 
 MODEL = bengio(4, block_size=2, n_embd=2, n_embd2=3)
 SGD = make_optimizer("sgd", 0.1, 0.0, "constant", 9)
@@ -139,3 +141,14 @@ def test_debug_trains_the_same_and_finds_a_nan(tmp_path, capsys) -> None:
     assert err.startswith("jaxmore: --debug: ")
     assert "line " in err
     assert err.count("\n") == 1
+
+
+def test_debug_finds_a_key_used_twice_and_a_leaked_tracer() -> None:
+    leaked: list[jax.Array] = []
+    with debugging(on=True):
+        key = jax.random.key(0)
+        jax.random.normal(key)
+        with pytest.raises(KeyReuseError):
+            jax.random.normal(key)
+        with pytest.raises(Exception, match="Leaked"):
+            jax.jit(lambda x: leaked.append(x))(1.0)

@@ -83,6 +83,12 @@ main(["sample", "-o", out])
 main(["find-lr", "-i", words, "-o", out])
 main(["ngram", "-i", words, "-o", out])
 main(["check", "-i", words])
+main(["sweep", "-i", words, "-o", f"{out}-sweep", *small])
+bigram = ["--type", "bigram", "--max-steps", "20"]
+main(["train", "-i", words, "-o", f"{out}-bigram", *bigram])
+main(["convert", "--from", f"{out}-bigram", "--to", f"{out}.pt"])
+main(["convert", "--from", f"{out}.pt", "--to", f"{out}-back", "-i", words])
+main(["exercise", f"{out}-exercise"])
 """
 
 
