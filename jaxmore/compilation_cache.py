@@ -6,16 +6,19 @@ JAX's own persistent cache, in the user's cache folder. Importing jaxmore sets n
 import contextlib
 import hashlib
 import os
-import platform
 import shutil
 import warnings
 from importlib.metadata import version
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from jaxmore.machine import cpu, n_threads
+
 SWITCHES = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
 """JAX's variables: whoever sets one of them has decided already."""
+LARGEST = 1_000_000_000
+"""Bytes of all that is kept, for every machine and version: beyond, it is begun anew. (JAX's own
+bound needs one more package, and a lock for each program that is read.)"""
 
 
 def use_compilation_cache() -> None:
@@ -27,8 +30,11 @@ def use_compilation_cache() -> None:
         return
     import pooch
 
-    folder = pooch.os_cache("jaxmore") / "compiled" / _this_machine()
+    every = pooch.os_cache("jaxmore") / "compiled"
+    folder = every / _this_machine()
     with contextlib.suppress(OSError):
+        if sum(path.stat().st_size for path in every.rglob("*")) > LARGEST:
+            shutil.rmtree(every)
         folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         return
@@ -44,23 +50,12 @@ def use_compilation_cache() -> None:
     _mend(folder)
 
 
-def n_threads() -> int:
-    """How many threads XLA takes on the CPU."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _this_machine() -> str:
     """A name for all that a program was compiled for and JAX's own key leaves out.
 
     A home folder may be shared by machines of different CPUs.
     """
-    cpu = [platform.machine(), platform.processor()]
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as info:
-        first_core = takewhile(str.strip, info)
-        cpu += [line for line in first_core if line.startswith(("model name", "flags", "Features"))]
-    digest = hashlib.sha256("\n".join(cpu).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(cpu().encode()).hexdigest()[:12]
     return f"jax-{version('jax')}-{digest}-{n_threads()}-threads"
 
 

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
+from jaxmore import compilation_cache
 from jaxmore.compilation_cache import SWITCHES, use_compilation_cache
 
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
@@ -77,6 +78,20 @@ def test_a_warning_of_the_cache_empties_it_and_others_are_shown(environment, mon
     warnings.showwarning(cut, UserWarning, "file.py", 1)
     assert shown == ["mind the gap"]
     assert folder.is_dir() and not [*folder.iterdir()]
+
+
+def test_it_does_not_grow_for_ever(environment, monkeypatch) -> None:
+    old = environment / "jaxmore" / "compiled" / "jax-0.1"
+    old.mkdir(parents=True)
+    (old / "an-entry").write_bytes(bytes(50_000))
+    monkeypatch.setattr(compilation_cache, "LARGEST", 100_000)
+    use_compilation_cache()
+    assert old.exists()
+    del os.environ["JAX_COMPILATION_CACHE_DIR"]
+    (old / "another").write_bytes(bytes(50_001))
+    use_compilation_cache()
+    assert not old.exists()
+    assert Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).is_dir()
 
 
 def test_the_library_sets_nothing() -> None:

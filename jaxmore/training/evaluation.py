@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from jaxmore.errors import InputError
 from jaxmore.layers import Layer, Tree
 from jaxmore.rules.precision import widen
 
@@ -66,13 +67,19 @@ def mean_loss(
 
     Returns:
         The mean in nats per target; each target weighs the same whatever the call it falls in.
+
+    Raises:
+        InputError: no example has a target.
     """
+    n_targets = int((Y != -1).sum())
+    if not n_targets:
+        raise InputError("there is nothing to evaluate: no example has a target")
     one = jax.ShapeDtypeStruct((1, X.shape[1]), jax.dtypes.canonicalize_dtype(X.dtype))
     logits = jax.eval_shape(model.apply, params, stats, one)
     rows = max(1, min(TARGETS // Y[0].size, LOGITS // logits.size))
     blocks = _windows(X, Y, rows, logits.shape[-1]) if Y.ndim == 1 else _sequences(X, Y, rows)
     losses = [_total_loss(model, params, stats, jnp.array(x), jnp.array(y)) for x, y in blocks]
-    return sum(map(float, losses)) / int((Y != -1).sum())
+    return sum(map(float, losses)) / n_targets
 
 
 @partial(jax.jit, static_argnums=0)

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import jax
 
 from jaxmore import __version__
-from jaxmore.compilation_cache import n_threads
+from jaxmore.machine import cpu, n_threads
 from jaxmore.training.config import TrainConfig
 from jaxmore.training.corpus import Corpus
 from jaxmore.training.run_folder import FORMAT
@@ -74,6 +74,6 @@ def versions() -> dict[str, Any]:
         "jaxmore": __version__,
         **{package: version(package) for package in ("jax", "jaxlib", "numpy", "optax")},
         "device": jax.devices()[0].device_kind,
-        "machine": platform.machine(),
+        "cpu": cpu(),
         "threads": n_threads(),
     }

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmore.errors import InputError
 from jaxmore.models import bengio, bigram, deep_mlp_bn, mlp_bn, wavenet
 from jaxmore.training import evaluation
 from jaxmore.training.evaluation import calibrate, mean_loss
@@ -48,6 +49,13 @@ def test_calibration_is_exact(params, data, n: int) -> None:
     assert set(stats) == set(params)
     np.testing.assert_allclose(stats["norm"]["mean"], want.mean(0), atol=1e-5)
     np.testing.assert_allclose(stats["norm"]["var"], want.var(0, ddof=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_no_target_is_refused(params, data, n: int) -> None:
+    stats = calibrate(MODEL, params, data[0])
+    with pytest.raises(InputError, match="nothing to evaluate"):
+        mean_loss(MODEL, params, stats, data[0][:n], np.full(n, -1, np.int8))
 
 
 @pytest.mark.parametrize("rows", [65_536, 1003, 1000, 100, 1])

@@ -207,12 +207,12 @@ def test_a_damaged_best_model_is_told_and_replaced(finished, whole, capsys) -> N
 
 def test_another_machine_is_told(finished, capsys, monkeypatch) -> None:
     record = json.loads((finished / "run.json").read_text())
-    record["versions"]["threads"] = 99
+    record["versions"] |= {"threads": 99, "cpu": "8086", "jax": "0.1"}
     (finished / "run.json").write_text(json.dumps(record))
     capsys.readouterr()
     run("train", "--resume", "-o", finished)
     err = capsys.readouterr().err
-    assert "threads 99 → " in err
+    assert all(f"{old} → " in err for old in ("threads 99", "cpu 8086", "jax 0.1"))
     assert err.count("\n") == 1
 
 
