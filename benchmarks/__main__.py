@@ -19,12 +19,14 @@ Section = Literal[
     "speedrun",
     "budget",
 ]
+ROOT = Path(__file__).resolve().parents[1]
+DOCS, README = ROOT / "docs", ROOT / "README.md"
 ALL: tuple[Section, ...] = get_args(Section)
 
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """Run jaxmore beside its peers and write docs/benchmarks.md, .json and two figures in images/.
+    """Run jaxmore beside its peers; write docs/benchmarks.md, .json, figures, README.md's table.
 
     Run it on a machine with nothing else to do. Sections that are not run keep their last results.
     """
@@ -34,8 +36,6 @@ class Benchmarks:
     default."""
     quick: bool = False
     """Fewer rounds; training alone by default."""
-    docs: Path = Path(__file__).resolve().parents[1] / "docs"
-    """Where the page, the JSON and images/ go."""
 
     def run(self) -> None:
         from benchmarks import (
@@ -50,7 +50,7 @@ class Benchmarks:
         )
         from benchmarks.figure import growth_figure, training_figure
         from benchmarks.machine import describe_machine
-        from benchmarks.report import TABLES, write_report
+        from benchmarks.report import TABLES, write_into_readme, write_report
         from jaxmore.plots import save
 
         runners = {
@@ -64,7 +64,7 @@ class Benchmarks:
             "speedrun": speedrun.run,
             "budget": budget.run,
         }
-        json_file = self.docs / "benchmarks.json"
+        json_file = DOCS / "benchmarks.json"
         results: dict[str, Any] = json.loads(json_file.read_text()) if json_file.exists() else {}
         sections = ("training",) if self.quick and self.sections == ALL else self.sections
         machine = describe_machine() | {"rounds": "quick run" if self.quick else "full run"}
@@ -72,16 +72,16 @@ class Benchmarks:
             results[name] = {"machine": machine, "rows": runners[name](self.quick)}
             results = {name: results[name] for name in TABLES if name in results}
             json_file.write_text(json.dumps(results, indent=1) + "\n")
-        (self.docs / "benchmarks.md").write_text(write_report(results))
-        (self.docs / "images").mkdir(exist_ok=True)
+        (DOCS / "benchmarks.md").write_text(write_report(results))
         if "training" in results:
+            README.write_text(write_into_readme(README.read_text(), results["training"]))
             figure = training_figure(results["training"]["rows"])
-            save(figure, self.docs / "images" / "benchmarks.png")
+            save(figure, DOCS / "images" / "benchmarks.png")
         if "growth" in results:
             ceiling = results["growth"]["machine"]["matmul_ceiling_gflops"]
             figure = growth_figure(results["growth"]["rows"], ceiling)
-            save(figure, self.docs / "images" / "growth.png")
-        print(f"{self.docs / 'benchmarks.md'}, benchmarks.json, images/")
+            save(figure, DOCS / "images" / "growth.png")
+        print("docs/benchmarks.md, docs/benchmarks.json, docs/images, README.md")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ in the same scan alone.
 steps themselves. Memory is the most that the process held, imports and data included.
 """
 
+START, END = "<!-- python -m benchmarks training -->", "<!-- end -->"
+"""Around the README's table."""
+
 Rows = Sequence[dict[str, Any]]
 Section = dict[str, Any]
 """{"machine": what it ran on, "rows": what was measured}"""
@@ -35,15 +38,20 @@ def write_report(sections: dict[str, Section]) -> str:
     return "\n".join(parts)
 
 
-def _training(section: Section) -> Iterable[str]:
-    rows, ceiling = section["rows"], section["machine"]["matmul_ceiling_gflops"]
-    flops = {row["batch_size"]: row["flops"] for row in rows if row["contestant"] == "jaxmore"}
-    yield "## Training the seeds' network\n"
-    yield "12,297 parameters, hidden layer 200, SGD. ×7 means: jaxmore is 7 times as fast.\n"
+def write_into_readme(readme: str, training: Section) -> str:
+    """The README with the table of training between its two marks."""
+    before, _, rest = readme.partition(START)
+    _, found, after = rest.partition(END)
+    assert found, f"README.md has no {START} and {END}"
+    return (
+        f"{before}{START}\n{_steps(training['rows'])}\n{_measured(training['machine'])}{END}{after}"
+    )
+
+
+def _steps(rows: Rows) -> str:
     sizes = sorted({row["batch_size"] for row in rows})
-    head = ["", *(f"batch {size:,}: µs a step" for size in sizes)]
-    yield _table(
-        head,
+    return _table(
+        ["", *(f"batch {size:,}: µs a step" for size in sizes)],
         (
             [name, *(cells.get(size, "") for size in sizes)]
             for name, mine in _by(rows, "contestant")
@@ -52,6 +60,15 @@ def _training(section: Section) -> Iterable[str]:
             ]
         ),
     )
+
+
+def _training(section: Section) -> Iterable[str]:
+    rows, ceiling = section["rows"], section["machine"]["matmul_ceiling_gflops"]
+    flops = {row["batch_size"]: row["flops"] for row in rows if row["contestant"] == "jaxmore"}
+    sizes = sorted({row["batch_size"] for row in rows})
+    yield "## Training the seeds' network\n"
+    yield "12,297 parameters, hidden layer 200, SGD. ×7 means: jaxmore is 7 times as fast.\n"
+    yield _steps(rows)
     yield (
         "At batch 32; and at the largest batch the share of the machine's ceiling for matrix\n"
         "products, with the FLOPs that jaxmore's gradient takes, whoever computes it:\n"
