@@ -99,7 +99,7 @@ class TrainConfig:
         Literal["constant", "step", "cosine"] | None,
         default("step, makemore's types constant", "{constant,step,cosine}"),
     ] = None
-    """step: a tenth of the learning rate from half way on; cosine: down to a tenth at the end."""
+    """step: a tenth of the learning rate from half way on; cosine: down to zero at the end."""
     warmup_steps: int = 0
     """Steps in which the learning rate first grows, linearly."""
     clip_norm: Annotated[float | None, default("no clipping", "FLOAT")] = None

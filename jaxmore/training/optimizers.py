@@ -56,14 +56,14 @@ def learning_rates(
 
     Args:
         schedule: ``constant``; ``step``: a tenth from step ``max_steps // 2`` on; ``cosine``: half
-            a cosine down to a tenth at ``max_steps`` (Loshchilov and Hutter, ICLR 2017).
+            a cosine down to zero at ``max_steps`` (Loshchilov and Hutter, ICLR 2017).
         learning_rate: the highest.
         max_steps: the length of the run.
         warmup_steps: W; the rate of step i < W is (i + 1) / (W + 1) of the highest (nanoGPT).
     """
     rest = max_steps - warmup_steps
     if schedule == "cosine":
-        rates = optax.cosine_decay_schedule(learning_rate, rest, alpha=0.1)
+        rates = optax.cosine_decay_schedule(learning_rate, rest)
     else:
         drops = {max_steps // 2 - warmup_steps: 0.1} if schedule == "step" else None
         rates = optax.piecewise_constant_schedule(learning_rate, drops)

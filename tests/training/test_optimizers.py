@@ -21,7 +21,7 @@ def share_of_rate(schedule: str, step: int, warmup: int) -> float:
         return (step + 1) / (warmup + 1)
     if schedule == "cosine":
         ratio = (step - warmup) / (STEPS - warmup)
-        return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * ratio))
+        return 0.5 * (1 + math.cos(math.pi * ratio))
     return 0.1 if schedule == "step" and step >= STEPS // 2 else 1.0
 
 
