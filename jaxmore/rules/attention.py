@@ -67,6 +67,12 @@ def causal_attention(
     block raises m to m', it scales both by exp(m − m') first, which does not change a/l. The
     backward divides do by l at once, a row at a time, and has exp(S − m) in the place of P.
 
+    In one block a row of P is whole. There it is divided by its own sum, and as it sums to one, a
+    constant added to a row of dP changes nothing: what rounding left in dP − δ of a mean by P is
+    taken off::
+
+        dS = P · (u − sum over s of P[t, s] u[t, s]),    u = dP − δ
+
     Args:
         q: (*B, T, D), queries.
         k: (*B, T, D), keys.
@@ -132,15 +138,16 @@ def causal_attention_bwd(
     q, k, v, o, maximum, total = res
     n_rows, n_blocks, size = _blocks(q, block_size)
     wide = accumulator(q.dtype)
-    do = widen(do) / total  # the l of P, in one place for dv, dP and δ
+    do = widen(do)
     delta = (do * widen(o)).sum(-1, keepdims=True)
     if n_blocks == 1:
         # Without a loop around them the scores would be taken for the forward's, and kept.
         q = after(delta, q)
-        grads = _attend_bwd(q, k, v, maximum, do, delta, jnp.array(0, jnp.int32))
+        grads = _attend_bwd(q, k, v, maximum, do, delta, jnp.array(0, jnp.int32), whole=True)
     else:
-        # The padded rows have do = δ = 0, so they add nothing to dk and dv.
-        rows = (q, k, v, maximum, do, delta)
+        # The l of P, in one place for dv, dP and δ. The padded rows have do = δ = 0, so they add
+        # nothing to dk and dv.
+        rows = (q, k, v, maximum, do / total, delta / total)
         q, k, v, maximum, do, delta = (_pad(x, n_blocks * size) for x in rows)
 
         def step(carry: _Sums, pair: tuple[Array, Array]) -> tuple[_Sums, None]:
@@ -193,6 +200,8 @@ def _attend_bwd(
     do: Float[Array, "*B b D"],
     delta: Float[Array, "*B b 1"],
     shift: Int[Array, ""],
+    *,
+    whole: bool = False,
 ) -> _Sums:
     # Of one block: its shares of dq, dk, dv. Pᵀ and dSᵀ are made, not P and dS: of the three
     # products that they enter, two want them so. do and δ are divided by l, and P is not.
@@ -202,7 +211,13 @@ def _attend_bwd(
     above_t = _scores(k, q, seen_t) - maximum.mT
     above_t = above_t - lax.stop_gradient(jnp.maximum(above_t, 0))
     probs_t = jnp.where(seen_t, jnp.exp(above_t), 0)
-    dscores_t = probs_t * (widen(v) @ do.mT - delta.mT)
+    dprobs_t = widen(v) @ do.mT - delta.mT
+    if whole:
+        # All keys are here, so P is made to sum to one; and dP less δ has a mean by P of zero but
+        # for roundings, which are taken off. A key alone in its row has 1 and 0, to the last bit.
+        probs_t = probs_t / probs_t.sum(-2, keepdims=True)
+        dprobs_t = dprobs_t - (probs_t * dprobs_t).sum(-2, keepdims=True)
+    dscores_t = probs_t * dprobs_t
     scale = 1 / math.sqrt(q.shape[-1])
     return (dscores_t.mT @ widen(k)) * scale, (dscores_t @ widen(q)) * scale, probs_t @ do
 
