@@ -30,8 +30,8 @@ class BatchNorm(Layer):
         return y, tuple(res)
 
     def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array]:
-        x_hat, mean, var = res
-        residuals = rules.BatchNormResiduals(x_hat, mean, var, params["gain"])
+        x, mean, var = res
+        residuals = rules.BatchNormResiduals(x, mean, var, params["gain"])
         dx, dgain, dbias = rules.batch_norm_bwd(residuals, dy, eps=self.eps)
         return {"gain": dgain, "bias": dbias}, dx
 

@@ -10,13 +10,13 @@ from jaxmore.rules.precision import widen
 
 
 class BatchNormResiduals(NamedTuple):
-    """The normalised input, the batch's statistics (for inference too) and the gain.
+    """The input, the batch's statistics (for inference too) and the gain.
 
-    x̂ takes the room of x and spares the backward x, the mean and a division; the standard
-    deviation is recomputed from var, which is exact and H numbers long.
+    x̂ would take the room of x, and is one rounding further from it: x − mean is exact where the
+    two are near, and the variance H numbers long. Both are made again in passing.
     """
 
-    x_hat: Float[Array, "*B H"]
+    x: Float[Array, "*B H"]
     mean: Float[Array, " H"]
     var: Float[Array, " H"]
     gain: Float[Array, " H"]
@@ -51,6 +51,11 @@ def batch_norm(
 
         dx = r · (dx̂ − 1/n · sum dx̂ − x̂/(n−1) · sum dx̂ · x̂)
            = gain · r · (dy − dbias/n − x̂ · dgain/(n−1))
+
+    As c sums to zero, sum dy · c = sum d · c with d = dy − dbias/n; of a c that is off by a
+    constant (a rounded mean) the second sees nothing. With x̂ = c r and r² = 1/(var + eps)::
+
+        s = sum d · c        dgain = r · s        dx = gain · r · (d − c · s/((n−1) (var + eps)))
 
     Consequences: dx sums to zero over the batch, so a bias added to x before the normalisation
     (the seeds' b1) has gradient zero by identity. It is useless.
@@ -90,7 +95,7 @@ def batch_norm_fwd(
     mean, var = batch_norm_statistics(x)
     x_hat = (widen(x) - mean) * lax.rsqrt(var + eps)
     y = widen(gain) * x_hat + widen(bias)
-    return y.astype(x.dtype), BatchNormResiduals(x_hat.astype(x.dtype), mean, var, gain)
+    return y.astype(x.dtype), BatchNormResiduals(x, mean, var, gain)
 
 
 def batch_norm_statistics(
@@ -130,14 +135,16 @@ def batch_norm_statistics(
 def batch_norm_bwd(
     res: BatchNormResiduals, dy: Float[Array, "*B H"], *, eps: float = 1e-5
 ) -> tuple[Float[Array, "*B H"], Float[Array, " H"], Float[Array, " H"]]:
-    """dgain = Σ dy x̂, dbias = Σ dy, dx = gain (var+eps)^(−½) (dy − dbias/n − x̂ dgain/(n−1))."""
+    """dbias = Σ dy, d = dy − dbias/n, dgain = r Σ d c, dx = gain r (d − c r² Σ d c / (n−1))."""
     n = dy.size // dy.shape[-1]
     batch = tuple(range(dy.ndim - 1))
-    dy_wide, x_hat, gain = widen(dy), widen(res.x_hat), widen(res.gain)
-    dgain = (dy_wide * x_hat).sum(batch)
+    dy_wide, gain, var = widen(dy), widen(res.gain), res.var + eps
+    r, centred = lax.rsqrt(var), widen(res.x) - res.mean
     dbias = dy_wide.sum(batch)
-    dx = gain * lax.rsqrt(res.var + eps) * (dy_wide - dbias / n - x_hat * (dgain / (n - 1)))
-    return dx.astype(dy.dtype), dgain.astype(res.gain.dtype), dbias.astype(res.gain.dtype)
+    d = dy_wide - dbias / n
+    along = (d * centred).sum(batch)
+    dx = gain * r * (d - centred * (along / ((n - 1) * var)))
+    return dx.astype(dy.dtype), (r * along).astype(res.gain.dtype), dbias.astype(res.gain.dtype)
 
 
 def batch_norm_inference(
