@@ -66,28 +66,24 @@ compiled function; eager JAX rounds h² first and differs. The other way round, 
 rounds twice: in the network `_rounded` keeps them apart, at a price: its errors are torch's, not smaller.""",
     "pow": """`(bnvar + eps) ** -1.5`: two libraries' approximations of a power. XLA's is all but correctly rounded (0.501
 units), torch's may be one number beside it.""",
-    "mean": """The mean of a batch far from zero (2 ± 0.001) is rounded to a float32 number, 1e-4 of a deviation beside the
-true one; x̂ is off by that everywhere. torch takes the mean in float64 first, which halves the error. The
-rule keeps the rounded mean, since inference must get the same output from the stored statistics. (layer_norm stores none:
-it takes the rest of the mean off, and is hundreds of times more exact than torch there.)""",
-    "x_hat": """The normalisations keep x̂, rounded, and not x − mean and r apart, as autodiff does: half the memory, and up
-to a third more error where rows or batches are a handful of numbers.""",
-    "keys": """P is not kept but made again from the scores, transposed, as k qᵀ: rounded in another order than the q kᵀ
-whose maximum was taken, by 6e-8 of the scores. Nothing where they are near 1; of scores near 1e3 it leaves four digits of P, and
-of a single key a weight of 1 but for a digit.""",
-    "delta": """δ is summed as Σ do·o over the head's width, so that no row of P is needed at once; autodiff sums dP·P over
-the keys. So dq and dk are not exactly 0 where one key has all the weight, but 1e-7 of their terms.""",
-    "tanh": """XLA's float32 tanh is off by up to 4.9 units in the last place, torch's by 0.5: where 1 − y² is small, all that
-is left of it. `jax.grad` has the same error. A tanh of our own that kept 1 − |y| had none, for 15 % more time a step of the
-notebooks' network: not worth it.""",
+    "x_hat": """layer_norm keeps x̂, rounded, and not x, since y is told again from x̂ without a second mean. Where rows are a
+handful of numbers that is up to a third more error; batch_norm keeps x.""",
+    "scores": """A score near 1e3 is rounded by 3e-5, and so is the P that is made of it. torch's kernel adds up q kᵀ in another
+order and was nearer in these draws; `jax.grad` of our forward has our error. Scores with more digits would be a second product.
+Only in one block, where a row of P is whole, can P be made to sum to one anew and dP − δ be freed of its mean (then dq and dk
+err 20 to 32 % less than the better autodiff's); over blocks it would take another pass over all pairs.""",
+    "tanh": """XLA's float32 tanh is off by up to 4.9 units in the last place, torch's by 0.5; where 1 − y² is small, that
+error is all that is left of it. Ours (`activations.py`) is off by up to 1.3, by 2 to 3 % more time a step of the notebooks' network. With
+an exponential of all digits it would be 1.05 instead of 1.06 of torch's error, for 5 %; keeping 1 − |y| as well would have none
+in the tails, for 15 %.""",
     "forms": """Roundings in another order, each form as good as the other: a product more before or after a sum.""",
     "eager": """Eager JAX writes the transpose of h out before the product, and a product of another layout adds up in another
 order; compiled, it is the order of torch's.""",
 }  # fmt: skip
 
 OF_RULES = {
-    "batch_norm": {"dx": "x_hat", "dgain": "mean", "dbias": "sums"},
-    "causal_attention": {"dq": "delta", "dk": "delta", "dv": "keys"},
+    "batch_norm": {"": "sums"},
+    "causal_attention": {"": "scores"},
     "gru_cell": {"": "tanh"},
     "layer_norm": {"dx": "x_hat", "dgain": "sums", "dbias": "sums"},
     "lstm_cell": {"": "tanh"},

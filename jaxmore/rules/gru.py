@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmore.rules.activations import sigmoid, sigmoid_bwd, tanh, tanh_bwd
+from jaxmore.rules.activations import accurate_tanh, sigmoid, sigmoid_bwd, tanh_bwd
 from jaxmore.rules.linear import linear, linear_bwd
 from jaxmore.rules.precision import widen
 
@@ -109,7 +109,7 @@ def gru_cell_fwd(
     z = sigmoid(linear(xh, widen(w_z), widen(b_z)))
     r = sigmoid(linear(xh, widen(w_r), widen(b_r)))
     xrh = jnp.concatenate([x_wide, r * state], axis=-1)
-    h_hat = tanh(linear(xrh, widen(w_h), widen(b_h)))
+    h_hat = accurate_tanh(linear(xrh, widen(w_h), widen(b_h)))
     h_new = ((1 - z) * state + z * h_hat).astype(dtype)
     kept = z.astype(dtype), r.astype(dtype), h_hat.astype(dtype)
     return h_new, GruCellResiduals(x, h, *kept, w_z, w_r, w_h)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmore.rules.activations import sigmoid, tanh
+from jaxmore.rules.activations import accurate_tanh, sigmoid
 from jaxmore.rules.linear import linear, linear_bwd
 from jaxmore.rules.precision import widen
 
@@ -89,9 +89,9 @@ def lstm_cell_fwd(
     """``lstm_cell(x, h, c, weight, bias)`` and its residuals."""
     xh = jnp.concatenate([widen(x), widen(h)], axis=-1)
     a_i, a_f, a_g, a_o = jnp.split(linear(xh, widen(weight), widen(bias)), 4, axis=-1)
-    i, f, g, o = sigmoid(a_i), sigmoid(a_f), tanh(a_g), sigmoid(a_o)
+    i, f, g, o = sigmoid(a_i), sigmoid(a_f), accurate_tanh(a_g), sigmoid(a_o)
     c_new = (f * widen(c) + i * g).astype(c.dtype)
-    h_new = (o * tanh(widen(c_new))).astype(h.dtype)
+    h_new = (o * accurate_tanh(widen(c_new))).astype(h.dtype)
     gates = jnp.concatenate([i, f, g, o], axis=-1).astype(h.dtype)
     return (h_new, c_new), LstmCellResiduals(x, h, c, gates, c_new, weight)
 
@@ -109,7 +109,7 @@ def lstm_cell_bwd(
     x, h, c, gates, c_new, weight = res
     n_in, dtype = x.shape[-1], weight.dtype
     i, f, g, o = jnp.split(widen(gates), 4, axis=-1)
-    t, dh_new = tanh(widen(c_new)), widen(dy[0])
+    t, dh_new = accurate_tanh(widen(c_new)), widen(dy[0])
     dc_new = widen(dy[1]) + o * (1 - t * t) * dh_new
     da_i = i * (1 - i) * (g * dc_new)
     da_f = f * (1 - f) * (widen(c) * dc_new)

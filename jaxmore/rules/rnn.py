@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmore.rules.activations import tanh, tanh_bwd
+from jaxmore.rules.activations import accurate_tanh, tanh_bwd
 from jaxmore.rules.linear import linear, linear_bwd
 from jaxmore.rules.precision import widen
 
@@ -70,7 +70,7 @@ def rnn_cell_fwd(
 ) -> tuple[Float[Array, "*B H"], RnnCellResiduals]:
     """``rnn_cell(x, h, weight, bias)`` and its residuals."""
     xh = jnp.concatenate([widen(x), widen(h)], axis=-1)
-    h_new = tanh(linear(xh, widen(weight), widen(bias))).astype(h.dtype)
+    h_new = accurate_tanh(linear(xh, widen(weight), widen(bias))).astype(h.dtype)
     return h_new, RnnCellResiduals(x, h, h_new, weight)
 
 

@@ -189,6 +189,10 @@ def _attention(module: ModuleType) -> None:
     y, residuals = module.causal_attention_fwd(jnp.full((5, 1), 1e6), k, v)
     assert y[:, 0].tolist() == [0, 0.5, 2, 3, 4]
     assert all(jnp.isfinite(d).all() for d in module.causal_attention_bwd(residuals, y))
+    # A key alone in its row has the weight 1 and no slope, to the last bit.
+    one, do = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 1, 5)), "float32")
+    _, alone = module.causal_attention_fwd(one, 2 * one, 3 * one)
+    same(module.causal_attention_bwd(alone, do), (0 * do, 0 * do, do))
     # A score may round to more than its row's maximum: at 1e12 by a thousand.
     below = residuals._replace(maximum=residuals.maximum - 1e3)
     assert all(jnp.isfinite(d).all() for d in module.causal_attention_bwd(below, y))
@@ -242,6 +246,19 @@ def _flatten_consecutive(module: ModuleType) -> None:
     for n in (0, -1, 2):
         refuses(module.flatten_consecutive, jnp.ones((2, 3, 5)), n=n)
     assert module.flatten_consecutive(jnp.ones((3, 5)), n=1).shape == (3, 5)
+
+
+def _tanh(module: ModuleType) -> None:
+    """In float32: every digit, and in the plain form too; in bfloat16: one rounding."""
+    line = np.append(np.linspace(-12, 12, 9999), [1, -1, 1e30, -1e30]).astype("float32")
+    x, truth = jnp.asarray(line), np.tanh(line.astype("float64"))
+    y, _ = module.tanh_fwd(x)
+    assert (np.abs(np.asarray(y, "float64") - truth) <= 1.6 * np.spacing(np.abs(y))).all()
+    same(module.tanh(x), y)
+    assert not jnp.signbit(module.tanh_fwd(jnp.zeros((), "float32"))[0])
+    narrow = x.astype("bfloat16")
+    rounded, _ = module.tanh_fwd(narrow)
+    same(rounded, module.tanh_fwd(narrow.astype("float32"))[0].astype("bfloat16"))
 
 
 def _relu(module: ModuleType) -> None:
@@ -317,4 +334,5 @@ EDGES: dict[str, Check] = {
     "relu": _relu,
     "softmax": _softmax,
     "softmax_cross_entropy": _cross_entropy,
+    "tanh": _tanh,
 }
