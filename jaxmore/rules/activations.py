@@ -20,9 +20,9 @@ def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
     The output alone is enough, so the input need not be kept. But where |y| is near 1 an error of
     y is all that is left of 1 − y², and XLA's float32 tanh is off by up to 4.9 units in the last
-    place. So float32 has a tanh of its own, off by 1.3 at most when compiled, all but correctly rounded
-    where |y| > 0.97. It takes a small fraction from a number that has no error, a = |x| or 1: by
-    tanh = (E − 1)/(E + 1) with E = e^(2a), and by Lambert's continued fraction, put on one line::
+    place. So float32 has a tanh of its own, off by 1.3 at most when compiled, and all but correctly
+    rounded where |y| > 0.97. It takes a small fraction from a number that has no error, a = |x| or
+    1: by tanh = (E − 1)/(E + 1) with E = e^(2a), and by Lambert's continued fraction, on one line::
 
         |y| = 1 − 2/(1 + E)                                                            a ≥ 1
         |y| = a/(1 + a²/(3 + a²/(5 + a²/(7 + a²/(9 + a²/11)))))                        a < 1

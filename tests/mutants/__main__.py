@@ -1,5 +1,6 @@
 """``make mutants``: mutation testing of rules, layers and stepwise; writes docs/mutants.md."""
 
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -53,6 +54,9 @@ def page(results: list[Result]) -> str:
 
 
 def main() -> None:
+    # An operation of a mutant runs a few times: XLA takes longer to optimise it. For the processes
+    # of the pool, which end with it; in the suite the next tests would get what was compiled so.
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         results = sorted(pool.map(run, LARGEST_FIRST))
     print(table(results))
