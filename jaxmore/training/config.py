@@ -90,7 +90,7 @@ class TrainConfig:
         default("sgd, makemore's types adamw", "{sgd,adamw,muon}"),
     ] = None
     """Plain gradient descent, AdamW (betas 0.9 and 0.99, eps 1e-8), or Muon for the matrices with
-    NAdamW for the vectors."""
+    Nadam for the vectors."""
     learning_rate: Annotated[
         float | None, default("sgd 0.1, adamw 5e-4, muon 5e-3", "FLOAT", "-l")
     ] = None
@@ -107,7 +107,7 @@ class TrainConfig:
     weight_decay: Annotated[float | None, default("sgd 0, adamw 0.01, muon 0.1", "FLOAT", "-w")] = (
         None
     )
-    """Decay of every parameter."""
+    """Decay of every parameter, with Muon of every matrix."""
     seed: Annotated[int | None, SEED] = None
     """Seed of the parameters, the batches and the samples."""
     chunk_size: int = 1_000

@@ -28,9 +28,9 @@ def make_optimizer(
     Args:
         name: ``sgd``; ``adamw`` with makemore.py's betas (0.9, 0.99) and eps 1e-8; or ``muon``,
             which takes steps along the orthogonalised momentum of each matrix (Jordan, "Muon: an
-            optimizer for hidden layers in neural networks", 2024) and NAdamW's for the vectors.
+            optimizer for hidden layers in neural networks", 2024) and Nadam's for the vectors.
         learning_rate: the highest of the run.
-        weight_decay: on every parameter.
+        weight_decay: on every parameter; ``muon``: on every matrix.
         schedule: of :func:`learning_rates`.
         max_steps: the length of the run.
         on_nan: ``skip``: a step whose gradient is not finite changes nothing, up to
@@ -81,9 +81,7 @@ def descent(
     if name == "adamw":
         return optax.adamw(rates, b1=0.9, b2=0.99, eps=1e-8, weight_decay=weight_decay)
     if name == "muon":
-        return optax.contrib.muon(
-            rates, weight_decay=weight_decay, adam_weight_decay=weight_decay, adam_b2=0.99
-        )
+        return optax.contrib.muon(rates, weight_decay=weight_decay, adam_b2=0.99)
     if isinstance(weight_decay, Array) or weight_decay:
         return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rates))
     return optax.sgd(rates)
