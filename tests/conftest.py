@@ -6,10 +6,17 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
-# Neither read nor fill the user's cache of compiled programs, here and in subprocesses.
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+# What one worker or subprocess compiles the others load, from a folder of this session: the user's
+# cache is neither read nor filled, and every session compiles anew.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    COMPILED = TemporaryDirectory(prefix="jaxmore-compiled-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as in jaxmore/compilation_cache.py
 
 import jax
 import pytest

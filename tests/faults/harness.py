@@ -35,7 +35,7 @@ class Lab:
         self.words = self.folder / "words.txt"
         self.words.write_text("\n".join(WORDS) + "\n")
         self.environment = os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache")}
-        self.environment.pop("JAX_ENABLE_COMPILATION_CACHE", None)  # off in the short tests
+        self.environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # in the short tests the session's
 
     def start(
         self, *args: object, largest_file: int | None = None, powerless: bool = False
