@@ -1,15 +1,10 @@
 """``make mutants``: mutation testing of rules, layers and stepwise; writes docs/mutants.md."""
 
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 from tests.mutants.equivalent import EQUIVALENT
-from tests.mutants.mutate import FILES, ROOT
-from tests.mutants.run import Result, run
-
-LARGEST_FIRST = sorted(FILES, key=lambda file: -len((ROOT / file).read_text()))
+from tests.mutants.mutate import ROOT
+from tests.mutants.run import Result, run_all
 
 
 def table(results: list[Result]) -> str:
@@ -54,11 +49,7 @@ def page(results: list[Result]) -> str:
 
 
 def main() -> None:
-    # An operation of a mutant runs a few times: XLA takes longer to optimise it. For the processes
-    # of the pool, which end with it; in the suite the next tests would get what was compiled so.
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        results = sorted(pool.map(run, LARGEST_FIRST))
+    results = run_all(n_processes=2)
     print(table(results))
     wrong = [f"alive: {r.file} {m}" for r in results for m in r.alive]
     wrong += [f"listed, but killed or no more: {r.file} {m}" for r in results for m in r.killed]

@@ -1,9 +1,13 @@
 """Every mutant of a file against the checks of the file, and the survivors against the table."""
 
+import os
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
+from multiprocessing import get_context
 from types import CodeType, ModuleType
 from typing import NamedTuple
 from unittest import mock
@@ -13,7 +17,7 @@ import jaxtyping
 
 from tests.mutants import layers, rules, stepwise
 from tests.mutants.equivalent import EQUIVALENT, show
-from tests.mutants.mutate import Mutant, mutants_of
+from tests.mutants.mutate import FILES, ROOT, Mutant, mutants_of
 
 
 class Result(NamedTuple):
@@ -35,6 +39,20 @@ class Result(NamedTuple):
     def score(self) -> float:
         """The killed among those that change what is computed."""
         return self.n_killed / (self.n_mutants - self.n_equivalent)
+
+
+def run_all(*, n_processes: int, stride: int = 1) -> list[Result]:
+    """Every file, in processes of their own.
+
+    An operation of a mutant runs a few times: to optimise it takes XLA longer. So they do without,
+    and end with what was compiled so.
+    """
+    largest_first = sorted(FILES, key=lambda file: -len((ROOT / file).read_text()))
+    with (
+        mock.patch.dict(os.environ, {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}),
+        ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool,
+    ):
+        return sorted(pool.map(partial(run, stride=stride), largest_first))
 
 
 def run(file: str, stride: int = 1) -> Result:
