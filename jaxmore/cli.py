@@ -25,6 +25,7 @@ from jaxmore.training.config import (
     WORDS,
     Device,
     ModelName,
+    Optimizer,
     TrainConfig,
     check_at_least,
     check_seed,
@@ -110,7 +111,7 @@ class Evaluate:
 class FindLr:
     """Sweep the learning rate of the optimiser that train would use; suggest one, with a figure.
 
-    Plain gradient descent: from 0.001 to 1; AdamW: from 0.00001 to 0.1.
+    Plain gradient descent: from 0.001 to 1; AdamW and Muon: from 0.00001 to 0.1.
     """
 
     input_file: Words = None
@@ -119,6 +120,8 @@ class FindLr:
     """Where the figure goes."""
     type: ModelName = "mlp-bn"
     """The model."""
+    optimizer: Optimizer = None
+    """As in train."""
     batch_size: Annotated[int, arg(aliases=["-b"])] = 32
     """Examples per step."""
     seed: Annotated[int | None, SEED] = None
@@ -151,7 +154,7 @@ class Sweep(TrainConfig):
     ] = None
     """Learning rates, such as 0.03,0.1,0.3."""
     weight_decay: Annotated[str | None, default("sgd 0, adamw 0.01, muon 0.1", "LIST", "-w")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
-    """Decays of every parameter, such as 0,0.01."""
+    """Decays of every parameter, with Muon of every matrix, such as 0,0.01."""
     seed: Annotated[str | None, default("2147483647, makemore's types 3407", "LIST")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Seeds, such as 1,2,3, or 0:8 for 0 to 7."""
     resume: Suppress[bool] = False
@@ -454,11 +457,13 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"jaxmore: more memory is needed than there is: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except Stopped as stop:
-        print(f"jaxmore: {stop}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # whoever read it may be gone
+            print(f"jaxmore: {stop}", file=sys.stderr, flush=True)
+        if args is not None:  # called from Python, which goes on
+            raise SystemExit(stop.exit_code) from None
         # All is saved. Python would first take JAX apart: seconds, on a busy machine.
-        with contextlib.suppress(OSError):  # whoever read them may be gone
+        with contextlib.suppress(OSError):
             sys.stdout.flush()
-            sys.stderr.flush()
         os._exit(stop.exit_code)
     except BrokenPipeError:  # `jaxmore check --dump | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

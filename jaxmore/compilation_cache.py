@@ -32,9 +32,11 @@ def use_compilation_cache() -> None:
 
     every = pooch.os_cache("jaxmore") / "compiled"
     folder = every / _this_machine()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # another process may add and remove meanwhile
         if sum(path.stat().st_size for path in every.rglob("*")) > LARGEST:
-            shutil.rmtree(every)
+            for machine in every.iterdir():
+                shutil.rmtree(machine, ignore_errors=True)
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         return
@@ -73,6 +75,6 @@ def _mend(folder: Path) -> None:
             return
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
-            folder.mkdir()
+            folder.mkdir(parents=True, exist_ok=True)
 
     warnings.showwarning = show_or_mend

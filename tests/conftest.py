@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as in jaxmore/compilation_cache.py
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see jaxmore/compilation_cache.py
 
 import jax
 import pytest

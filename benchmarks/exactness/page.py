@@ -15,7 +15,7 @@ HEAD = """\
 # How exact every gradient is
 
 Three ways to one gradient, all in float32 and from the same inputs: **by hand** (`op_fwd`, `op_bwd`), **jax.grad** of the
-same `op`, and **torch** (its autograd, its own kernels). The truth is `jax.vjp` in float64 on the same inputs; for
+same `op` with JAX's tanh in it, and **torch** (its autograd, its own kernels). The truth is `jax.vjp` in float64 on the same inputs; for
 tanh, sigmoid and gelu it is mpmath's, since in their tails float64 loses digits too.
 
 Written by `python -m benchmarks.exactness`, {seeds} draws of every family and {steps} of the network, on {machine}.
@@ -67,11 +67,14 @@ rounds twice: in the network `_rounded` keeps them apart, at a price: its errors
     "pow": """`(bnvar + eps) ** -1.5`: two libraries' approximations of a power. XLA's is all but correctly rounded (0.501
 units), torch's may be one number beside it.""",
     "x_hat": """layer_norm keeps x̂, rounded, and not x, since y is told again from x̂ without a second mean. Where rows are a
-handful of numbers that is up to a third more error; batch_norm keeps x.""",
+handful of numbers that is a quarter more error; batch_norm keeps x.""",
+    "delta": """Over blocks δ is summed as Σ do·o over the head's width, so that no row of P is needed at once; autodiff sums
+dP·P over the keys, which is exactly dP where one key has all the weight. In one block, where a row of P is whole, P is made to
+sum to one anew and dP − δ is freed of its mean (dq and dk err 20 to 32 % less than the better autodiff's); over blocks it
+would take another pass over all pairs.""",
     "scores": """A score near 1e3 is rounded by 3e-5, and so is the P that is made of it. torch's kernel adds up q kᵀ in another
-order and was nearer in these draws; `jax.grad` of our forward has our error. Scores with more digits would be a second product.
-Only in one block, where a row of P is whole, can P be made to sum to one anew and dP − δ be freed of its mean (then dq and dk
-err 20 to 32 % less than the better autodiff's); over blocks it would take another pass over all pairs.""",
+order and was nearer in these draws; `jax.grad` of our forward has our error in dv. Scores with more digits would be a second
+product.""",
     "tanh": """XLA's float32 tanh is off by up to 4.9 units in the last place, torch's by 0.5; where 1 − y² is small, that
 error is all that is left of it. Ours (`activations.py`) is off by up to 1.3, by 2 to 3 % more time a step of the notebooks' network. With
 an exponential of all digits it would be 1.05 instead of 1.06 of torch's error, for 5 %; keeping 1 − |y| as well would have none
@@ -83,7 +86,7 @@ order; compiled, it is the order of torch's.""",
 
 OF_RULES = {
     "batch_norm": {"": "sums"},
-    "causal_attention": {"": "scores"},
+    "causal_attention": {"dq": "delta", "dk": "delta", "dv": "scores"},
     "gru_cell": {"": "tanh"},
     "layer_norm": {"dx": "x_hat", "dgain": "sums", "dbias": "sums"},
     "lstm_cell": {"": "tanh"},
@@ -187,7 +190,7 @@ EDGES = """
 - **Ties for a maximum.** relu at 0: slope 0, as torch's (`jnp.maximum` would give ½). `logit_maxes`: the first of the
   largest takes the whole cotangent, as `torch.max(dim)` (`jnp.max` would split it); it is zero by identity in the end. Softmax,
   cross-entropy and attention subtract a maximum that has no cotangent, so a tie changes nothing.
-- **Tails.** tanh's gradient is exactly 0 where y rounds to ±1 (|x| ≥ 9 in float32), as torch's and JAX's is; gelu takes its
+- **Tails.** tanh's gradient is exactly 0 where y rounds to ±1 (|x| > 9 in float32), as torch's and JAX's is; gelu takes its
   gates from `erfc` and σ, which lose no digit far below zero; sigmoid's gradient above 17 is 0 in float32, since 1 − y is.
 - **n = 1.** batch_norm and the network refuse one row: it has no unbiased variance. A softmax of one score, a
   layer_norm of one feature and the first place of attention have gradient 0.

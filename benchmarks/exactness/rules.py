@@ -10,6 +10,7 @@ import mpmath
 import numpy as np
 import torch
 
+from benchmarks.contestants.grad_scan import jax_tanh
 from jaxmore import rules
 from jaxmore.testing.arguments import parse_args
 from jaxmore.testing.rule import names_of
@@ -69,7 +70,8 @@ def measure(name: str, family: Family, seeds: int = SEEDS) -> Iterator[Measured]
             given = dict(zip(places, floats, strict=True))
             return op(*(given.get(i, a) for i, a in enumerate(args)), **family.options)
 
-        return jax.vjp(plain, [args[i] for i in places])[1](dy)[0]
+        with jax_tanh():
+            return jax.vjp(plain, [args[i] for i in places])[1](dy)[0]
 
     # One program for a draw, run for each: vmap would make another.
     every = jax.tree.map(lambda *a: jnp.stack(a), *zip(draws, dys, strict=True))

@@ -65,7 +65,8 @@ def causal_attention(
     blocks above the diagonal are not visited. The forward knows m and l at the end only: it keeps
     the maximum m so far, the total l of exp(S − m) and the sum a of exp(S − m) v, and when a
     block raises m to m', it scales both by exp(m − m') first, which does not change a/l. The
-    backward divides do by l at once, a row at a time, and has exp(S − m) in the place of P.
+    backward over blocks divides do by l at once, a row at a time, and has exp(S − m) in the place
+    of P.
 
     In one block a row of P is whole. There it is divided by its own sum, and as it sums to one, a
     constant added to a row of dP changes nothing: what rounding left in dP − δ of a mean by P is
@@ -204,7 +205,8 @@ def _attend_bwd(
     whole: bool = False,
 ) -> _Sums:
     # Of one block: its shares of dq, dk, dv. Pᵀ and dSᵀ are made, not P and dS: of the three
-    # products that they enter, two want them so. do and δ are divided by l, and P is not.
+    # products that they enter, two want them so. Over blocks do and δ come divided by l, and P is
+    # not; of one block (``whole``) P is divided by its own sum.
     seen_t = _seen(q.shape[-2], shift).T
     # Made as k qᵀ a score may round to more than the maximum, at 1e12 by enough to overflow exp.
     # The excess is taken off, as a constant: a derivative of this derivative has no kink.
@@ -215,7 +217,9 @@ def _attend_bwd(
     if whole:
         # All keys are here, so P is made to sum to one; and dP less δ has a mean by P of zero but
         # for roundings, which are taken off. A key alone in its row has 1 and 0, to the last bit.
-        probs_t = probs_t / probs_t.sum(-2, keepdims=True)
+        # (At 1e12 all scores of a row may round to far less than its maximum: no weight is left.)
+        total = probs_t.sum(-2, keepdims=True)
+        probs_t = probs_t / jnp.where(total == 0, 1, total)
         dprobs_t = dprobs_t - (probs_t * dprobs_t).sum(-2, keepdims=True)
     dscores_t = probs_t * dprobs_t
     scale = 1 / math.sqrt(q.shape[-1])

@@ -12,8 +12,8 @@ from jaxmore.rules.precision import widen
 class BatchNormResiduals(NamedTuple):
     """The input, the batch's statistics (for inference too) and the gain.
 
-    x̂ would take the room of x, and is one rounding further from it: x − mean is exact where the
-    two are near, and the variance H numbers long. Both are made again in passing.
+    x̂ would take the same room and is one rounding further from x: x − mean is exact where the two
+    are near. The backward makes it, and (var + eps)^(−½), again.
     """
 
     x: Float[Array, "*B H"]

@@ -32,7 +32,7 @@ _CELL = "f[*B,E] f[*B,H]"
 _NORM = ("f[*B,E] f[E] f[E]", "f[5,3]*1e-3+2 f[3] f[3]", "f[5,3]*1e3 f[3] f[3]")
 
 N_VOCAB = 5
-SMALL = {"block_size": 4, "n_embd": 4, "n_embd2": 6, "n_layer": 1, "n_head": 2}
+SMALL = {"block_size": 4, "n_embd": 4, "n_embd2": 6, "n_layer": 2, "n_head": 2}
 """The size in which models are checked, as far as a model knows these options."""
 
 FAMILIES: dict[str, tuple[Family, ...]] = {

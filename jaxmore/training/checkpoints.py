@@ -8,6 +8,7 @@ to read the arrays.
 import json
 import os
 import shutil
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from jaxmore.training.manifest import damage, seal, sync
 CHECKPOINTS, RECORD = "checkpoints", "record.json"
 KEEP = 3
 """Checkpoints that a run leaves: should the newest turn out damaged, there is one before it."""
+_ONE_SAVE = threading.Lock()
 _PARTIAL, _STEP, _DAMAGED = ".partial", "step-", "damaged-"
 
 
@@ -114,17 +116,22 @@ def _no_leak() -> Generator[None]:
     from tensorstore import KvStore
 
     spec_type: Any = KvStore.Spec
-    leaking = vars(spec_type)["to_json"]  # as an attribute it would not be bound again
+    with _ONE_SAVE:  # lest one thread take the other's for tensorstore's
+        leaking = vars(spec_type).get("to_json")  # as an attribute it would not be bound again
 
-    def to_json(spec: Any) -> Any:
-        is_file = spec.base is None and spec.url.startswith("file:")
-        return {"driver": "file", "path": spec.path} if is_file else leaking(spec)
+        def to_json(spec: Any, *options: Any, **named: Any) -> Any:
+            if not (options or named) and spec.base is None and spec.url.startswith("file:"):
+                return {"driver": "file", "path": spec.path}
+            return leaking(spec, *options, **named)
 
-    spec_type.to_json = to_json
-    try:
-        yield
-    finally:
-        spec_type.to_json = leaking
+        if leaking is None:  # another tensorstore, whose leak is not known
+            yield
+            return
+        spec_type.to_json = to_json
+        try:
+            yield
+        finally:
+            spec_type.to_json = leaking
 
 
 def _by_step(folder: Path) -> list[Path]:

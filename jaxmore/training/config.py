@@ -50,6 +50,10 @@ def default(text: str, metavar: str, *aliases: str) -> Any:
 
 
 SEED = default("2147483647, makemore's types 3407", "INT")
+Optimizer = Annotated[
+    Literal["sgd", "adamw", "muon"] | None,
+    default("sgd, makemore's types adamw", "{sgd,adamw,muon}"),
+]
 Device = Annotated[str | None, default("what JAX finds", "cpu|gpu|tpu")]
 
 
@@ -85,10 +89,7 @@ class TrainConfig:
     """Examples per step."""
     max_steps: Annotated[int | None, default("200000, makemore's types 20000", "INT")] = None
     """Steps to train for."""
-    optimizer: Annotated[
-        Literal["sgd", "adamw", "muon"] | None,
-        default("sgd, makemore's types adamw", "{sgd,adamw,muon}"),
-    ] = None
+    optimizer: Optimizer = None
     """Plain gradient descent, AdamW (betas 0.9 and 0.99, eps 1e-8), or Muon for the matrices with
     Nadam for the vectors."""
     learning_rate: Annotated[

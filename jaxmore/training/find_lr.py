@@ -59,7 +59,7 @@ def find_learning_rate(
         seed: of the parameters and the batches.
         optimizer: ``sgd``, ``adamw`` or ``muon`` of
             :func:`~jaxmore.training.optimizers.make_optimizer`; its state goes along.
-        weight_decay: on every parameter.
+        weight_decay: of :func:`~jaxmore.training.optimizers.make_optimizer`.
         batch_size: B.
         n_rates: how many rates.
         exponents: of ten, first and last.

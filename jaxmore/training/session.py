@@ -95,7 +95,7 @@ class Session:
                 f"step {self.last.step:,} is the last: {since} evaluations were no better than "
                 f"that of step {step:,}, {loss:.4f}"
             )
-        print(f"{n_steps:,} steps in {seconds:.1f} s, compilation included")
+        print(f"{n_steps:,} steps in {seconds:.1f} s, compilation included", flush=True)
 
     def finish(self, stop: GracefulStop) -> SavedModel:
         """The last model, evaluated.
@@ -112,7 +112,8 @@ class Session:
         self.saver.wait()
         losses = saved.record["losses"]
         self.metrics.finish(self.last.step, losses)
-        print("loss: " + ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items()))
+        line = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+        print(f"loss: {line}", flush=True)  # a signal may end the process without a flush
         return saved
 
     @property

@@ -193,9 +193,13 @@ def _attention(module: ModuleType) -> None:
     one, do = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 1, 5)), "float32")
     _, alone = module.causal_attention_fwd(one, 2 * one, 3 * one)
     same(module.causal_attention_bwd(alone, do), (0 * do, 0 * do, do))
-    # A score may round to more than its row's maximum: at 1e12 by a thousand.
-    below = residuals._replace(maximum=residuals.maximum - 1e3)
-    assert all(jnp.isfinite(d).all() for d in module.causal_attention_bwd(below, y))
+    # Made anew, the scores of a row may round to more than its maximum, or to less: at 1e12 by a
+    # thousand.
+    for less in (1e3, -1e3):
+        other = residuals._replace(maximum=residuals.maximum - less)
+        with python_loops():
+            grads = [module.causal_attention_bwd(other, y, block_size=size) for size in (2, 5)]
+        assert all(jnp.isfinite(d).all() for d in jax.tree.leaves(grads))
     with python_loops():  # nor has a block of small scores after one of large ones
         y, _ = module.causal_attention_fwd(jnp.full((5, 1), 1e6), k[::-1], v, block_size=2)
     assert y[:, 0].tolist() == [0, 0, 0, 0, 0]
@@ -250,12 +254,13 @@ def _flatten_consecutive(module: ModuleType) -> None:
 
 def _tanh(module: ModuleType) -> None:
     """In float32: every digit, and in the plain form too; in bfloat16: one rounding."""
-    line = np.append(np.linspace(-12, 12, 9999), [1, -1, 1e30, -1e30]).astype("float32")
+    ends = [1, -1, 0.0, -0.0, 1e30, -1e30, np.inf, -np.inf]
+    line = np.append(np.linspace(-12, 12, 9999), ends).astype("float32")
     x, truth = jnp.asarray(line), np.tanh(line.astype("float64"))
     y, _ = module.tanh_fwd(x)
     assert (np.abs(np.asarray(y, "float64") - truth) <= 1.6 * np.spacing(np.abs(y))).all()
     same(module.tanh(x), y)
-    assert not jnp.signbit(module.tanh_fwd(jnp.zeros((), "float32"))[0])
+    assert (np.signbit(y) == np.signbit(line)).all()
     narrow = x.astype("bfloat16")
     rounded, _ = module.tanh_fwd(narrow)
     same(rounded, module.tanh_fwd(narrow.astype("float32"))[0].astype("bfloat16"))

@@ -50,10 +50,8 @@ def test_killed_in_a_save_and_resumed_is_the_undisturbed_run(lab, expected, tmp_
 
 def test_terminated_says_how_to_go_on_and_goes_on(lab, expected, tmp_path) -> None:
     process = started(lab, tmp_path / "out")
-    began = time.monotonic()
     process.terminate()
     _, err = process.communicate()
-    assert time.monotonic() - began < 5
     assert process.returncode == 143
     *_, last = err.splitlines()
     assert last.endswith(f"to go on: jaxmore train --resume -o {tmp_path / 'out'}")
