@@ -211,7 +211,7 @@ EQUIVALENT = [
             "probs_t = probs_t / jnp.where(total == 0, 1, total)",
             "probs_t = probs_t / jnp.where(total == 0, 2, total)",
             "nothing is nothing, divided by 1 or by 2",
-            _rule("causal_attention", "f[N,5,3] f[N,5,3] f[N,5,3]"),
+            _IN_ONE,
         ),
         (
             "rules/activations",
