@@ -48,11 +48,13 @@ class Benchmarks:
             startup,
             training,
         )
+        from benchmarks.data import require_names
         from benchmarks.figure import growth_figure, training_figure
         from benchmarks.machine import describe_machine
         from benchmarks.report import TABLES, write_into_readme, write_report
         from jaxmore.plots import save
 
+        require_names()
         runners = {
             "training": training.run,
             "evaluation": inference.run_evaluation,
@@ -74,7 +76,8 @@ class Benchmarks:
             json_file.write_text(json.dumps(results, indent=1) + "\n")
         (DOCS / "benchmarks.md").write_text(write_report(results))
         if "training" in results:
-            README.write_text(write_into_readme(README.read_text(), results["training"]))
+            text = write_into_readme(README.read_text("utf-8"), results["training"])
+            README.write_text(text, "utf-8")
             figure = training_figure(results["training"]["rows"])
             save(figure, DOCS / "images" / "benchmarks.png")
         if "growth" in results:

@@ -1,11 +1,14 @@
 """The words that everyone trains on: ``corpus_path()``'s, in the seeds' split."""
 
+import hashlib
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxmore.data import (
+    NAMES_SHA256,
     Vocabulary,
     context_windows,
     corpus_path,
@@ -27,6 +30,12 @@ class Corpus(NamedTuple):
 
     def sequences(self) -> tuple[np.ndarray, np.ndarray]:
         return sequences(self.words, self.vocab, self.block_size)
+
+
+def require_names() -> None:
+    """Refuse other words than makemore's names.txt: the figures would not be comparable."""
+    if hashlib.sha256(Path(corpus_path()).read_bytes()).hexdigest() != NAMES_SHA256:
+        raise SystemExit("set JAXMORE_NAMES to makemore's names.txt (jaxmore data --download)")
 
 
 @cache

@@ -12,7 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import budget, growth, inference, ladder, memory, speedrun, training
+from benchmarks import (
+    budget,
+    growth,
+    inference,
+    ladder,
+    memory,
+    quality,
+    report,
+    speedrun,
+    training,
+)
 from benchmarks.account import gradient_account, product_flops
 from benchmarks.figure import growth_figure
 from benchmarks.machine import describe_machine
@@ -166,6 +176,23 @@ def test_dropout_is_added_to_every_branch_and_no_parameter_is() -> None:
 
 
 def test_stratified_batches_draw_every_example_equally_often() -> None:
-    which = np.arange(2560) // 10
-    counts = np.bincount(speedrun.stratified(which, np.random.default_rng(0)).ravel())
-    assert (counts == speedrun.STEPS).all()  # a part has ten examples of one context
+    which = np.arange(2560)  # ten in each part
+    batches = speedrun.stratified(which, np.random.default_rng(0))
+    assert (batches // 10 == np.arange(speedrun.BATCH_SIZE)).all()
+    counts = np.bincount(batches.ravel(), minlength=2560)
+    mean = speedrun.STEPS / 10
+    assert (abs(counts - mean) < 6 * mean**0.5).all()
+
+
+def test_tables_are_written_between_what_stands_around_them() -> None:
+    table = quality.HEAD + "| new |\n"
+    readme = "before\n" + quality.HEAD + "| old |\n| older |\n\nafter\n"
+    assert quality.write_into_readme(readme, table) == f"before\n{table}\nafter\n"
+    row = {"batch_size": 32, "contestant": "jaxmore", "us_per_step": 1.0, "ratio": 1.0}
+    section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [row]}
+    written = report.write_into_readme(f"a\n{report.START}\nold\n{report.END}\nb\n", section)
+    assert written.startswith(f"a\n{report.START}\n|  | batch 32")
+    assert written.endswith(f"{report.END}\nb\n") and "old" not in written
+    for write, what in ((quality.write_into_readme, table), (report.write_into_readme, section)):
+        with pytest.raises(SystemExit, match=r"README\.md has"):
+            write("nothing", what)
