@@ -1,22 +1,17 @@
 """Every mutant of a file against the checks of the file, and the survivors against the table."""
 
-import os
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from importlib import import_module
-from multiprocessing import get_context
 from types import CodeType, ModuleType
 from typing import NamedTuple
-from unittest import mock
 
 import jax
 
 from tests.mutants import layers, rules, stepwise
 from tests.mutants.equivalent import EQUIVALENT, show
-from tests.mutants.mutate import FILES, ROOT, Mutant, mutants_of
+from tests.mutants.mutate import Mutant, mutants_of
 
 
 class Result(NamedTuple):
@@ -40,26 +35,8 @@ class Result(NamedTuple):
         return self.n_killed / (self.n_mutants - self.n_equivalent)
 
 
-def run_all(*, n_processes: int, stride: int = 1) -> list[Result]:
-    """Every file, in processes of their own.
-
-    An operation of a mutant runs a few times: to optimise it takes XLA longer. So they do without,
-    and end with what was compiled so. Without tests/conftest.py no signature is checked there.
-    """
-    largest_first = sorted(FILES, key=lambda file: -len((ROOT / file).read_text()))
-    with (
-        mock.patch.dict(os.environ, {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}),
-        ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool,
-    ):
-        return sorted(pool.map(partial(run, stride=stride), largest_first))
-
-
-def run(file: str, stride: int = 1) -> Result:
-    """All mutants of one file, and the listed ones on random inputs.
-
-    With a stride every so many-th of them, without the inputs; that the others stand in the file
-    is all that is asked of the listed ones then.
-    """
+def run(file: str) -> Result:
+    """All mutants of one file, and the listed ones on random inputs."""
     home = import_module(file.removesuffix(".py").replace("/", "."))
     kind = {"rules": rules, "layers": layers}.get(file.split("/")[1], stepwise)
     listed = {e.key: e for e in EQUIVALENT if e.file == file}
@@ -70,19 +47,15 @@ def run(file: str, stride: int = 1) -> Result:
         checks = list(kind.checks_of(home))
         for check in checks:
             check(home)
-        for i, mutant in enumerate(mutants_of(file)):
-            key = mutant.function, mutant.before, mutant.after
-            if i % stride:
-                found |= {key} & listed.keys()
-                continue
+        for mutant in mutants_of(file):
             n_mutants += 1
             if _is_killed(file, mutant, checks):
                 continue
+            key = mutant.function, mutant.before, mutant.after
             if key in listed:
                 found.add(key)
                 n_equivalent += 1
-                if stride == 1:
-                    show(listed[key], home, load(file, mutant.code))
+                show(listed[key], home, load(file, mutant.code))
             else:
                 alive.append(str(mutant))
     killed = [str(e) for key, e in listed.items() if key not in found]

@@ -115,7 +115,7 @@ PLANTED = [
     P("softmax_cross_entropy", "bwd", "probs = jnp.exp(z - maximum) / total",
       "probs = jnp.exp(z - maximum)", "logits"),
     # attention
-    P("causal_attention", "_attend_bwd", "probs_t / probs_t.sum(-2, ", "probs_t / probs_t.sum(-1, ",
+    P("causal_attention", "_attend_bwd", "total = probs_t.sum(-2, ", "total = probs_t.sum(-1, ",
       "q"),
     P("causal_attention", "_attend_bwd", "(dscores_t.mT @ widen(k)) * scale",
       "(dscores_t.mT @ widen(k))", "q", "√"),
