@@ -1,6 +1,7 @@
 """What the whole suite shares: checked shapes, dtypes, the seeds' names and the oracle."""
 
 import hashlib
+import gc
 import os
 from collections.abc import Iterator
 from importlib import import_module
@@ -17,6 +18,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see jaxmore/compilation_cache.py
+
+# What is compiled lives as long as the session, and every collection would walk it all.
+gc.set_threshold(200_000, 50, 50)
 
 import jax
 import pytest
