@@ -1,7 +1,7 @@
 """What the whole suite shares: checked shapes, dtypes, the seeds' names and the oracle."""
 
-import hashlib
 import gc
+import hashlib
 import os
 from collections.abc import Iterator
 from importlib import import_module
@@ -19,14 +19,14 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see jaxmore/compilation_cache.py
 
-# What is compiled lives as long as the session, and every collection would walk it all.
-gc.set_threshold(200_000, 50, 50)
-
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 from tests.tolerance import TOLERANCE
+
+# What is compiled lives as long as the session, and every collection would walk it all.
+gc.set_threshold(200_000, 50, 50)
 
 # Every shape and dtype in these signatures is checked at each call (under jit: at each trace).
 # The hook rewrites a module while it is imported, so it must come before the first jaxmore.
