@@ -125,10 +125,19 @@ def distinct_rows(
 ) -> tuple[Int[np.ndarray, "D T"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """The distinct rows; an order that brings equal rows together; which row each then is.
 
-    np.unique(X, axis=0) would tell the same, sixty times slower.
+    A row is read as the digits of one number. np.unique(X, axis=0) would tell the same, a hundred
+    times slower.
     """
-    columns = X.T.copy()
-    order = np.lexsort(columns)
-    columns = columns.take(order, axis=1)
-    new = np.append(True, (columns[:, 1:] != columns[:, :-1]).any(0))
-    return columns[:, new].T, order, np.cumsum(new) - 1
+    low = int(X.min(initial=0))
+    base = int(X.max(initial=0)) - low + 1
+    number, most = np.zeros(len(X), np.int64), 1
+    for column in X.T:
+        if most > np.iinfo(np.int64).max // base:  # too long: the number's rank will do
+            _, number = np.unique(number, return_inverse=True)
+            most = len(X)
+        number = number * base + (column - low)
+        most *= base
+    order = np.argsort(number)
+    number = number[order]
+    new = np.append(True, number[1:] != number[:-1])
+    return X[order[new]], order, np.cumsum(new) - 1

@@ -119,9 +119,11 @@ def test_every_split_uses_the_same_compilation(params, data) -> None:
     assert evaluation._total_loss._cache_size() == before
 
 
-def test_distinct_rows() -> None:
-    X = np.random.default_rng(0).integers(-2, 2, (50, 3))
+@pytest.mark.parametrize("n_columns", [3, 20])  # 20 digits to the base 32 are no int64
+def test_distinct_rows(n_columns: int) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.integers(-2, 30, (40, n_columns))[rng.integers(0, 40, 300)]
     distinct, order, which = evaluation.distinct_rows(X)
-    assert sorted(distinct.tolist()) == np.unique(X, axis=0).tolist()
+    assert distinct.tolist() == np.unique(X, axis=0).tolist()
     assert (distinct[which] == X[order]).all()
-    assert sorted(order) == [*range(50)]
+    assert sorted(order) == [*range(300)]
