@@ -137,7 +137,8 @@ def distinct_rows(
             most = len(X)
         number = number * base + (column - low)
         most *= base
-    order = np.argsort(number)
+    number = number.astype(np.min_scalar_type(most))  # NumPy sorts 16 bits ten times as fast
+    order = np.argsort(number, kind="stable")
     number = number[order]
     new = np.append(True, number[1:] != number[:-1])
     return X[order[new]], order, np.cumsum(new) - 1
