@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
-# What one worker or subprocess compiles the others load, from a folder of this session: the user's
-# cache is neither read nor filled, and every session compiles anew.
+# What one worker or subprocess compiles the others load, from a folder of this run of pytest: the
+# user's cache is neither read nor filled, and every run compiles anew.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     COMPILED = TemporaryDirectory(prefix="jaxmore-compiled-", ignore_cleanup_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
@@ -25,7 +25,7 @@ from jaxtyping import install_import_hook
 
 from tests.tolerance import TOLERANCE
 
-# What is compiled lives as long as the session, and every collection would walk it all.
+# What is compiled lives as long as the run, and every collection would walk it all.
 gc.set_threshold(200_000, 50, 50)
 
 # Every shape and dtype in these signatures is checked at each call (under jit: at each trace).
