@@ -1,9 +1,11 @@
 """``make mutants``: mutation testing of rules, layers and stepwise; writes docs/mutants.md."""
 
+import gc
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from tempfile import TemporaryDirectory
 
 from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.mutate import FILES, ROOT
@@ -53,11 +55,25 @@ def page(results: list[Result]) -> str:
 
 
 def main() -> None:
-    # An operation of a mutant runs a few times: to optimise it takes XLA longer. The processes of
-    # the pool end with what was compiled so.
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        results = sorted(pool.map(run, LARGEST_FIRST))
+    with TemporaryDirectory() as compiled:
+        # An operation of a mutant runs a few times: to optimise it takes XLA longer, and so does
+        # what makes it fast. What one process has compiled the other loads.
+        os.environ |= {
+            "JAX_COMPILATION_CACHE_DIR": compiled,
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            "JAX_TRACEBACK_FILTERING": "off",
+            "TF_CPP_MIN_LOG_LEVEL": "3",  # see jaxmore/compilation_cache.py
+            "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false",
+        }
+        with ProcessPoolExecutor(
+            2,
+            mp_context=get_context("spawn"),
+            initializer=gc.set_threshold,  # as in tests/conftest.py
+            initargs=(200_000, 50, 50),
+        ) as pool:
+            results = sorted(pool.map(run, LARGEST_FIRST))
     print(table(results))
     wrong = [f"alive: {r.file} {m}" for r in results for m in r.alive]
     wrong += [f"listed, but killed or no more: {r.file} {m}" for r in results for m in r.killed]

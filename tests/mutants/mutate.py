@@ -34,24 +34,30 @@ class Mutant(NamedTuple):
         return f"{self.function}: {self.before}  →  {self.after}"
 
 
-def mutants_of(file: str) -> Iterator[Mutant]:
-    """Every mutant of a file, each once."""
+def tree_of(file: str) -> ast.Module:
+    """What is mutated: a file as it is, but for annotations."""
     tree = ast.parse((ROOT / file).read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):  # nobody reads them, and to evaluate them takes time
             node.returns = None
             for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
                 argument.annotation = None
+    return tree
+
+
+def mutants_of(file: str) -> Iterator[Mutant]:
+    """Every mutant of a file, each once."""
+    tree = tree_of(file)
     seen: set[tuple[str, str, str]] = set()
     for place in list(_places(tree, None, "")):
         before = _head(place.statement)
         for new in _replacements(place.node):
-            place.put(new)
+            place.put(ast.fix_missing_locations(new))
             after = _head(place.statement)
             key = place.function, before, after
             if before != after and key not in seen:
                 seen.add(key)
-                yield Mutant(*key, compile(ast.fix_missing_locations(tree), file, "exec"))
+                yield Mutant(*key, compile(tree, file, "exec"))
             place.put(place.node)
 
 

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from types import CodeType, ModuleType
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import jax
 
 from tests.mutants import layers, rules, stepwise
 from tests.mutants.equivalent import EQUIVALENT, show
-from tests.mutants.mutate import Mutant, mutants_of
+from tests.mutants.mutate import Mutant, mutants_of, tree_of
 
 
 class Result(NamedTuple):
@@ -37,7 +36,7 @@ class Result(NamedTuple):
 
 def run(file: str) -> Result:
     """All mutants of one file, and the listed ones on random inputs."""
-    home = import_module(file.removesuffix(".py").replace("/", "."))
+    home = load(file, compile(tree_of(file), file, "exec"))
     kind = {"rules": rules, "layers": layers}.get(file.split("/")[1], stepwise)
     listed = {e.key: e for e in EQUIVALENT if e.file == file}
     found: set[tuple[str, str, str]] = set()
@@ -70,11 +69,16 @@ def load(file: str, code: CodeType) -> ModuleType:
 
 
 def _is_killed(file: str, mutant: Mutant, checks: list[rules.Check]) -> bool:
+    """Whether a check fails; it comes first from then on, for the next mutant stands beside."""
+    killer = None
     try:
         module = load(file, mutant.code)
-        for check in checks:
-            check(module)
+        for killer in checks:
+            killer(module)
     except Exception:  # wrong in any way
+        if killer:
+            checks.remove(killer)
+            checks.insert(0, killer)
         return True
     return False
 
