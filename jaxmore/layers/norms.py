@@ -57,16 +57,14 @@ class LayerNorm(Layer):
         return {"gain": jnp.ones(self.n_features), "bias": jnp.zeros(self.n_features)}
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
-        y, (x_hat, r, _) = rules.layer_norm_fwd(x, params["gain"], params["bias"], eps=self.eps)
-        return y, (x_hat, r)
+        y, (*res, _) = rules.layer_norm_fwd(x, params["gain"], params["bias"], eps=self.eps)
+        return y, tuple(res)
 
     def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array]:
-        x_hat, r = res
-        residuals = rules.LayerNormResiduals(x_hat, r, params["gain"])
+        residuals = rules.LayerNormResiduals(*res, gain=params["gain"])
         dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy, eps=self.eps)
         return {"gain": dgain, "bias": dbias}, dx
 
     def recall(self, params: Tree, res: Any) -> Array:
-        x_hat, r = res
-        residuals = rules.LayerNormResiduals(x_hat, r, params["gain"])
+        residuals = rules.LayerNormResiduals(*res, gain=params["gain"])
         return rules.layer_norm_recall(residuals, params["bias"])

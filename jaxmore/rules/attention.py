@@ -65,8 +65,8 @@ def causal_attention(
     blocks above the diagonal are not visited. The forward knows m and l at the end only: it keeps
     the maximum m so far, the total l of exp(S − m) and the sum a of exp(S − m) v, and when a
     block raises m to m', it scales both by exp(m − m') first, which does not change a/l. The
-    backward over blocks divides do by l at once, a row at a time, and has exp(S − m) in the place
-    of P.
+    backward over blocks divides do by l at once, a row at a time, makes δ of that, and has
+    exp(S − m) in the place of P.
 
     In one block a row of P is whole. There it is divided by its own sum, and as it sums to one, a
     constant added to a row of dP changes nothing: what rounding left in dP − δ of a mean by P is
@@ -140,15 +140,17 @@ def causal_attention_bwd(
     n_rows, n_blocks, size = _blocks(q, block_size)
     wide = accumulator(q.dtype)
     do = widen(do)
+    # Over blocks the l of P, in one place for dv, dP and δ: its rounding is then small beside
+    # dP − δ, not beside dP alone.
+    do = do if n_blocks == 1 else do / total
     delta = (do * widen(o)).sum(-1, keepdims=True)
     if n_blocks == 1:
         # Without a loop around them the scores would be taken for the forward's, and kept.
         q = after(delta, q)
         grads = _attend_bwd(q, k, v, maximum, do, delta, jnp.array(0, jnp.int32), whole=True)
     else:
-        # The l of P, in one place for dv, dP and δ. The padded rows have do = δ = 0, so they add
-        # nothing to dk and dv.
-        rows = (q, k, v, maximum, do / total, delta / total)
+        # The padded rows have do = δ = 0, so they add nothing to dk and dv.
+        rows = (q, k, v, maximum, do, delta)
         q, k, v, maximum, do, delta = (_pad(x, n_blocks * size) for x in rows)
 
         def step(carry: _Sums, pair: tuple[Array, Array]) -> tuple[_Sums, None]:

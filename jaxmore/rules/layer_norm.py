@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -9,15 +10,18 @@ from jaxmore.rules.precision import widen
 
 
 class LayerNormResiduals(NamedTuple):
-    """The normalised input, one number a row, and the gain (a parameter: no copy).
+    """The input, three numbers a row, and the gain (a parameter: no copy).
 
-    x̂ takes the room of x and spares the backward x, the mean and a subtraction; r = 1/std is
-    one number for E. The bias does not matter. Nor is y kept, which the next layer's backward
-    may want: ``layer_norm_recall`` tells it again from these and the bias.
+    x̂ would take the same room and is two roundings further from x. The mean is kept as two
+    numbers, itself and what its rounding left, and the variance with eps in it; x̂ is x less
+    both, times (var + eps)^(−½). The bias does not matter. Nor is y kept, which the next layer's
+    backward may want: ``layer_norm_recall`` tells it again from these and the bias.
     """
 
-    x_hat: Float[Array, "*B E"]
-    r: Float[Array, "*B 1"]
+    x: Float[Array, "*B E"]
+    mean: Float[Array, "*B 1"]
+    rest: Float[Array, "*B 1"]
+    var: Float[Array, "*B 1"]
     gain: Float[Array, " E"]
 
 
@@ -52,6 +56,9 @@ def layer_norm(
         dx = r · (t − mean(t)),    t = dx̂ − x̂ · mean(dx̂ · x̂)
 
     (x̂ sums to zero, so mean(t) = mean(dx̂); but the mean of the rounded t leaves less of a sum.)
+    With x̂ = c r and r² = 1/(var + eps), the roundings of x̂ and of r² stay out of the difference::
+
+        t = dx̂ − c · mean(dx̂ · c) / (var + eps)
 
     Args:
         x: (*B, E), any number of leading axes; with E = 1, y is the bias and dx is zero.
@@ -82,30 +89,34 @@ def layer_norm_fwd(
 ) -> tuple[Float[Array, "*B E"], LayerNormResiduals]:
     """``layer_norm(x, gain, bias)`` and its residuals."""
     x_wide = widen(x)
-    centred = x_wide - x_wide.mean(-1, keepdims=True)
+    mean = x_wide.mean(-1, keepdims=True)
     # The mean was rounded, to more than 1e-3 of a small deviation: what it left is taken off too.
-    centred = centred - centred.mean(-1, keepdims=True)
-    r = lax.rsqrt((centred * centred).mean(-1, keepdims=True) + eps)
-    x_hat = centred * r
-    y = widen(gain) * x_hat + widen(bias)
-    return y.astype(x.dtype), LayerNormResiduals(x_hat.astype(x.dtype), r, gain)
+    rest = (x_wide - mean).mean(-1, keepdims=True)
+    var = jnp.square(x_wide - mean - rest).mean(-1, keepdims=True) + eps
+    res = LayerNormResiduals(x, mean, rest, var, gain)
+    return layer_norm_recall(res, bias), res
 
 
 def layer_norm_recall(res: LayerNormResiduals, bias: Float[Array, " E"]) -> Float[Array, "*B E"]:
-    """y again, from what the backward keeps: gain · x̂ + bias."""
-    return (widen(res.gain) * widen(res.x_hat) + widen(bias)).astype(res.x_hat.dtype)
+    """y, from what the backward keeps: gain · x̂ + bias."""
+    x_hat = _centred(res) * lax.rsqrt(res.var)
+    return (widen(res.gain) * x_hat + widen(bias)).astype(res.x.dtype)
 
 
 def layer_norm_bwd(
     res: LayerNormResiduals, dy: Float[Array, "*B E"], *, eps: float = 1e-5
 ) -> tuple[Float[Array, "*B E"], Float[Array, " E"], Float[Array, " E"]]:
-    """dgain = Σ dy x̂, dbias = Σ dy, dx = r (t − mean t), t = dx̂ − x̂ mean(dx̂ x̂), dx̂ = gain dy."""
-    del eps  # it is inside r
-    dy_wide, x_hat, gain = widen(dy), widen(res.x_hat), widen(res.gain)
+    """dgain = Σ dy x̂, dbias = Σ dy, dx = r (t − mean t), t = dx̂ − c mean(dx̂ c) / (var + eps)."""
+    del eps  # it is inside var
+    dy_wide, gain, centred, r = widen(dy), widen(res.gain), _centred(res), lax.rsqrt(res.var)
     rows = tuple(range(dy.ndim - 1))
-    dgain = (dy_wide * x_hat).sum(rows)
+    dgain = (dy_wide * (centred * r)).sum(rows)
     dbias = dy_wide.sum(rows)
     dx_hat = gain * dy_wide
-    t = dx_hat - x_hat * (dx_hat * x_hat).mean(-1, keepdims=True)
-    dx = res.r * (t - t.mean(-1, keepdims=True))
+    t = dx_hat - centred * ((dx_hat * centred).mean(-1, keepdims=True) / res.var)
+    dx = r * (t - t.mean(-1, keepdims=True))
     return dx.astype(dy.dtype), dgain.astype(res.gain.dtype), dbias.astype(res.gain.dtype)
+
+
+def _centred(res: LayerNormResiduals) -> Float[Array, "*B E"]:
+    return widen(res.x) - res.mean - res.rest

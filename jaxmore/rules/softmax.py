@@ -19,9 +19,11 @@ def softmax(x: Float[Array, "*shape"], *, axis: int = -1) -> Float[Array, "*shap
 
         dx_j = sum_i dy_i · y_i ([i = j] − y_j) = y_j · (dy_j − sum_i dy_i y_i)
 
-    The output alone is enough. As y sums to one, a constant added to dy changes nothing. So dy is
-    first taken relative to its value at the largest y: where that y is all but 1, dy_j − Σ dy_i y_i
-    would be a small difference of large numbers, and now nothing cancels.
+    The output alone is enough. As y sums to one, a constant added to dy changes nothing. So what
+    rounding left in u = dy − Σ dy_i y_i of a mean by y is taken off. Where one y is all but 1, its
+    own u is a small difference of large numbers, and would have no right digit::
+
+        dx_j = y_j · (u_j − sum_i u_i y_i),    u = dy − sum_i dy_i y_i
 
     dx sums to zero, since y sums to one: a constant added to x changes nothing.
     (For a loss on log-probabilities use ``softmax_cross_entropy``: log(softmax)
@@ -58,9 +60,8 @@ def softmax_fwd(
 def softmax_bwd(
     y: Float[Array, "*shape"], dy: Float[Array, "*shape"], *, axis: int = -1
 ) -> tuple[Float[Array, "*shape"]]:
-    """dx = y (dy − Σ dy y), with dy relative to that at the largest y."""
+    """dx = y (u − Σ u y), u = dy − Σ dy y: the second sum is zero but for roundings."""
     y_wide, dy_wide = widen(y), widen(dy)
-    largest = y_wide == y_wide.max(axis, keepdims=True)
-    dy_wide = dy_wide - jnp.where(largest, dy_wide, -jnp.inf).max(axis, keepdims=True)
-    mean = (dy_wide * y_wide).sum(axis, keepdims=True)
-    return ((y_wide * (dy_wide - mean)).astype(y.dtype),)
+    u = dy_wide - (dy_wide * y_wide).sum(axis, keepdims=True)
+    rest = (u * y_wide).sum(axis, keepdims=True)
+    return ((y_wide * (u - rest)).astype(y.dtype),)

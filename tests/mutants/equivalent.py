@@ -435,7 +435,7 @@ EQUIVALENT = [
             "LayerNorm.bwd",
             "dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy, eps=self.eps)",
             "dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy)",
-            "the backward has no use for eps: it is inside r",
+            "the backward has no use for eps: it is inside var",
             _LAYER_NORM,
         ),
         (

@@ -90,7 +90,7 @@ PLANTED = [
     P("attention", "Chain.bwd", "self.layers[i - 1]", "self.layers[0]", "norm.* qkv.* x"),
     P("attention", "CausalSelfAttention.recall", "self._merge(res.o)", "self._merge(res.v)",
       "norm.* qkv.* x"),
-    P("attention", "LayerNorm.bwd", 'r, params["gain"])', 'r, 1 + 0 * params["gain"])', "x"),
+    P("attention", "LayerNorm.bwd", 'gain=params["gain"])', 'gain=1 + 0 * params["gain"])', "x"),
     # contexts and tables
     P("ngram", "embedding_bwd", ".add(", ".set(", "logits.weight"),
     P("ngram", "Embedding.fwd", "return y, ids", "return y, jnp.roll(ids, 1, axis=-1)",
