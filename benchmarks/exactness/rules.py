@@ -17,7 +17,10 @@ from jaxmore.testing.rule import names_of
 from jaxmore.testing.shipped import FAMILIES, Family
 from reference.rules import RULES
 
-SEEDS = 200
+SEEDS = 4000
+"""Draws of a family: nearly all the error of some families is that of a few draws, in which two
+large scores all but tie. Of 200 draws such a ratio came out at 3.7, of 4000 at 1.0."""
+
 mpmath.mp.dps = 30
 
 
