@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from jaxmore import backprop
 from jaxmore.models import bengio
@@ -11,11 +12,12 @@ from jaxmore.training.find_lr import find_learning_rate
 from jaxmore.training.loop import batch_indices
 
 
-def test_the_sweep_descends_and_suggests_a_rate_that_trains() -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_the_sweep_descends_and_suggests_a_rate_that_trains(optimizer) -> None:
     X = np.random.default_rng(0).integers(0, 7, (500, 2))
     model = bengio(7, block_size=2, n_embd=3, n_embd2=9)
     data = jnp.array(X), jnp.array((X[:, 0] + X[:, 1]) % 7)
-    sweep = find_learning_rate(model, *data, seed=1, n_rates=300)
+    sweep = find_learning_rate(model, *data, seed=1, optimizer=optimizer, n_rates=300)
     np.testing.assert_allclose(sweep.rates[[0, -1]], [1e-3, 1])
     assert np.all(np.diff(np.log10(sweep.rates)) > 0)
     # Seed 002's sweep had the sign of ascent; this one must go down before it diverges.

@@ -83,6 +83,14 @@ def test_killed_and_resumed_ends_as_the_whole_run(
     assert expected in printed
 
 
+def test_muon_killed_and_resumed_ends_as_its_whole_run(words, tmp_path, monkeypatch) -> None:
+    muon = ["--optimizer", "muon", "-l", "0.02"]
+    run("train", "-i", words, "-o", tmp_path / "whole", *FLAGS, *muon)
+    out = killed(words, tmp_path / "out", monkeypatch, 4, *muon)
+    run("train", "--resume", "-o", out)
+    assert results(out) == results(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("flags", [["--save-every", "99"], ["--chunk-size", "45"]])
 def test_no_cadence_changes_a_bit(whole, words, tmp_path, flags) -> None:
     run("train", "-i", words, "-o", tmp_path / "out", *FLAGS, *flags)

@@ -50,6 +50,15 @@ def test_each_run_has_the_bits_of_train(words_file, tmp_path, capsys) -> None:
         assert runs[rate, decay, seed]["curve"] == [line["loss"] for line in lines[:2]]
 
 
+def test_muon_sweeps_as_it_trains(words_file, tmp_path) -> None:
+    flags = ["-i", words_file, *SMALL, "--optimizer", "muon", "-w", "0.01"]
+    run("sweep", "-o", tmp_path / "out", *flags, "-l", "0.02,0.01")
+    run("train", "-o", tmp_path / "one", *flags, "-l", "0.01")
+    _, swept = json.loads((tmp_path / "out" / "sweep.json").read_text())["runs"]
+    losses = load_model(tmp_path / "one").record["losses"]
+    assert swept["losses"] == {name: losses[name] for name in ("train", "dev")}
+
+
 def test_together_and_one_after_another_agree(words_file) -> None:
     """AdamW, and more than one chunk: the vmapped program of an accelerator, tried on the CPU."""
     config = TrainConfig(
