@@ -128,7 +128,7 @@ def _slopes(
             total += jnp.stack([term.sum(axes) for term in terms], axis=-1)
         return total
 
-    return jnp.moveaxis(_map(of_element)(jnp.arange(point.size)), 0, 1)
+    return jnp.moveaxis(_of_each(of_element, point.size), 0, 1)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -145,11 +145,13 @@ def _complex_slopes(
         terms = zip(values, jax.tree.leaves(cotangent), strict=True)
         return sum(((jnp.imag(y) / h) * dy).sum() for y, dy in terms)
 
-    return _map(slope)(jnp.arange(point.size))
+    return _of_each(slope, point.size)
 
 
-def _map(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda indices: jax.lax.map(function, indices, batch_size=CHUNK)
+def _of_each(function: Callable[[Any], Any], n: int) -> Any:
+    """``function(i)`` for each i < n, by chunks. The last is whole too: XLA compiles one alone."""
+    indices = jnp.arange(n if n <= CHUNK else -(-n // CHUNK) * CHUNK)
+    return jax.lax.map(function, indices, batch_size=CHUNK)[:n]
 
 
 def _call(function: Callable[..., Any], shapes: Sequence[tuple[int, ...]], point: Any) -> Any:
