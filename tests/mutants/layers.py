@@ -352,7 +352,7 @@ def _combinators(module: ModuleType) -> None:
     )  # fmt: skip
     _, residuals = kept.fwd(kept.init(jax.random.key(0)), jnp.ones((2, 3)))
     counts = [len(jax.tree.leaves(residuals[name])) for name in "abcdefghi"]
-    assert counts == [1, 1, 0, 1, 1, 1, 2, 0, 1]
+    assert counts == [1, 1, 0, 1, 1, 1, 4, 0, 1]
     for kind in (module.Chain, module.Residual, module.Add):
         assert kind(a=L.Tanh(), b=L.Relu()).map(lambda _: L.Tanh()) == kind(a=L.Tanh(), b=L.Tanh())
         layer = kind(a=L.Dropout(0.5), b=L.Dropout(0.5))
