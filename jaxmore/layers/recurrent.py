@@ -1,5 +1,6 @@
 """Recurrence: cells that make one step, and backpropagation through time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -47,10 +48,11 @@ class RnnCell(Cell):
     def fwd(self, params: Tree, x: Array, state: CellState) -> tuple[CellState, Any]:
         (h,) = state
         h_new, _ = rules.rnn_cell_fwd(x, h, params["weight"], params["bias"])
-        return (h_new,), (x, h, h_new)
+        return (h_new,), (_join(x, h), h_new)
 
     def bwd(self, params: Tree, res: Any, dstate: CellState) -> tuple[Tree, Array, CellState]:
-        (x, h, h_new), (dh_new,) = res, dstate
+        (xh, h_new), (dh_new,) = res, dstate
+        x, h = _part(xh, self.n_in)
         residuals = rules.RnnCellResiduals(x, h, h_new, params["weight"])
         dx, dh, dweight, dbias = rules.rnn_cell_bwd(residuals, dh_new)
         return {"weight": dweight, "bias": dbias}, dx, (dh,)
@@ -97,14 +99,26 @@ class LstmCell(Cell):
 
     def fwd(self, params: Tree, x: Array, state: CellState) -> tuple[CellState, Any]:
         h, c = state
-        (h_new, c_new), res = rules.lstm_cell_fwd(x, h, c, params["weight"], params["bias"])
-        return (h_new, c_new), (x, h, c, res.gates, c_new)
+        states, res = rules.lstm_cell_fwd(x, h, c, params["weight"], params["bias"])
+        _, _, *kept, _ = res
+        return states, (_join(x, h), *kept)
 
     def bwd(self, params: Tree, res: Any, dstate: CellState) -> tuple[Tree, Array, CellState]:
-        (x, h, c, gates, c_new), (dh_new, dc_new) = res, dstate
-        residuals = rules.LstmCellResiduals(x, h, c, gates, c_new, params["weight"])
+        (xh, *kept), (dh_new, dc_new) = res, dstate
+        x, h = _part(xh, self.n_in)
+        residuals = rules.LstmCellResiduals(x, h, *kept, weight=params["weight"])
         dx, dh, dc, dweight, dbias = rules.lstm_cell_bwd(residuals, (dh_new, dc_new))
         return {"weight": dweight, "bias": dbias}, dx, (dh, dc)
+
+
+def _join(x: Array, h: Array) -> tuple[Array, ...]:
+    # One array where one can be: a scan writes and reads it faster than two, which the rule would
+    # put together again.
+    return (jnp.concatenate([x, h], axis=-1),) if x.dtype == h.dtype else (x, h)
+
+
+def _part(xh: tuple[Array, ...], n_in: int) -> Sequence[Array]:
+    return xh if len(xh) == 2 else jnp.split(xh[0], [n_in], axis=-1)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmore.rules.precision import widen
+from jaxmore.rules.reductions import kept_maximum
 
 
 class CrossEntropyResiduals(NamedTuple):
@@ -68,7 +69,7 @@ def softmax_cross_entropy_fwd(
 ) -> tuple[Float[Array, ""], CrossEntropyResiduals]:
     """``softmax_cross_entropy(logits, targets)`` and its residuals."""
     z = widen(logits)
-    maximum = z.max(-1, keepdims=True)
+    maximum = kept_maximum(z)
     shifted = z - maximum
     total = jnp.exp(shifted).sum(-1, keepdims=True)
     # A comparison instead of a gather: it fuses, and −1 matches no class.
@@ -82,14 +83,17 @@ def softmax_cross_entropy_fwd(
 def softmax_cross_entropy_bwd(
     res: CrossEntropyResiduals, dloss: Float[Array, ""]
 ) -> tuple[Float[Array, "*B V"], None]:
-    """dlogits = (softmax(logits) − onehot(targets)) · dloss / n, zero where ignored."""
+    """dlogits = (softmax(logits) − onehot(targets)) · dloss / n, zero where ignored.
+
+    Multiplied out: a probability near 1 would lose digits by its rounding, before 1 is taken off.
+    """
     logits, targets, maximum, total = res
     z = widen(logits)
-    probs = jnp.exp(z - maximum) / total
     valid = targets != -1
     scale = dloss / _at_least_one(valid).astype(z.dtype)
-    error = jnp.where(_one_hot(targets, logits.shape[-1]), probs - 1, probs)
-    dlogits = jnp.where(valid[..., None], error * scale, 0)
+    shares = jnp.exp(z - maximum) * (scale / total)
+    dlogits = jnp.where(_one_hot(targets, logits.shape[-1]), shares - scale, shares)
+    dlogits = jnp.where(valid[..., None], dlogits, 0)
     return dlogits.astype(logits.dtype), None
 
 

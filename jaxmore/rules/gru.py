@@ -106,10 +106,10 @@ def gru_cell_fwd(
     """
     dtype, x_wide, state = h.dtype, widen(x), widen(h)
     xh = jnp.concatenate([x_wide, state], axis=-1)
-    z = sigmoid(linear(xh, widen(w_z), widen(b_z)))
-    r = sigmoid(linear(xh, widen(w_r), widen(b_r)))
+    z = sigmoid(linear(xh, w_z, b_z))
+    r = sigmoid(linear(xh, w_r, b_r))
     xrh = jnp.concatenate([x_wide, r * state], axis=-1)
-    h_hat = accurate_tanh(linear(xrh, widen(w_h), widen(b_h)))
+    h_hat = accurate_tanh(linear(xrh, w_h, b_h))
     h_new = ((1 - z) * state + z * h_hat).astype(dtype)
     kept = z.astype(dtype), r.astype(dtype), h_hat.astype(dtype)
     return h_new, GruCellResiduals(x, h, *kept, w_z, w_r, w_h)

@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxmore.rules.precision import widen
+from jaxmore.rules.reductions import sum_rows
 
 
 class LayerNormResiduals(NamedTuple):
@@ -109,13 +110,12 @@ def layer_norm_bwd(
     """dgain = Σ dy x̂, dbias = Σ dy, dx = r (t − mean t), t = dx̂ − c mean(dx̂ c) / (var + eps)."""
     del eps  # it is inside var
     dy_wide, gain, centred, r = widen(dy), widen(res.gain), _centred(res), lax.rsqrt(res.var)
-    rows = tuple(range(dy.ndim - 1))
-    dgain = (dy_wide * (centred * r)).sum(rows)
-    dbias = dy_wide.sum(rows)
+    dgain = sum_rows(dy_wide * (centred * r))
+    dbias = sum_rows(dy)
     dx_hat = gain * dy_wide
     t = dx_hat - centred * ((dx_hat * centred).mean(-1, keepdims=True) / res.var)
     dx = r * (t - t.mean(-1, keepdims=True))
-    return dx.astype(dy.dtype), dgain.astype(res.gain.dtype), dbias.astype(res.gain.dtype)
+    return dx.astype(res.x.dtype), dgain.astype(res.gain.dtype), dbias.astype(res.gain.dtype)
 
 
 def _centred(res: LayerNormResiduals) -> Float[Array, "*B E"]:

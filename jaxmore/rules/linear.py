@@ -3,9 +3,12 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from jaxmore.rules.precision import accumulator, widen
+from jaxmore.rules.precision import accumulator
+from jaxmore.rules.recompute import after
+from jaxmore.rules.reductions import sum_rows
 
 
 class LinearResiduals(NamedTuple):
@@ -66,12 +69,19 @@ def linear_bwd(
 ) -> tuple[Float[Array, "*B I"], Float[Array, "I O"], Float[Array, " O"]]:
     """dx = dy Wᵀ, dweight = xᵀ dy, dbias = sum of dy; ignore dbias where there is no bias.
 
-    (Under ``jit`` an ignored dbias is never computed.)
+    dbias is computed in any case, for the rest waits for it: so a NaN in dy, which makes dweight
+    and dbias no numbers, makes every row of dx one too.
     """
     x, weight = res
+    dbias = sum_rows(dy)
+    dy = after(dbias, dy)  # else XLA would keep the dy of every layer for a sum at its leisure
     wide = accumulator(dy.dtype)
     dx = jnp.matmul(dy, weight.T, preferred_element_type=wide)
     rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    dweight = jnp.matmul(rows.T, drows, preferred_element_type=wide)
-    dbias = widen(drows).sum(0)
+    if dy.shape[-1] < min(rows.shape):
+        # XLA's CPU product is slow where the result's last axis is the shortest of the three: so
+        # xᵀ dy is made as (dyᵀ x)ᵀ. The barrier stops XLA from turning it back.
+        dweight = lax.optimization_barrier(jnp.matmul(drows.T, rows, preferred_element_type=wide)).T
+    else:
+        dweight = jnp.matmul(rows.T, drows, preferred_element_type=wide)
     return dx.astype(x.dtype), dweight.astype(weight.dtype), dbias.astype(weight.dtype)

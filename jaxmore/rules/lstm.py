@@ -11,16 +11,20 @@ from jaxmore.rules.precision import widen
 
 
 class LstmCellResiduals(NamedTuple):
-    """The input, the states, the activated gates [i, f, g, o], and the weight (no copy).
+    """The input, the states, the four activated gates, and the weight (no copy).
 
     tanh c' is recomputed from c', which through time is kept anyway, as the next step's c: one
-    tanh an element, against another H numbers a row.
+    tanh an element, against another H numbers a row. The gates meet elementwise: as four arrays
+    they need not be put together and cut again.
     """
 
     x: Float[Array, "*B E"]
     h: Float[Array, "*B H"]
     c: Float[Array, "*B H"]
-    gates: Float[Array, "*B G"]
+    i: Float[Array, "*B H"]
+    f: Float[Array, "*B H"]
+    g: Float[Array, "*B H"]
+    o: Float[Array, "*B H"]
     c_new: Float[Array, "*B H"]
     weight: Float[Array, "EH G"]
 
@@ -88,12 +92,12 @@ def lstm_cell_fwd(
 ) -> tuple[tuple[Float[Array, "*B H"], Float[Array, "*B H"]], LstmCellResiduals]:
     """``lstm_cell(x, h, c, weight, bias)`` and its residuals."""
     xh = jnp.concatenate([widen(x), widen(h)], axis=-1)
-    a_i, a_f, a_g, a_o = jnp.split(linear(xh, widen(weight), widen(bias)), 4, axis=-1)
+    a_i, a_f, a_g, a_o = jnp.split(linear(xh, weight, bias), 4, axis=-1)
     i, f, g, o = sigmoid(a_i), sigmoid(a_f), accurate_tanh(a_g), sigmoid(a_o)
     c_new = (f * widen(c) + i * g).astype(c.dtype)
     h_new = (o * accurate_tanh(widen(c_new))).astype(h.dtype)
-    gates = jnp.concatenate([i, f, g, o], axis=-1).astype(h.dtype)
-    return (h_new, c_new), LstmCellResiduals(x, h, c, gates, c_new, weight)
+    i, f, g, o = (gate.astype(h.dtype) for gate in (i, f, g, o))
+    return (h_new, c_new), LstmCellResiduals(x, h, c, i, f, g, o, c_new, weight)
 
 
 def lstm_cell_bwd(
@@ -106,17 +110,16 @@ def lstm_cell_bwd(
     Float[Array, " G"],
 ]:
     """(dx, dh, dc, dweight, dbias) from dy = (dh', dc')."""
-    x, h, c, gates, c_new, weight = res
-    n_in, dtype = x.shape[-1], weight.dtype
-    i, f, g, o = jnp.split(widen(gates), 4, axis=-1)
-    t, dh_new = accurate_tanh(widen(c_new)), widen(dy[0])
+    x, h, c, i, f, g, o, c_new = (widen(a) for a in res[:-1])
+    t, dh_new = accurate_tanh(c_new), widen(dy[0])
     dc_new = widen(dy[1]) + o * (1 - t * t) * dh_new
     da_i = i * (1 - i) * (g * dc_new)
-    da_f = f * (1 - f) * (widen(c) * dc_new)
+    da_f = f * (1 - f) * (c * dc_new)
     da_g = (1 - g * g) * (i * dc_new)
     da_o = o * (1 - o) * (t * dh_new)
     da = jnp.concatenate([da_i, da_f, da_g, da_o], axis=-1)
-    xh = jnp.concatenate([widen(x), widen(h)], axis=-1)
-    dxh, dweight, dbias = linear_bwd((xh, widen(weight)), da)
-    dx, dh = dxh[..., :n_in].astype(x.dtype), dxh[..., n_in:].astype(h.dtype)
-    return dx, dh, (f * dc_new).astype(c.dtype), dweight.astype(dtype), dbias.astype(dtype)
+    xh = jnp.concatenate([x, h], axis=-1)
+    dxh, dweight, dbias = linear_bwd((xh, res.weight), da)
+    dx, dh = jnp.split(dxh, [x.shape[-1]], axis=-1)
+    dx, dh = dx.astype(res.x.dtype), dh.astype(res.h.dtype)
+    return dx, dh, (f * dc_new).astype(res.c.dtype), dweight, dbias

@@ -1,4 +1,4 @@
-"""What the backward computes again, where the forward did not keep it."""
+"""What the backward computes again, where the forward did not keep it, and when."""
 
 from typing import TypeVar
 
@@ -16,9 +16,9 @@ def after(signal: Float[Array, "*shape"], residuals: _Residuals) -> _Residuals:
     starts each as soon as its arguments are there: what the backward computes again from
     residuals would be the forward's own array, kept in between, and nothing would be saved.
     ``jax.lax.optimization_barrier`` is meant to stop that, but XLA's CPU compiler drops it before
-    it merges. So each element is chosen by the signal beside it: itself if the signal equals
-    itself, which every number does, and NaN if it is NaN. XLA may not drop that, and fuses it
-    into whatever comes next.
+    it merges for the last time and puts in order. So each element is chosen by the signal beside
+    it: itself if the signal equals itself, which every number does, and NaN if it is NaN. XLA may
+    not drop that, and fuses it into whatever comes next.
 
     Args:
         signal: as NaN in it becomes NaN in the residuals, a part of the cotangent whose NaN

@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxmore.rules.precision import widen
+from jaxmore.rules.reductions import sum_rows
 
 
 class RmsNormResiduals(NamedTuple):
@@ -78,7 +79,7 @@ def rms_norm_bwd(
     """dgain = Σ dy x̂, dx = r (dx̂ − x mean(dx̂ x) / (mean x² + eps)) with dx̂ = gain dy."""
     del eps  # it is inside mean_square
     x, dy_wide, r = widen(res.x), widen(dy), lax.rsqrt(res.mean_square)
-    dgain = (dy_wide * (x * r)).sum(tuple(range(dy.ndim - 1)))
+    dgain = sum_rows(dy_wide * (x * r))
     dx_hat = widen(res.gain) * dy_wide
     dx = r * (dx_hat - x * ((dx_hat * x).mean(-1, keepdims=True) / res.mean_square))
     return dx.astype(res.x.dtype), dgain.astype(res.gain.dtype)

@@ -70,7 +70,7 @@ def rnn_cell_fwd(
 ) -> tuple[Float[Array, "*B H"], RnnCellResiduals]:
     """``rnn_cell(x, h, weight, bias)`` and its residuals."""
     xh = jnp.concatenate([widen(x), widen(h)], axis=-1)
-    h_new = accurate_tanh(linear(xh, widen(weight), widen(bias))).astype(h.dtype)
+    h_new = accurate_tanh(linear(xh, weight, bias)).astype(h.dtype)
     return h_new, RnnCellResiduals(x, h, h_new, weight)
 
 
@@ -79,9 +79,9 @@ def rnn_cell_bwd(
 ) -> tuple[Float[Array, "*B E"], Float[Array, "*B H"], Float[Array, "EH H"], Float[Array, " H"]]:
     """da = (1 − h'²) dh', dx = da Wxᵀ, dh = da Whᵀ, dW = [x, h]ᵀ da, db = Σ da."""
     x, h, h_new, weight = res
-    n_in, dtype = x.shape[-1], weight.dtype
+    n_in = x.shape[-1]
     xh = jnp.concatenate([widen(x), widen(h)], axis=-1)
     (da,) = tanh_bwd(widen(h_new), widen(dh_new))
-    dxh, dweight, dbias = linear_bwd((xh, widen(weight)), da)
+    dxh, dweight, dbias = linear_bwd((xh, weight), da)
     dx, dh = dxh[..., :n_in].astype(x.dtype), dxh[..., n_in:].astype(h.dtype)
-    return dx, dh, dweight.astype(dtype), dbias.astype(dtype)
+    return dx, dh, dweight, dbias

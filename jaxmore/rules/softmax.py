@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmore.rules.precision import widen
+from jaxmore.rules.reductions import kept_maximum
 
 
 def softmax(x: Float[Array, "*shape"], *, axis: int = -1) -> Float[Array, "*shape"]:
@@ -45,7 +46,7 @@ def softmax(x: Float[Array, "*shape"], *, axis: int = -1) -> Float[Array, "*shap
     ([0.5, 0.5], [0.25, -0.25])
     """
     x_wide = widen(x)
-    weights = jnp.exp(x_wide - x_wide.max(axis, keepdims=True))
+    weights = jnp.exp(x_wide - kept_maximum(x_wide, axis=axis))
     return (weights / weights.sum(axis, keepdims=True)).astype(x.dtype)
 
 

@@ -76,6 +76,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     "linear": (
         Family("f[*B,I] f[I,O] f[O]"),
         Family("f[5,3] f[3,7] none"),
+        Family("f[5,7] f[7,3] f[3]"),
         Family("f[3] f[3,5] f[5]"),
         Family("f[1,1] f[1,1] f[1]"),
     ),

@@ -256,3 +256,15 @@ blocks.0.hidden  Linear    weight (3, 3)  9
 blocks.0.act     Tanh
 9 parameters"""
     assert describe(model) == expected.strip()
+
+
+@pytest.mark.parametrize("cell", [RnnCell, GruCell, LstmCell])
+def test_a_cell_of_two_dtypes(cell):
+    """float32 rows into bfloat16 parameters: every cotangent has the dtype of its own."""
+    layer = ScanTime(cell(3, 5))
+    params = jax.tree.map(lambda p: p.astype("bfloat16"), layer.init(jax.random.key(0)))
+    x = jnp.ones((2, 4, 3), "float32")
+    y, residuals = layer.fwd(params, x)
+    dparams, dx = layer.bwd(params, residuals, jnp.ones_like(y))
+    assert (y.dtype, dx.dtype) == ("bfloat16", "float32")
+    assert {d.dtype for d in jax.tree.leaves(dparams)} == {jnp.dtype("bfloat16")}

@@ -6,6 +6,7 @@ import pytest
 
 from jaxmore import loss_and_grad, rules
 from jaxmore.models import transformer
+from jaxmore.rules import attention
 
 # The XLA of newer jax keeps more: 0.56 and 0.21 with 0.12.0.1.
 NEWER = jax.__version_info__ >= (0, 11)
@@ -18,7 +19,7 @@ NEWER = jax.__version_info__ >= (0, 11)
         (0.25 if NEWER else 0.15, 4, {"block_size": 1024, "n_layer": 4, "n_embd": 128}),
     ],
 )
-def test_temporary_memory_beside_autodiff(limit, batch_size, options):
+def test_temporary_memory_beside_autodiff(monkeypatch, limit, batch_size, options):
     model = transformer(27, **options)
     params = jax.eval_shape(model.init, jax.random.key(0))
     ids = jax.ShapeDtypeStruct((batch_size, options["block_size"]), jnp.int32)
@@ -32,7 +33,11 @@ def test_temporary_memory_beside_autodiff(limit, batch_size, options):
     def ours(params, x, y):
         return loss_and_grad(model, params, x, y)
 
-    a, b = (jax.jit(f).lower(params, ids, ids).compile() for f in (ours, theirs))
+    a = jax.jit(ours).lower(params, ids, ids).compile()
+    # Autodiff with the maximum that everyone takes: ours is a constant to it, so it keeps less. At
+    # T 1024 our gradient takes 0.18 of that (python -m benchmarks memory).
+    monkeypatch.setattr(attention, "kept_maximum", lambda x: x.max(-1, keepdims=True))
+    b = jax.jit(theirs).lower(params, ids, ids).compile()
     temporary = [c.memory_analysis().temp_size_in_bytes for c in (a, b)]
     assert temporary[0] <= limit * temporary[1]
     # Loops over blocks of attention (the second) are counted once, on both sides.

@@ -144,10 +144,6 @@ def _widened(dtype: str) -> Run:
 _ATTENTION = "f[N,5,2] f[N,5,2] f[N,5,2]"
 _IN_BLOCKS = _rule("causal_attention", _ATTENTION, block_size=3)
 _IN_ONE = _rule("causal_attention", _ATTENTION)
-_CELL = "f[N,3] f[N,2]"
-_RNN = _rule("rnn_cell", f"{_CELL} f[N,5,2] f[N,2]", "bfloat16")
-_GRU = _rule("gru_cell", f"{_CELL} f[N,5,2] f[N,2] f[N,5,2] f[N,2] f[N,5,2] f[N,2]", "bfloat16")
-_LSTM = _rule("lstm_cell", f"{_CELL} f[N,2] f[N,5,8] f[N,8]", "bfloat16")
 _LINEAR = _rule("linear", "f[N,7,3] f[N,3,5] f[N,5]", "bfloat16")
 
 _PLACES = _layer(lambda m: m.PositionEmbedding(3, 2), "i[N,5,3]<4", "bfloat16")
@@ -156,8 +152,12 @@ _RECALLING = _layer(lambda m: m.Chain(a=Gelu(approximate=True), b=Linear(3, 2)),
 _LAYER_NORM = _layer(lambda m: m.LayerNorm(3), "f[N,2,3,3]")
 _LSTM_STEPS = _layer(lambda m: m.ScanTime(m.LstmCell(2, 3)), "f[N,5,2,2]", "bfloat16")
 
-_PROMOTES = "a product of a 16-bit and a float32 matrix widens the first, which is exact"
-_BIAS = "linear adds the bias in the dtype of the product, float32: it widens it itself"
+_TURNED = "lax.optimization_barrier(jnp.matmul(drows.T, rows{})).T"
+_LARGER = (
+    "lax.reduce(lax.stop_gradient(x), least, lambda a, b: lax.select(b {} a, b, a), "
+    "(axis % x.ndim,))"
+)
+
 _UNSEEN = "exp of −1e30 less a score is 0: a masked weight is zero without the second mask"
 _ANY_ORDER = "a sum of sums is the sum, in whatever order: the rounding alone differs"
 _ANY_SIGNAL = "the signal is compared with itself: any part of the cotangent that is a number does"
@@ -177,6 +177,14 @@ EQUIVALENT = [
             "near = jnp.clip(-40, widen(x), 40)",
             "clip(x, a, b) = min(max(x, a), b), and max commutes",
             _rule("gelu", "f[N]*30", approximate=False),
+        ),
+        (
+            "rules/activations",
+            "gelu_bwd",
+            "cdf = jnp.where(twice_u < 0, e, 1) * larger",
+            "cdf = jnp.where(twice_u <= 0, e, 1) * larger",
+            "at 0 e is 1",
+            _rule("gelu", "f[N]*30", approximate=True),
         ),
         *(
             (
@@ -318,25 +326,6 @@ EQUIVALENT = [
         ),
         *(
             (
-                "rules/gru",
-                "gru_cell_fwd",
-                f"{gate} = {f}(linear({xh}, widen(w_{g}), widen(b_{g})))",
-                f"{gate} = {f}(linear({xh}, {arrays}))",
-                identity,
-                _GRU,
-            )
-            for gate, g, f, xh in (
-                ("z", "z", "sigmoid", "xh"),
-                ("r", "r", "sigmoid", "xh"),
-                ("h_hat", "h", "accurate_tanh", "xrh"),
-            )
-            for arrays, identity in (
-                (f"w_{g}, widen(b_{g})", _PROMOTES),
-                (f"widen(w_{g}), b_{g}", _BIAS),
-            )
-        ),
-        *(
-            (
                 "layers/contexts",
                 "Windows.fwd",
                 before,
@@ -464,48 +453,30 @@ EQUIVALENT = [
                     "dweight = jnp.matmul(rows.T, drows, preferred_element_type=wide)",
                     "dweight = jnp.matmul(rows.T, drows)",
                 ),
-                ("dbias = widen(drows).sum(0)", "dbias = drows.sum(0)"),
+                (
+                    f"dweight = {_TURNED.format(', preferred_element_type=wide')}",
+                    f"dweight = {_TURNED.format('')}",
+                ),
             )
         ),
         *(
             (
-                "rules/lstm",
-                "lstm_cell_fwd",
-                "a_i, a_f, a_g, a_o = jnp.split(linear(xh, widen(weight), widen(bias)), 4, "
-                "axis=-1)",
-                f"a_i, a_f, a_g, a_o = jnp.split(linear(xh, {arrays}), 4, axis=-1)",
-                identity,
-                _LSTM,
+                "rules/linear",
+                "linear_bwd",
+                "if dy.shape[-1] < min(rows.shape)",
+                f"if {after}",
+                "(dyᵀ x)ᵀ = xᵀ dy: which of the two is taken is a matter of time alone",
+                _LINEAR,
             )
-            for arrays, identity in (
-                ("weight, widen(bias)", _PROMOTES),
-                ("widen(weight), bias", _BIAS),
-            )
+            for after in ("dy.shape[-1] <= min(rows.shape)", "min(rows.shape) < dy.shape[-1]")
         ),
-        *(
-            (
-                "rules/rnn",
-                "rnn_cell_fwd",
-                "h_new = accurate_tanh(linear(xh, widen(weight), widen(bias))).astype(h.dtype)",
-                f"h_new = accurate_tanh(linear(xh, {arrays})).astype(h.dtype)",
-                identity,
-                _RNN,
-            )
-            for arrays, identity in (
-                ("weight, widen(bias)", _PROMOTES),
-                ("widen(weight), bias", _BIAS),
-            )
-        ),
-        *(
-            (
-                f"rules/{name}",
-                f"{name}_cell_bwd",
-                "dxh, dweight, dbias = linear_bwd((xh, widen(weight)), da)",
-                "dxh, dweight, dbias = linear_bwd((xh, weight), da)",
-                f"{_PROMOTES}; and dW is rounded to 16 bits once, there or here",
-                run,
-            )
-            for name, run in (("lstm", _LSTM), ("rnn", _RNN))
+        (
+            "rules/reductions",
+            "kept_maximum",
+            f"maximum = {_LARGER.format('>')}",
+            f"maximum = {_LARGER.format('>=')}",
+            "of two equal numbers either is the larger",
+            lambda m: m.kept_maximum(jnp.asarray(parse_args("i[10000,7]<4")[0], "float32")),
         ),
         *(
             (

@@ -455,6 +455,23 @@ def _recurrent(module: ModuleType) -> None:
         assert not params["start"].any()
         numbers = np.concatenate([p.ravel() for p in jax.tree.leaves(params["cell"])])
         assert 0.3 < np.abs(numbers).max() <= 1 / 3
+    x, h = (
+        jnp.asarray(np.random.default_rng(i).normal(size=(2, 3 + 3 * i)), "float32")
+        for i in range(2)
+    )
+    for cell in (module.RnnCell(3, 6), module.LstmCell(3, 6)):
+        params = cell.init(jax.random.key(0))
+        (one, want), (two, ours) = (_one_step(cell, params, x, h, d) for d in (x.dtype, "bfloat16"))
+        assert (one, two) == (1, 2)  # x and h are kept as one array where they have one dtype
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(want), strict=True):
+            a, b = np.asarray(a, "float32"), np.asarray(b)
+            assert np.abs(a - b).max() < 0.05 * np.abs(b).max()
+
+
+def _one_step(cell: Any, params: Any, x: Any, h: Any, dtype: Any) -> tuple[int, Any]:
+    params, state = jax.tree.map(lambda a: a.astype(dtype), (params, (h,) * cell.n_states))
+    new, residuals = cell.fwd(params, x, state)
+    return len(residuals[0]), cell.bwd(params, residuals, new)
 
 
 def _description(module: ModuleType) -> None:

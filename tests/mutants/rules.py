@@ -27,7 +27,7 @@ DEFAULTS = {"eps": 1e-5, "axis": -1, "block_size": 128}
 KEPT = {
     "batch_norm": "bffb", "causal_attention": "bbbbff", "causal_mean": "", "dropout": "m",
     "embedding": "ib", "flatten": "", "flatten_consecutive": "", "gelu": "b", "gru_cell": "b" * 8,
-    "l2_penalty": "b", "layer_norm": "bfffb", "linear": "bb", "lstm_cell": "b" * 6, "relu": "b",
+    "l2_penalty": "b", "layer_norm": "bfffb", "linear": "bb", "lstm_cell": "b" * 9, "relu": "b",
     "rms_norm": "bfb", "rnn_cell": "bbbb", "sigmoid": "b", "softmax": "b",
     "softmax_cross_entropy": "biff", "tanh": "b",
 }  # fmt: skip
@@ -48,8 +48,9 @@ def checks_of(module: ModuleType) -> Iterator[Check]:
             yield partial(_right, name, i)
         if name in EDGES:
             yield EDGES[name]
-    if not names:
-        yield _after if hasattr(module, "after") else _precision
+    for name, check in HELPERS.items():
+        if getattr(module, name, None) and getattr(module, name).__module__ == module.__name__:
+            yield check
 
 
 class Functions(NamedTuple):
@@ -173,15 +174,20 @@ def _attention(module: ModuleType) -> None:
     q = jnp.asarray(np.random.default_rng(0).normal(size=(3, 9, 2)))
     for function in (module.causal_attention, module.causal_attention_fwd):
         refuses(function, q, q, q, block_size=0)
-    # One block where one is enough, and never more than block_size² scores a head.
-    for block_size, loops in ((9, 0), (8, 1)):
+    # One block where one is enough, and never more than block_size² scores a head. Blocks of
+    # equal size, of a multiple of 8 rows where that is a seventh more at most.
+    for n_rows, block_size, loops, longest in (
+        (9, 9, 0, 9), (9, 8, 1, 10), (9, 128, 0, 9),
+        (15, 15, 0, 15), (15, 128, 0, 16), (14, 128, 0, 16), (13, 128, 0, 13), (29, 16, 1, 32),
+    ):  # fmt: skip
+        x = jax.ShapeDtypeStruct((3, n_rows, 2), q.dtype)
         rule = functions_of(module, "causal_attention", {"block_size": block_size})
-        _, residuals = jax.eval_shape(rule.fwd, q, q, q)
-        for function, args in ((rule.op, [q] * 3), (rule.fwd, [q] * 3), (rule.bwd, [residuals, q])):
+        _, residuals = jax.eval_shape(rule.fwd, x, x, x)
+        for function, args in ((rule.op, [x] * 3), (rule.fwd, [x] * 3), (rule.bwd, [residuals, x])):
             graph = str(jax.make_jaxpr(function)(*args))
             assert graph.count(" scan[") == loops
             lengths = re.findall(r"\d+", " ".join(re.findall(r"\[([\d,]+)\]", graph)))
-            assert max(map(int, lengths)) == 9 + loops  # two blocks of five
+            assert max(map(int, lengths)) == longest
     jax.eval_shape(partial(module.causal_attention, block_size=1), q, q, q)
     # The future has no part in it, be its scores the largest.
     k = jnp.array([[-1e6], [-1e6], [0], [1], [1e6]])
@@ -328,6 +334,32 @@ def _precision(module: ModuleType) -> None:
         x = jnp.arange(3, dtype=dtype)
         same(module.widen(x), jnp.arange(3, dtype=wanted))
 
+
+def _sum_rows(module: ModuleType) -> None:
+    """Over every axis but the last, in float32 at least, and rounded once."""
+    x = jnp.arange(24.0).reshape(2, 3, 4) ** 2
+    same(module.sum_rows(x), jnp.array([sum(x[..., i].ravel()) for i in range(4)]))
+    narrow = jnp.array([[256.0], [1.0], [1.0]], jnp.bfloat16)
+    same(module.sum_rows(narrow), jnp.array([258.0], jnp.float32))
+
+
+def _kept_maximum(module: ModuleType) -> None:
+    """Of either sign, over any axis, which stays; and a constant to autodiff."""
+    x = jnp.array([[-3.0, -1.0, -2.0], [5.0, -jnp.inf, 7.0]])
+    same(module.kept_maximum(x), jnp.array([[-1.0], [7.0]]))
+    same(module.kept_maximum(x[None]), jnp.array([[[-1.0], [7.0]]]))
+    same(module.kept_maximum(x, axis=0), jnp.array([[5.0, -1.0, 7.0]]))
+    same(module.kept_maximum(jnp.array([100.0, jnp.nan, 1.0])), jnp.array([100.0]))
+    same(jax.grad(lambda x: module.kept_maximum(x).sum())(x), jnp.zeros_like(x))
+
+
+HELPERS: dict[str, Check] = {
+    "after": _after,
+    "kept_maximum": _kept_maximum,
+    "sum_rows": _sum_rows,
+    "widen": _precision,
+}
+"""Of a file without rules."""
 
 EDGES: dict[str, Check] = {
     "batch_norm": _batch_norm,

@@ -66,7 +66,7 @@ PLANTED = [
     P("lstm", "ScanTime.bwd", "jnp.moveaxis(dy, -2, 0), res",
       "jnp.moveaxis(dy.at[:, 0].set(0), -2, 0), res", "embedding.* hidden.*"),
     P("lstm", "ScanTime.bwd", "a + widen(b)", "widen(b)", "hidden.cell.*"),
-    P("lstm", "LstmCell.fwd", "(x, h, c, res", "(x, h_new, c, res", "hidden.cell.weight"),
+    P("lstm", "LstmCell.fwd", "_join(x, h)", "_join(x, states[0])", "hidden.cell.weight"),
     P("lstm", "ScanTime.bwd", '"start": dstart', '"start": 0 * dstart', "hidden.start",
       "zero everywhere"),
     P("lstm", "ScanTime.bwd", "return (dstate, ", "return ((dstate[0], *others), ",
