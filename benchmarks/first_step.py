@@ -5,10 +5,26 @@ from jaxmore.compilation_cache import use_compilation_cache
 if __name__ == "__main__":
     use_compilation_cache()  # before JAX is imported, as the commands do
 
-    from benchmarks.contestants.jaxmore_scan import prepare
-    from benchmarks.data import corpus
-    from benchmarks.task import make_task
+    import jax
+    import jax.numpy as jnp
 
-    X, Y = corpus().windows(3)
-    task = make_task("mlp-bn", {}, corpus().vocab.size, X, Y, batch_size=32, n_steps=1)
-    print(prepare(task)()[0])
+    from benchmarks.data import corpus
+    from jaxmore.models import mlp_bn
+    from jaxmore.training.loop import State, fresh_params, train_chunk
+    from jaxmore.training.optimizers import make_optimizer
+
+    model = mlp_bn(corpus().vocab.size)
+    optimizer = make_optimizer("sgd", 0.1, 0.0, "step", max_steps=200_000)
+    init_key, batch_key = jax.random.split(jax.random.key(2147483647))
+    params = fresh_params(model, init_key)
+    _, losses, _ = train_chunk(
+        model,
+        optimizer,
+        State(params, optimizer.init(params)),
+        *map(jnp.array, corpus().windows(3)),
+        batch_key,
+        jnp.asarray(0),
+        batch_size=32,
+        n_steps=1,
+    )
+    print(losses[0])

@@ -20,7 +20,7 @@ from benchmarks.task import Task
 from jaxmore import rules
 from jaxmore.models import MODELS
 from jaxmore.rules import activations, gru, lstm, rnn
-from jaxmore.training.loop import batch_indices
+from jaxmore.training.loop import COMPILER_OPTIONS, batch_indices
 
 LossAndGrad = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
 
@@ -51,7 +51,7 @@ def jax_tanh() -> Iterator[None]:
 def train_by(task: Task, loss_and_grad: LossAndGrad) -> Callable[[], np.ndarray]:
     optimizer = optimizer_of(task)
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, compiler_options=COMPILER_OPTIONS)
     def chunk(state: Any, X: jax.Array, Y: jax.Array, key: jax.Array) -> Any:
         def step(state: Any, batch: Any) -> Any:
             params, opt_state = state

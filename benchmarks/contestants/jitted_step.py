@@ -16,13 +16,14 @@ from benchmarks.contestants.jaxmore_scan import optimizer_of
 from benchmarks.task import Task
 from jaxmore.backprop import loss_and_grad
 from jaxmore.models import MODELS
+from jaxmore.training.loop import COMPILER_OPTIONS
 
 
 def prepare(task: Task) -> Callable[[], np.ndarray]:
     model = MODELS[task.type].make(task.vocab_size, **task.options)
     optimizer = optimizer_of(task)
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, compiler_options=COMPILER_OPTIONS)
     def step(state: Any, x: jax.Array, y: jax.Array) -> Any:
         params, opt_state = state
         loss, grads = loss_and_grad(model, params, x, y)

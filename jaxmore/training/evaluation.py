@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Num
 from jaxmore.errors import InputError
 from jaxmore.layers import Layer, Tree
 from jaxmore.rules.precision import widen
+from jaxmore.rules.reductions import kept_maximum
 
 TARGETS, LOGITS = 4096, 2**26
 """At most so many places, and so many logits, per jitted call of :func:`mean_loss`: memory stays
@@ -75,11 +76,16 @@ def mean_loss(
     if not n_targets:
         raise InputError("there is nothing to evaluate: no example has a target")
     one = jax.ShapeDtypeStruct((1, X.shape[1]), jax.dtypes.canonicalize_dtype(X.dtype))
-    logits = jax.eval_shape(model.apply, params, stats, one)
+    logits = _logits.eval_shape(model, params, stats, one)
     rows = max(1, min(TARGETS // Y[0].size, LOGITS // logits.size))
     blocks = _windows(X, Y, rows, logits.shape[-1]) if Y.ndim == 1 else _sequences(X, Y, rows)
     losses = [_total_loss(model, params, stats, jnp.array(x), jnp.array(y)) for x, y in blocks]
     return sum(map(float, losses)) / n_targets
+
+
+@partial(jax.jit, static_argnums=0)  # of its shape alone is made use: jit traces a model once
+def _logits(model: Layer, params: Tree, stats: Tree, X: Int[Array, "B T"]) -> Float[Array, "B ..."]:
+    return model.apply(params, stats, X)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -87,7 +93,9 @@ def _total_loss(
     model: Layer, params: Tree, stats: Tree, X: Int[Array, "B T"], Y: Num[Array, "B ..."]
 ) -> Float[Array, ""]:
     """−Σ counts · log p. ``Y`` holds targets, or how often each id follows a context."""
-    logprobs = jax.nn.log_softmax(widen(model.apply(params, stats, X)))
+    logits = widen(model.apply(params, stats, X))
+    shifted = logits - kept_maximum(logits)
+    logprobs = shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
     is_counts = jnp.issubdtype(Y.dtype, jnp.floating)
     counts = Y if is_counts else jax.nn.one_hot(Y, logprobs.shape[-1], dtype=logprobs.dtype)
     return -(counts * logprobs).sum(-1).sum()  # in two steps: short sums lose fewer digits

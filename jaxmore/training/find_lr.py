@@ -12,7 +12,7 @@ from jaxmore import plots
 from jaxmore.files import writing_to
 from jaxmore.layers import Layer
 from jaxmore.training.config import TrainConfig
-from jaxmore.training.loop import State, train_chunk
+from jaxmore.training.loop import State, fresh_params, train_chunk
 from jaxmore.training.optimizers import descent
 from jaxmore.training.task import prepare
 
@@ -66,7 +66,7 @@ def find_learning_rate(
     """
     rates = 10 ** np.linspace(*exponents, n_rates)
     init_key, batch_key = jax.random.split(jax.random.key(seed))
-    params = model.init(init_key)
+    params = fresh_params(model, init_key)
     low, high = exponents
     sweeping = descent(
         optimizer,

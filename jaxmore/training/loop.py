@@ -21,6 +21,16 @@ class State(NamedTuple):
     opt_state: optax.OptState
 
 
+@partial(
+    jax.jit,
+    static_argnames="model",
+    compiler_options={"xla_backend_optimization_level": 0},  # it runs once
+)
+def fresh_params(model: Layer, key: Array) -> Tree:
+    """``model.init(key)``, up to the last bits: in one program it is there a second earlier."""
+    return model.init(key)
+
+
 @jax.jit
 def copy_state(state: State) -> State:
     """A state that the next chunk, to which this one is donated, leaves alone."""
@@ -55,11 +65,7 @@ def batch_indices(
     return jax.vmap(draw)(steps)
 
 
-_STATIC = ("model", "optimizer", "batch_size", "n_steps")
-
-
-@partial(jax.jit, static_argnames=_STATIC, donate_argnames="state")
-def train_chunk(
+def scan_steps(
     model: Layer,
     optimizer: optax.GradientTransformation,
     state: State,
@@ -73,10 +79,12 @@ def train_chunk(
 ) -> tuple[State, Float[Array, " S"], dict[str, Float[Array, ""]]]:
     """Run ``n_steps`` steps of training in one scan.
 
+    ``train_chunk`` is this, compiled; by options of its own, so not to be called in another jit.
+
     Args:
         model: static; ids to logits.
         optimizer: static; the same object for every chunk.
-        state: donated: its buffers are gone afterwards.
+        state: parameters and optimiser; ``train_chunk`` consumes its buffers.
         X: all training inputs, on the device; arguments, since jit folds constants.
         Y: all training targets.
         key: of the batches.
@@ -107,8 +115,15 @@ def train_chunk(
     return state, losses, ratios
 
 
+COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
+"""Of a training step: without it XLA makes vectors of 256 bits where a CPU has 512."""
+
+_STATIC = ("model", "optimizer", "batch_size", "n_steps")
+train_chunk = jax.jit(
+    scan_steps, static_argnames=_STATIC, donate_argnames="state", compiler_options=COMPILER_OPTIONS
+)
 # For jax_debug_nans: it calls a function that returned a NaN again, piece by piece.
-_undonated_chunk: Any = jax.jit(cast(Any, train_chunk).__wrapped__, static_argnames=_STATIC)
+_undonated_chunk = jax.jit(scan_steps, static_argnames=_STATIC)
 
 
 def _log_ratio(update: Float[Array, ""], data: Float[Array, ""]) -> Float[Array, ""]:

@@ -22,7 +22,7 @@ from jaxmore.training.best import held_out
 from jaxmore.training.config import TrainConfig
 from jaxmore.training.corpus import describe_corpus
 from jaxmore.training.evaluation import calibrate, mean_loss
-from jaxmore.training.loop import State, train, train_chunk
+from jaxmore.training.loop import COMPILER_OPTIONS, State, scan_steps, train
 from jaxmore.training.memory import check_memory
 from jaxmore.training.optimizers import make_optimizer
 from jaxmore.training.run_folder import (
@@ -219,6 +219,7 @@ def train_all(tasks: Sequence[Task], *, together: bool) -> Iterator[tuple[Tree, 
     jax.jit,
     static_argnames=("model", "optimizer", "batch_size", "n_steps"),
     donate_argnames="states",
+    compiler_options=COMPILER_OPTIONS,
 )
 def train_chunks(
     model: Layer,
@@ -232,7 +233,7 @@ def train_chunks(
     batch_size: int,
     n_steps: int,
 ) -> tuple[State, Float[Array, "K S"]]:
-    """``train_chunk`` of K runs at once, over the same examples; no ratios of updates.
+    """``scan_steps`` of K runs at once, over the same examples; no ratios of updates.
 
     Args:
         model: static.
@@ -250,7 +251,7 @@ def train_chunks(
     """
 
     def one(state: State, key: Array) -> tuple[State, Array]:
-        return train_chunk(
+        return scan_steps(
             model, optimizer, state, X, Y, key, first_step, batch_size=batch_size, n_steps=n_steps
         )[:2]
 

@@ -11,7 +11,7 @@ from jaxmore.layers import Chain
 from jaxmore.models import MODELS, model_options
 from jaxmore.training.config import SIZES, TrainConfig
 from jaxmore.training.corpus import Corpus, build_model, examples, read_corpus
-from jaxmore.training.loop import State
+from jaxmore.training.loop import State, fresh_params
 from jaxmore.training.memory import check_calibration, check_memory
 from jaxmore.training.optimizers import make_optimizer
 from jaxmore.training.records import run_record
@@ -40,7 +40,7 @@ class Task(NamedTuple):
 
     def fresh(self) -> State:
         """The state before the first step."""
-        params = self.model.init(self.keys[0])
+        params = fresh_params(self.model, self.keys[0])
         return State(params, self.optimizer.init(params))
 
 

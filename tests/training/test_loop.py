@@ -8,7 +8,14 @@ import pytest
 from jaxmore.backprop import loss_and_grad
 from jaxmore.layers import Chain, by_path
 from jaxmore.models import mlp_bn
-from jaxmore.training.loop import Chunk, State, batch_indices, train, train_chunk
+from jaxmore.training.loop import (
+    Chunk,
+    State,
+    batch_indices,
+    fresh_params,
+    train,
+    train_chunk,
+)
 from jaxmore.training.optimizers import make_optimizer
 
 MODEL = mlp_bn(7, block_size=2, n_embd=3, n_embd2=5)
@@ -150,3 +157,11 @@ def test_equal_models_share_one_compilation(data) -> None:
             n_steps=3,
         )
     assert train_chunk._cache_size() == before + 1
+
+
+def test_fresh_parameters_are_those_of_init():
+    model, key = mlp_bn(27), jax.random.key(3)
+    for a, b in zip(
+        *map(jax.tree.leaves, (fresh_params(model, key), model.init(key))), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
