@@ -16,6 +16,7 @@ Section = Literal[
     "ladder",
     "memory",
     "growth",
+    "forms",
     "speedrun",
     "budget",
 ]
@@ -32,14 +33,15 @@ class Benchmarks:
     """
 
     sections: Annotated[Positional[tuple[Section, ...]], arg(metavar="SECTION")] = ALL
-    """training, evaluation, sampling, startup, ladder, memory, growth, speedrun, budget; all by
-    default."""
+    """training, evaluation, sampling, startup, ladder, memory, growth, forms, speedrun, budget; all
+    by default."""
     quick: bool = False
     """Fewer rounds; training alone by default."""
 
     def run(self) -> None:
         from benchmarks import (
             budget,
+            forms,
             growth,
             inference,
             ladder,
@@ -63,6 +65,7 @@ class Benchmarks:
             "ladder": ladder.run,
             "memory": memory.run,
             "growth": growth.run,
+            "forms": forms.run,
             "speedrun": speedrun.run,
             "budget": budget.run,
         }

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import (
     budget,
+    forms,
     growth,
     inference,
     ladder,
@@ -150,6 +151,23 @@ def test_growth_tells_the_power_and_the_share_of_the_ceiling() -> None:
     machine = describe_machine() | {"rounds": "test", "matmul_ceiling_gflops": 400.0}
     assert "| 2.00 | 50%, 50%" in write_report({"growth": {"machine": machine, "rows": rows}})
     assert len(growth_figure(rows, 400.0).axes) == len(growth.AXES)
+
+
+def test_forms_have_the_numbers_of_the_plain_forms() -> None:
+    """``compare`` refuses what differs."""
+    small = [
+        ((9, 6),),
+        ((8, 5), (8, 3), (5, 3)),
+        ((2, 5, 8), (2, 5, 8), (8, 2)),
+        ((2, 2, 15, 4),) * 4,
+    ]
+    pairs = list(zip(forms.FORMS, small, strict=True))
+    rows = [forms.compare(form, shapes, n_steps=8, rounds=1) for form, shapes in pairs]
+    section = {"machine": describe_machine() | {"rounds": "test"}, "rows": rows}
+    assert "| softmax: maximum | (9, 6) |" in write_report({"forms": section})
+    wrong = forms.FORMS[0]._replace(plain=lambda x: x.min(-1, keepdims=True))
+    with pytest.raises(AssertionError, match=wrong.name):
+        forms.compare(wrong, ((9, 6),), n_steps=8, rounds=1)
 
 
 def test_the_speedruns_gradient_is_the_mean_over_all_examples() -> None:
