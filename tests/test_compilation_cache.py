@@ -41,12 +41,12 @@ def test_a_second_run_loads_the_same_bits_and_mends_a_damaged_cache(environment,
 
     compiled = train("compiled")
     before = {path.name: path for path in environment.rglob("*-cache")}
-    assert any(name.startswith("jit_train_chunk") for name in before)
+    assert any(name.startswith("jit_scan_steps") for name in before)
     (loss,) = [path for name, path in before.items() if name.startswith("jit__total_loss")]
     loss.write_bytes(loss.read_bytes()[:99])  # read after train_chunk was loaded
     assert train("loaded") == compiled
     after = {path.name for path in environment.rglob("*-cache")}
-    assert not any(name.startswith("jit_train_chunk") for name in after)  # begun anew
+    assert not any(name.startswith("jit_scan_steps") for name in after)  # begun anew
 
 
 @pytest.mark.parametrize("name", SWITCHES)

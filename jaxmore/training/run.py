@@ -111,7 +111,7 @@ def _continue(task: Task) -> Moment | None:
         raise InputError(
             f"--max-steps {task.settings.max_steps}: the run has {checkpoint.step} behind it"
         )
-    state = restore(checkpoint, jax.eval_shape(task.fresh))
+    state = restore(checkpoint, task.template())
     print(f"{work_dir}: resumed after step {checkpoint.step:,}")
     return Moment(checkpoint.step, state, best)
 

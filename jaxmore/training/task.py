@@ -43,6 +43,11 @@ class Task(NamedTuple):
         params = fresh_params(self.model, self.keys[0])
         return State(params, self.optimizer.init(params))
 
+    def template(self) -> State:
+        """The shapes of :meth:`fresh`, which has a compilation of its own and cannot be traced."""
+        params = jax.eval_shape(self.model.init, self.keys[0])
+        return State(params, jax.eval_shape(self.optimizer.init, params))
+
 
 def prepare(config: TrainConfig) -> Task:
     """Read the words and check that the run can be.

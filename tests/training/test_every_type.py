@@ -70,7 +70,7 @@ def test_stopped_and_resumed_is_the_whole_run(words, tmp_path, type) -> None:
     write_checkpoint(tmp_path, 2, jax.tree.map(np.array, half.state), {})
     checkpoint, _ = newest_whole(tmp_path)
     assert checkpoint is not None
-    rest = steps(task, restore(checkpoint, jax.eval_shape(task.fresh)), 2, 4)
+    rest = steps(task, restore(checkpoint, task.template()), 2, 4)
     np.testing.assert_array_equal(rest.losses, whole.losses)
     assert rest.update_to_data == whole.update_to_data
     early, ours, theirs = map(jax.tree.leaves, (half.state, rest.state, whole.state))
