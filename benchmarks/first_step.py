@@ -1,6 +1,6 @@
 """A fresh process up to its first step of the seeds' network; prints the loss. See ``startup``."""
 
-from jaxmore.compilation_cache import use_compilation_cache
+from jaxmore.runs.compilation_cache import use_compilation_cache
 
 if __name__ == "__main__":
     use_compilation_cache()  # before JAX is imported, as the commands do

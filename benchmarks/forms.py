@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxmore import rules
-from jaxmore.rules.reductions import kept_maximum, sum_rows
+from jaxmore.rules._reductions import kept_maximum, sum_rows
 from jaxmore.training.loop import COMPILER_OPTIONS
 
 Shapes = tuple[tuple[int, ...], ...]

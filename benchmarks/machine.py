@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmore.machine import n_threads
+from jaxmore.runs.machine import n_threads
 
 PACKAGES = ["jax", "jaxlib", "numpy", "optax", "torch"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.data import require_names
 from jaxmore import cli
 from jaxmore.layers import count_parameters
-from jaxmore.training.saved_model import load_model
+from jaxmore.runs.trained import load_model
 
 MAKEMORE = {
     "bigram": (2.7535, 2.7443),

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 from jaxmore import mlp_bn
 from jaxmore.data import Vocabulary, context_windows, corpus_path, read_words, split_words
 from jaxmore.layers import Layer, Tree
-from jaxmore.rules.reductions import kept_maximum
+from jaxmore.rules._reductions import kept_maximum
 from jaxmore.training.evaluation import calibrate, distinct_rows, mean_loss
 from jaxmore.training.loop import COMPILER_OPTIONS, State, train
 from jaxmore.training.optimizers import make_optimizer

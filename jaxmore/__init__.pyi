@@ -1,7 +1,8 @@
 # The public names: for type checkers, and for the lazy loading in __init__.py.
-from . import layers, models, rules, stepwise, testing
+from . import layers, models, rules, testing
 from .backprop import loss_and_grad, trace
 from .data import (
+    TorchGenerator,
     Vocabulary,
     context_windows,
     read_words,
@@ -51,7 +52,7 @@ from .models import (
     transformer,
     wavenet,
 )
-from .torch_generator import TorchGenerator
+from .ninja import stepwise
 
 __version__: str
 

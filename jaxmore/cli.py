@@ -18,9 +18,9 @@ import tyro
 from tyro.conf import Positional, Suppress, arg
 
 from jaxmore import __version__
-from jaxmore.compilation_cache import use_compilation_cache
 from jaxmore.errors import InputError
-from jaxmore.training.config import (
+from jaxmore.runs.compilation_cache import use_compilation_cache
+from jaxmore.runs.config import (
     SEED,
     WORDS,
     Device,
@@ -31,7 +31,7 @@ from jaxmore.training.config import (
     check_seed,
     default,
 )
-from jaxmore.training.signals import Stopped
+from jaxmore.runs.signals import Stopped
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -48,7 +48,7 @@ class Train(TrainConfig):
     """
 
     def run(self) -> None:
-        from jaxmore.training.run import run_training
+        from jaxmore.runs.run import run_training
 
         run_training(self)
 
@@ -77,7 +77,7 @@ class Sample:
     def run(self) -> None:
         check_at_least("n_words", self.n_words, 1)
         check_seed(self.seed)
-        from jaxmore.training.inference import run_sampling
+        from jaxmore.runs.inference import run_sampling
 
         run_sampling(
             self.work_dir,
@@ -102,7 +102,7 @@ class Evaluate:
     """The platform to evaluate on."""
 
     def run(self) -> None:
-        from jaxmore.training.inference import run_evaluation
+        from jaxmore.runs.inference import run_evaluation
 
         run_evaluation(self.work_dir, self.input_file)
 
@@ -131,7 +131,7 @@ class FindLr:
 
     def run(self) -> None:
         config = TrainConfig(**asdict(self))
-        from jaxmore.training.find_lr import run_find_lr
+        from jaxmore.training.lr_search import run_find_lr
 
         run_find_lr(config)
 
@@ -168,7 +168,7 @@ class Sweep(TrainConfig):
         """Nothing: each run's own config is checked."""
 
     def run(self) -> None:
-        from jaxmore.training.sweep import run_sweep
+        from jaxmore.training.sweeps import run_sweep
 
         lists = ("learning_rate", "weight_decay", "seed")
         flags = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in lists}
@@ -215,7 +215,7 @@ class Ngram:
                 raise InputError(f"--{flag} must lie in 0..1e9, got {getattr(self, flag)}")
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"--learning-rate must be positive, got {self.learning_rate}")
-        from jaxmore.training.ngram import run_ngram
+        from jaxmore.commands.ngram import run_ngram
 
         run_ngram(
             self.input_file,
@@ -315,9 +315,9 @@ class Check:
             self._compare_with_the_notebooks()
 
     def _judge_exercise(self) -> None:
-        from jaxmore import exercise
+        from jaxmore import ninja
 
-        report = exercise.check(Path(self.spec or ""), more=self.hint)
+        report = ninja.check(Path(self.spec or ""), more=self.hint)
         print(report)
         if not report.passed:
             raise SystemExit(1)
@@ -343,16 +343,17 @@ class Check:
             raise SystemExit(1)
 
     def _compare_with_the_notebooks(self) -> None:
-        from jaxmore import data, replay, testing
+        from jaxmore import data, ninja
+        from jaxmore.ninja import replay
 
         batch = replay.notebook_003(data.read_words(data.corpus_path(self.input_file)))
         if self.dump:
-            print(testing.dump(*batch))
+            print(ninja.dump(*batch))
             return
         for dtype in ("float32", "float64"):
-            table = testing.stepwise_table(*batch, dtype)
+            table = ninja.stepwise_table(*batch, dtype)
             print(f"{dtype}, hand-derived against jax.vjp")
-            print(testing.format_table(table))
+            print(ninja.format_table(table))
             if not all(line.approximate for line in table):
                 raise SystemExit(1)
 
@@ -365,9 +366,9 @@ class Exercise:
     """Where my_backward.py and its README go."""
 
     def run(self) -> None:
-        from jaxmore import exercise
+        from jaxmore import ninja
 
-        for path in exercise.write(Path(self.folder)):
+        for path in ninja.write(Path(self.folder)):
             print(path)
 
 
@@ -379,7 +380,8 @@ class Replay:
     """makemore's names.txt, which the notebooks read."""
 
     def run(self) -> None:
-        from jaxmore import data, replay
+        from jaxmore import data
+        from jaxmore.ninja import replay
 
         words = data.read_words(data.corpus_path(self.input_file))
         print(replay.format_figures(replay.replay(words)))
@@ -401,7 +403,7 @@ class Convert:
     """Replace what is there."""
 
     def run(self) -> None:
-        from jaxmore.convert import convert
+        from jaxmore.interop.makemore import convert
 
         saved = convert(
             self.source,
@@ -439,14 +441,14 @@ def main(args: Sequence[str] | None = None) -> None:
         command = _parse(arguments)
         use_compilation_cache()
         if isinstance(command, Train) and command.resume:
-            from jaxmore.training.run_folder import stored_config
+            from jaxmore.runs.folder import stored_config
 
             command = _parse(arguments, default=stored_config(command))
         if (
             isinstance(command, Train | Sample | Evaluate | FindLr | Sweep)
             and command.device is not None
         ):
-            from jaxmore.training.device import choose_device
+            from jaxmore.runs.device import choose_device
 
             choose_device(command.device)
         command.run()

@@ -1,4 +1,4 @@
-"""makemore.py's bag of words: twin of ``jaxmore.models.bow``."""
+"""makemore.py's bag of words: twin of ``jaxmore.models._bow``."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""The multi-layer perceptrons: twins of ``jaxmore.models.mlp``."""
+"""The multi-layer perceptrons: twins of ``jaxmore.models._mlp``."""
 
 import torch
 from torch import Tensor, nn

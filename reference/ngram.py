@@ -1,4 +1,4 @@
-"""makemore.py's bigram: twin of ``jaxmore.models.ngram``."""
+"""makemore.py's bigram: twin of ``jaxmore.models._ngram``."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""makemore.py's recurrent networks and an LSTM: twins of ``jaxmore.models.recurrent``."""
+"""makemore.py's recurrent networks and an LSTM: twins of ``jaxmore.models._recurrent``."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""The seeds' network in its smallest steps, as they wrote it: twin of ``jaxmore.stepwise``."""
+"""The twin of ``jaxmore.ninja.stepwise``: the notebooks' network, line by line."""
 
 from collections.abc import Mapping
 

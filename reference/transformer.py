@@ -1,4 +1,4 @@
-"""makemore.py's transformer: twin of ``jaxmore.models.transformer``."""
+"""makemore.py's transformer: twin of ``jaxmore.models._transformer``."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Zero-to-hero lecture 6's tree of pairs: twin of ``jaxmore.models.wavenet``."""
+"""Zero-to-hero lecture 6's tree of pairs: twin of ``jaxmore.models._wavenet``."""
 
 import torch
 from torch import Tensor, nn

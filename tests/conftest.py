@@ -4,7 +4,6 @@ import gc
 import hashlib
 import os
 from collections.abc import Iterator
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see jaxmore/compilation_cache.py
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see jaxmore/runs/compilation_cache.py
 
 import jax
 import pytest
@@ -30,14 +29,9 @@ gc.set_threshold(200_000, 50, 50)
 
 # Every shape and dtype in these signatures is checked at each call (under jit: at each trace).
 # The hook rewrites a module while it is imported, so it must come before the first jaxmore.
-CHECKED = ["rules", "layers", "models", "backprop", "drop_in", "stepwise", "training"]
+CHECKED = ["rules", "layers", "models", "backprop", "drop_in", "ninja", "training", "runs"]
 if find_spec("beartype"):
     install_import_hook([f"jaxmore.{module}" for module in CHECKED], "beartype.beartype")
-
-# Before pytest imports jaxmore/rules/flatten.py or jaxmore/models/bow.py for their doctests: it
-# would put the module in the place of the rule or the model of that name.
-import_module("jaxmore.rules")
-import_module("jaxmore.models")
 
 # The same draws every time, and no deadline: the first draw compiles.
 if find_spec("hypothesis"):

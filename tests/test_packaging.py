@@ -85,7 +85,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         for path in (ROOT / "jaxmore").rglob(pattern)
     }
     assert "jaxmore/py.typed" in sources
-    assert {n for n in names if n.startswith("jaxmore/")} == sources | {"jaxmore/names.txt"}
+    assert {n for n in names if n.startswith("jaxmore/")} == sources | {"jaxmore/data/names.txt"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -124,7 +124,7 @@ def test_the_walk_meets_every_rule():
     assert set(PAGES) == {*NAMES, "README"}
     files = {path.stem for path in (ROOT / "jaxmore" / "rules").glob("*.py")}
     modules = {inspect.getmodule(getattr(rules, name)).__name__ for name in NAMES}
-    tools = {"__init__", "precision", "recompute", "reductions"}
+    tools = {"__init__", "_precision", "_recompute", "_reductions"}
     assert {module.rpartition(".")[2] for module in modules} == files - tools
 
 

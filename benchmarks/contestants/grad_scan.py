@@ -19,7 +19,7 @@ from benchmarks.contestants.jaxmore_scan import optimizer_of
 from benchmarks.task import Task
 from jaxmore import rules
 from jaxmore.models import MODELS
-from jaxmore.rules import activations, gru, lstm, rnn
+from jaxmore.rules import _activations, _gru, _lstm, _rnn
 from jaxmore.training.loop import COMPILER_OPTIONS, batch_indices
 
 LossAndGrad = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
@@ -43,7 +43,7 @@ def loss_and_grad_of(task: Task) -> LossAndGrad:
 def jax_tanh() -> Iterator[None]:
     """The models of jaxmore with JAX's tanh."""
     with ExitStack() as stack:
-        for module in (activations, gru, lstm, rnn):
+        for module in (_activations, _gru, _lstm, _rnn):
             stack.enter_context(patch.object(module, "accurate_tanh", jnp.tanh))
         yield
 

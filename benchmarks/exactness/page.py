@@ -47,7 +47,7 @@ STEPS = """
 ## Exercise 1, line by line
 
 The notebooks' network in its smallest steps, at their size (32 examples, 64 hidden). **Bits** is the test that the lecture's
-`cmp` makes: each line of `jaxmore.stepwise.backward` is given torch's intermediates and torch's retained gradients of what
+`cmp` makes: each line of `jaxmore.ninja.stepwise.backward` is given torch's intermediates and torch's retained gradients of what
 comes after it, and must return torch's bits in every draw; compiled as a whole (jit), and operation by operation (eager).
 **jit: {jitted} of 26. eager: {eager} of 26.** The errors are end to end, from our own forward pass.
 

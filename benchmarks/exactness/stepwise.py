@@ -1,4 +1,4 @@
-"""Exercise 1: the 26 lines of ``jaxmore.stepwise.backward`` beside torch, bit by bit."""
+"""Exercise 1: the 26 lines of ``jaxmore.ninja.stepwise.backward`` beside torch, bit by bit."""
 
 import inspect
 from typing import Any, NamedTuple
@@ -10,8 +10,9 @@ import torch
 
 from benchmarks.exactness.rules import ratio, ulps
 from jaxmore import stepwise
-from jaxmore.stepwise import Cotangents, Intermediates, Parameters
-from jaxmore.testing.oracles import bind, stepwise_cotangents
+from jaxmore.ninja.comparison import autodiff_cotangents
+from jaxmore.ninja.stepwise import Cotangents, Intermediates, Parameters
+from jaxmore.testing.oracles import bind
 from reference import stepwise as reference
 
 B, T, V, E, H = 32, 3, 27, 10, 64
@@ -55,10 +56,10 @@ def measure(seeds: int = SEEDS) -> list[Step]:
         eager = line_by_line(*arguments, theirs)
         chained = stepwise.backward(*arguments)
         ours = stepwise.backward(params, X, Y, stepwise.forward(params, X, Y))
-        autodiff = _named(stepwise_cotangents(params, X, Y))
+        autodiff = _named(autodiff_cotangents(params, X, Y))
         with jax.enable_x64(True):
             wide = jax.tree.map(lambda a: jnp.asarray(a, "float64"), params)
-            truth = _named(stepwise_cotangents(wide, X, Y))
+            truth = _named(autodiff_cotangents(wide, X, Y))
         for name in Cotangents._fields:
             of = [getattr(c, name) for c in (jitted, eager, chained, ours)]
             row = *of, autodiff[name], getattr(theirs, name), truth[name]

@@ -10,7 +10,7 @@ import jax
 from jaxtyping import Array
 
 from jaxmore.layers.base import Layer, Recalled, Tree
-from jaxmore.rules.recompute import after
+from jaxmore.rules._recompute import after
 
 
 @dataclass(frozen=True, init=False, repr=False)

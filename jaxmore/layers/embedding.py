@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 from jaxmore import rules
 from jaxmore.layers.base import Layer, Normal, Tree
-from jaxmore.rules.precision import widen
+from jaxmore.rules._precision import widen
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxmore import rules
 from jaxmore.layers.base import Layer, Tree
-from jaxmore.rules.attention import MASKED
+from jaxmore.rules._attention import MASKED
 
 
 class RunningSum(NamedTuple):

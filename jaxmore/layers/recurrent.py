@@ -11,7 +11,7 @@ from jaxtyping import Array
 from jaxmore import rules
 from jaxmore.layers.base import Layer, Tree
 from jaxmore.layers.linear import fan_in_linear
-from jaxmore.rules.precision import widen
+from jaxmore.rules._precision import widen
 
 CellState = tuple[Array, ...]
 """What a cell hands on to the next step: arrays (*B, H), its output first."""

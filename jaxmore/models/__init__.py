@@ -6,12 +6,12 @@ from typing import Any, Literal, NamedTuple
 
 from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Layer, Tree, Windows
-from jaxmore.models.bow import bow
-from jaxmore.models.mlp import bengio, deep_mlp_bn, mlp, mlp_bn
-from jaxmore.models.ngram import bigram
-from jaxmore.models.recurrent import gru, lstm, rnn
-from jaxmore.models.transformer import transformer
-from jaxmore.models.wavenet import wavenet
+from jaxmore.models._bow import bow
+from jaxmore.models._mlp import bengio, deep_mlp_bn, mlp, mlp_bn
+from jaxmore.models._ngram import bigram
+from jaxmore.models._recurrent import gru, lstm, rnn
+from jaxmore.models._transformer import transformer
+from jaxmore.models._wavenet import wavenet
 
 
 class ModelType(NamedTuple):

@@ -11,7 +11,7 @@ Options are keyword-only and the same for the three. Sums, statistics and softma
 taken in at least float32; an output has the dtype of its input, a loss at least float32.
 """
 
-from jaxmore.rules.activations import (
+from jaxmore.rules._activations import (
     gelu,
     gelu_bwd,
     gelu_fwd,
@@ -25,13 +25,13 @@ from jaxmore.rules.activations import (
     tanh_bwd,
     tanh_fwd,
 )
-from jaxmore.rules.attention import (
+from jaxmore.rules._attention import (
     AttentionResiduals,
     causal_attention,
     causal_attention_bwd,
     causal_attention_fwd,
 )
-from jaxmore.rules.batch_norm import (
+from jaxmore.rules._batch_norm import (
     BatchNormResiduals,
     batch_norm,
     batch_norm_bwd,
@@ -39,29 +39,29 @@ from jaxmore.rules.batch_norm import (
     batch_norm_inference,
     batch_norm_statistics,
 )
-from jaxmore.rules.causal_mean import (
+from jaxmore.rules._causal_mean import (
     causal_mean,
     causal_mean_bwd,
     causal_mean_fwd,
 )
-from jaxmore.rules.cross_entropy import (
+from jaxmore.rules._cross_entropy import (
     CrossEntropyResiduals,
     softmax_cross_entropy,
     softmax_cross_entropy_bwd,
     softmax_cross_entropy_fwd,
 )
-from jaxmore.rules.dropout import (
+from jaxmore.rules._dropout import (
     dropout,
     dropout_bwd,
     dropout_fwd,
 )
-from jaxmore.rules.embedding import (
+from jaxmore.rules._embedding import (
     EmbeddingResiduals,
     embedding,
     embedding_bwd,
     embedding_fwd,
 )
-from jaxmore.rules.flatten import (
+from jaxmore.rules._flatten import (
     flatten,
     flatten_bwd,
     flatten_consecutive,
@@ -69,49 +69,49 @@ from jaxmore.rules.flatten import (
     flatten_consecutive_fwd,
     flatten_fwd,
 )
-from jaxmore.rules.gru import (
+from jaxmore.rules._gru import (
     GruCellResiduals,
     gru_cell,
     gru_cell_bwd,
     gru_cell_fwd,
 )
-from jaxmore.rules.l2 import (
+from jaxmore.rules._l2 import (
     l2_penalty,
     l2_penalty_bwd,
     l2_penalty_fwd,
 )
-from jaxmore.rules.layer_norm import (
+from jaxmore.rules._layer_norm import (
     LayerNormResiduals,
     layer_norm,
     layer_norm_bwd,
     layer_norm_fwd,
     layer_norm_recall,
 )
-from jaxmore.rules.linear import (
+from jaxmore.rules._linear import (
     LinearResiduals,
     linear,
     linear_bwd,
     linear_fwd,
 )
-from jaxmore.rules.lstm import (
+from jaxmore.rules._lstm import (
     LstmCellResiduals,
     lstm_cell,
     lstm_cell_bwd,
     lstm_cell_fwd,
 )
-from jaxmore.rules.rms_norm import (
+from jaxmore.rules._rms_norm import (
     RmsNormResiduals,
     rms_norm,
     rms_norm_bwd,
     rms_norm_fwd,
 )
-from jaxmore.rules.rnn import (
+from jaxmore.rules._rnn import (
     RnnCellResiduals,
     rnn_cell,
     rnn_cell_bwd,
     rnn_cell_fwd,
 )
-from jaxmore.rules.softmax import (
+from jaxmore.rules._softmax import (
     softmax,
     softmax_bwd,
     softmax_fwd,

@@ -1,10 +1,9 @@
-"""Proof of hand-derived gradients: checks of rules, layers and models, and the seeds' table."""
+"""Proof of hand-derived gradients: checks of rules, layers and models."""
 
 from jaxmore.testing.arguments import parse_args
 from jaxmore.testing.model import ModelReport, check_layer, check_model
 from jaxmore.testing.report import Problem, Report, Row, RuleError
 from jaxmore.testing.rule import check_rule
-from jaxmore.testing.seeds import Comparison, compare, dump, format_table, stepwise_table
 from jaxmore.testing.shipped import (
     check_named_rule,
     check_shipped_models,
@@ -13,7 +12,6 @@ from jaxmore.testing.shipped import (
 )
 
 __all__ = [
-    "Comparison",
     "ModelReport",
     "Problem",
     "Report",
@@ -25,10 +23,6 @@ __all__ = [
     "check_rule",
     "check_shipped_models",
     "check_shipped_rules",
-    "compare",
-    "dump",
-    "format_table",
     "load_rule",
     "parse_args",
-    "stepwise_table",
 ]

@@ -8,34 +8,31 @@ from typing import Any
 import jax
 import jax.extend
 import jax.numpy as jnp
-from jaxtyping import Array, Int
-
-from jaxmore import stepwise
+from jaxtyping import Array
 
 
-@jax.jit
-def stepwise_cotangents(
-    params: stepwise.Parameters, X: Int[Array, "B T"], Y: Int[Array, " B"]
-) -> tuple[stepwise.Parameters, stepwise.Intermediates]:
-    """The cotangents of the seeds' network by ``jax.vjp``: what ``retain_grad`` is in torch.
+def intermediate_cotangents(
+    forward: Callable[..., Any], params: Any, *data: Array
+) -> tuple[Any, Any]:
+    """The cotangents of a network's intermediates by ``jax.vjp``: torch's ``retain_grad``.
 
     Every intermediate gets a zero added where it is made. The loss as a function of these
     zeros has the intermediates' cotangents as its gradient.
 
     Args:
+        forward: maps ``(params, *data)`` to a NamedTuple of intermediates, the loss last.
         params: the parameters.
-        X: (B, T) contexts.
-        Y: (B,) targets.
+        *data: arrays that get no cotangent.
 
     Returns:
         The cotangents of the parameters, and those of the intermediates (the loss's own is 1).
-        Ties for the largest logit: ``jax.numpy.max`` splits the cotangent of ``logit_maxes``.
+        Where elements tie for a maximum, ``jax.numpy.max`` splits its cotangent among them.
     """
-    forward = inspect.unwrap(stepwise.forward)  # without its jit: that would be one equation
-    graph, shapes = jax.make_jaxpr(forward, return_shape=True)(params, X, Y)
+    forward = inspect.unwrap(forward)  # a jitted function would be a single equation
+    graph, shapes = jax.make_jaxpr(forward, return_shape=True)(params, *data)
 
-    def loss(params: stepwise.Parameters, offsets: stepwise.Intermediates) -> Array:
-        inputs = jax.tree.leaves((params, X, Y))
+    def loss(params: Any, offsets: Any) -> Array:
+        inputs = jax.tree.leaves((params, *data))
         return _evaluate(graph, inputs, dict(zip(graph.jaxpr.outvars, offsets, strict=True)))[-1]
 
     zeros = jax.tree.map(jnp.zeros_like, shapes)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 
 from jaxmore.backprop import trace
 from jaxmore.layers import Layer, Tree, by_path
-from jaxmore.training.checkpoints import newest_whole
+from jaxmore.runs.checkpoints import newest_whole
 from jaxmore.training.loop import Chunk, State, batch_indices, train
 from jaxmore.training.optimizers import MOST_SKIPPED
 

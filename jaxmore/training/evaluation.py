@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Int, Num
 
 from jaxmore.errors import InputError
 from jaxmore.layers import Layer, Tree
-from jaxmore.rules.precision import widen
-from jaxmore.rules.reductions import kept_maximum
+from jaxmore.rules._precision import widen
+from jaxmore.rules._reductions import kept_maximum
 
 TARGETS, LOGITS = 4096, 2**26
 """At most so many places, and so many logits, per jitted call of :func:`mean_loss`: memory stays

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxmore.training.checkpoints import newest_whole
+from jaxmore.runs.checkpoints import newest_whole
 from tests.faults.harness import Lab
 
 CUTS, FLIPS = 500, 1000

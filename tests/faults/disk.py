@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxmore.training.checkpoints import newest_whole
+from jaxmore.runs.checkpoints import newest_whole
 from tests.faults.harness import Lab, Results, results
 
 LIMITS = (0, 1, 50, 500, 1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 24_000, 40_000)

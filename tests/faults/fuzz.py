@@ -53,10 +53,10 @@ def run() -> dict[str, Any]:
 def text_loaders(out: Path, words: Path) -> Loaders:
     """The loaders whose inputs the corpus keeps, each with the file that it reads."""
     from jaxmore.data import read_words
-    from jaxmore.torch_file import read_torch_file, write_torch_file
-    from jaxmore.training.config import TrainConfig
-    from jaxmore.training.run_folder import stored_config
-    from jaxmore.training.saved_model import load_model
+    from jaxmore.interop.torch_file import read_torch_file, write_torch_file
+    from jaxmore.runs.config import TrainConfig
+    from jaxmore.runs.folder import stored_config
+    from jaxmore.runs.trained import load_model
 
     torch_file = out / "model.pt"
     write_torch_file(torch_file, {"a": np.eye(3, dtype=np.float32), "b": np.arange(3)})
@@ -73,11 +73,11 @@ def state_loaders(out: Path) -> Loaders:
     import jax
 
     from jaxmore.models import MODELS
-    from jaxmore.training.checkpoints import newest_whole, restore
+    from jaxmore.runs.checkpoints import newest_whole, restore
+    from jaxmore.runs.manifest import MANIFEST, damage, seal
+    from jaxmore.runs.trained import load_model
     from jaxmore.training.loop import State
-    from jaxmore.training.manifest import MANIFEST, damage, seal
     from jaxmore.training.optimizers import make_optimizer
-    from jaxmore.training.saved_model import load_model
 
     saved = load_model(out)
     training = saved.record["training"]

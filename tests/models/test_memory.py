@@ -6,7 +6,7 @@ import pytest
 
 from jaxmore import loss_and_grad, rules
 from jaxmore.models import transformer
-from jaxmore.rules import attention
+from jaxmore.rules import _attention
 
 # The XLA of newer jax keeps more: 0.56 and 0.21 with 0.12.0.1.
 NEWER = jax.__version_info__ >= (0, 11)
@@ -36,7 +36,7 @@ def test_temporary_memory_beside_autodiff(monkeypatch, limit, batch_size, option
     a = jax.jit(ours).lower(params, ids, ids).compile()
     # Autodiff with the maximum that everyone takes: ours is a constant to it, so it keeps less. At
     # T 1024 our gradient takes 0.18 of that (python -m benchmarks memory).
-    monkeypatch.setattr(attention, "kept_maximum", lambda x: x.max(-1, keepdims=True))
+    monkeypatch.setattr(_attention, "kept_maximum", lambda x: x.max(-1, keepdims=True))
     b = jax.jit(theirs).lower(params, ids, ids).compile()
     temporary = [c.memory_analysis().temp_size_in_bytes for c in (a, b)]
     assert temporary[0] <= limit * temporary[1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxmore.data import Vocabulary, context_windows
-from jaxmore.models.ngram import (
+from jaxmore.models._ngram import (
     count_ngrams,
     log_probabilities,
     mean_nll,

@@ -64,7 +64,7 @@ def main() -> None:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
             "JAX_TRACEBACK_FILTERING": "off",
-            "TF_CPP_MIN_LOG_LEVEL": "3",  # see jaxmore/compilation_cache.py
+            "TF_CPP_MIN_LOG_LEVEL": "3",  # see jaxmore/runs/compilation_cache.py
             "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false",
         }
         with ProcessPoolExecutor(

@@ -13,7 +13,7 @@ import numpy as np
 from jaxmore.layers import Chain, Gelu, Linear
 from jaxmore.testing.arguments import parse_args
 from tests.mutants.oracle import python_loops
-from tests.test_stepwise import Sizes, draw
+from tests.ninja.test_stepwise import Sizes, draw
 
 N_INPUTS = 10_000
 ULPS = 8
@@ -171,7 +171,7 @@ EQUIVALENT = [
     Equivalent(f"jaxmore/{file}.py", *rest)
     for file, *rest in [
         (
-            "rules/activations",
+            "rules/_activations",
             "gelu_bwd",
             "near = jnp.clip(widen(x), -40, 40)",
             "near = jnp.clip(-40, widen(x), 40)",
@@ -179,7 +179,7 @@ EQUIVALENT = [
             _rule("gelu", "f[N]*30", approximate=False),
         ),
         (
-            "rules/activations",
+            "rules/_activations",
             "gelu_bwd",
             "cdf = jnp.where(twice_u < 0, e, 1) * larger",
             "cdf = jnp.where(twice_u <= 0, e, 1) * larger",
@@ -188,7 +188,7 @@ EQUIVALENT = [
         ),
         *(
             (
-                "rules/activations",
+                "rules/_activations",
                 "gelu_bwd",
                 "near = jnp.clip(widen(x), -40, 40)",
                 f"near = jnp.clip(widen(x), {bounds})",
@@ -198,7 +198,7 @@ EQUIVALENT = [
             for bounds, approximate in (("-41, 40", False), ("-40, 41", True))
         ),
         (
-            "rules/activations",
+            "rules/_activations",
             "accurate_tanh",
             "a = jnp.minimum(jnp.abs(widen(x)), 10)",
             "a = jnp.minimum(jnp.abs(widen(x)), 11)",
@@ -206,7 +206,7 @@ EQUIVALENT = [
             _rule("tanh", "f[N]*10", "float32"),
         ),
         (
-            "rules/activations",
+            "rules/_activations",
             "accurate_tanh",
             "return jnp.where(x == 0, x, jnp.where(x < 0, -y, y).astype(x.dtype))",
             "return jnp.where(x == 0, x, jnp.where(x <= 0, -y, y).astype(x.dtype))",
@@ -214,7 +214,7 @@ EQUIVALENT = [
             _rule("tanh", "f[N]", "float32"),
         ),
         (
-            "rules/attention",
+            "rules/_attention",
             "_attend_bwd",
             "probs_t = probs_t / jnp.where(total == 0, 1, total)",
             "probs_t = probs_t / jnp.where(total == 0, 2, total)",
@@ -222,7 +222,7 @@ EQUIVALENT = [
             _IN_ONE,
         ),
         (
-            "rules/activations",
+            "rules/_activations",
             "accurate_tanh",
             "small, square = (a < 1, a * a)",
             "small, square = (a <= 1, a * a)",
@@ -249,7 +249,7 @@ EQUIVALENT = [
             )
         ),
         (
-            "rules/attention",
+            "rules/_attention",
             "causal_attention_fwd.step",
             "new = _merge(cast(_Sums, old), _attend(*block, (i - j) * size))",
             "new = _merge(_attend(*block, (i - j) * size), cast(_Sums, old))",
@@ -258,7 +258,7 @@ EQUIVALENT = [
         ),
         *(
             (
-                "rules/attention",
+                "rules/_attention",
                 "causal_attention_fwd",
                 "start = (jnp.zeros((*rows, v.shape[-1]), wide), jnp.full((*rows, 1), MASKED, "
                 "wide), jnp.zeros((*rows, 1), wide))",
@@ -275,7 +275,7 @@ EQUIVALENT = [
         ),
         *(
             (
-                "rules/attention",
+                "rules/_attention",
                 "causal_attention_bwd",
                 "start = cast(_Sums, tuple((jnp.zeros_like(x, wide) for x in (q, k, v))))",
                 f"start = cast(_Sums, tuple((jnp.zeros_like(x, wide) for x in ({order}))))",
@@ -285,7 +285,7 @@ EQUIVALENT = [
             for order in ("k, q, v", "q, v, k")
         ),
         (
-            "rules/attention",
+            "rules/_attention",
             "module",
             "MASKED = -1e+30",
             "MASKED = -1.0009999999999999e+30",
@@ -293,7 +293,7 @@ EQUIVALENT = [
             _IN_BLOCKS,
         ),
         (
-            "rules/attention",
+            "rules/_attention",
             "_attend",
             "weights = jnp.where(seen, jnp.exp(scores - maximum), 0)",
             "weights = jnp.exp(scores - maximum)",
@@ -301,7 +301,7 @@ EQUIVALENT = [
             _IN_BLOCKS,
         ),
         (
-            "rules/attention",
+            "rules/_attention",
             "_attend_bwd",
             "probs_t = jnp.where(seen_t, jnp.exp(above_t), 0)",
             "probs_t = jnp.exp(above_t)",
@@ -309,7 +309,7 @@ EQUIVALENT = [
             _IN_BLOCKS,
         ),
         (
-            "rules/attention",
+            "rules/_attention",
             "_blocks",
             "n_blocks = max(-(-n_rows // block_size), 1)",
             "n_blocks = -(-n_rows // block_size)",
@@ -317,7 +317,7 @@ EQUIVALENT = [
             _IN_ONE,
         ),
         (
-            "rules/cross_entropy",
+            "rules/_cross_entropy",
             "softmax_cross_entropy_fwd",
             "nll = jnp.where(valid, jnp.log(total[..., 0]) - chosen, 0)",
             "nll = jnp.where(valid, jnp.log(total[..., 1]) - chosen, 0)",
@@ -437,7 +437,7 @@ EQUIVALENT = [
         ),
         *(
             (
-                "rules/linear",
+                "rules/_linear",
                 "linear_bwd",
                 before,
                 after,
@@ -461,7 +461,7 @@ EQUIVALENT = [
         ),
         *(
             (
-                "rules/linear",
+                "rules/_linear",
                 "linear_bwd",
                 "if dy.shape[-1] < min(rows.shape)",
                 f"if {after}",
@@ -471,7 +471,7 @@ EQUIVALENT = [
             for after in ("dy.shape[-1] <= min(rows.shape)", "min(rows.shape) < dy.shape[-1]")
         ),
         (
-            "rules/reductions",
+            "rules/_reductions",
             "kept_maximum",
             f"maximum = {_LARGER.format('>')}",
             f"maximum = {_LARGER.format('>=')}",
@@ -480,7 +480,7 @@ EQUIVALENT = [
         ),
         *(
             (
-                "rules/precision",
+                "rules/_precision",
                 "accumulator",
                 "return jnp.dtype('float32') if jnp.finfo(dtype).bits < 32 else dtype",
                 f"return jnp.dtype('float32') if jnp.finfo(dtype).bits {bound} else dtype",
@@ -490,7 +490,7 @@ EQUIVALENT = [
             for bound in ("<= 32", "< 33")
         ),
         (
-            "stepwise",
+            "ninja/stepwise",
             "backward",
             "dlogprobs = jnp.zeros_like(v.logprobs).at[jnp.arange(n), Y].set(-1.0 / n)",
             "dlogprobs = jnp.zeros_like(v.logprobs).at[jnp.arange(n), Y].add(-1.0 / n)",
@@ -499,7 +499,7 @@ EQUIVALENT = [
         ),
         *(
             (
-                "stepwise",
+                "ninja/stepwise",
                 "backward",
                 f"{before}(d{what})[0]",
                 f"{before}(d{what})[1]",
@@ -512,7 +512,7 @@ EQUIVALENT = [
             )
         ),
         (
-            "stepwise",
+            "ninja/stepwise",
             "_rounded",
             "return jnp.where(product == 0, 0, product)",
             "return product",
@@ -521,7 +521,7 @@ EQUIVALENT = [
         ),
         *(
             (
-                "stepwise",
+                "ninja/stepwise",
                 "_sum_rows",
                 "size, axis = (16, 1) if width % 64 == 0 else (4, 0)",
                 f"size, axis = {after}",
@@ -544,7 +544,7 @@ EQUIVALENT = [
         ),
         *(
             (
-                "stepwise",
+                "ninja/stepwise",
                 "_sum_rows",
                 "blocks = jnp.pad(x, ((0, -n % size), (0, 0))).reshape(-1, size, width)",
                 f"blocks = jnp.pad(x, {after}, width)",
@@ -557,7 +557,7 @@ EQUIVALENT = [
             )
         ),
         (
-            "stepwise",
+            "ninja/stepwise",
             "backward",
             "dbndiff2 = 1 / (n - 1) * jnp.ones_like(v.bndiff2) * dbnvar",
             "dbndiff2 = 1 / (n - 1) / jnp.ones_like(v.bndiff2) * dbnvar",
@@ -565,7 +565,7 @@ EQUIVALENT = [
             _stepwise,
         ),
         (
-            "stepwise",
+            "ninja/stepwise",
             "dlogits_outer",
             "return 1 / n * probs * (picked * (1 - eye / probs[:, :, None])).sum(1)",
             "return 1 / n * probs * (picked * (1 - eye / probs[:, None, :])).sum(1)",

@@ -16,7 +16,7 @@ FILES = sorted(
     for path in [
         *ROOT.glob("jaxmore/rules/*.py"),
         *ROOT.glob("jaxmore/layers/*.py"),
-        ROOT / "jaxmore/stepwise.py",
+        ROOT / "jaxmore/ninja/stepwise.py",
     ]
     if path.name != "__init__.py"
 )

@@ -13,7 +13,7 @@ import numpy as np
 from jaxmore import stepwise
 from tests import oracle
 from tests.mutants.oracle import refuses, same_values
-from tests.test_stepwise import ODD, PAIR_NO_B1, Sizes, draw, named
+from tests.ninja.test_stepwise import ODD, PAIR_NO_B1, Sizes, draw, named
 
 Check = Callable[[ModuleType], None]
 

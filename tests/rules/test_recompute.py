@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmore.rules.recompute import after
+from jaxmore.rules._recompute import after
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 

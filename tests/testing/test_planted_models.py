@@ -18,7 +18,7 @@ import pytest
 
 from jaxmore import layers, models, rules
 from jaxmore.layers import Chain, Layer, Linear, Residual, by_path
-from jaxmore.models.ngram import ngram
+from jaxmore.models._ngram import ngram
 from jaxmore.testing import Report, RuleError, check_layer, check_model
 
 V, T, E, H = 5, 4, 6, 3

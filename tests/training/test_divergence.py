@@ -11,12 +11,12 @@ from jax.errors import KeyReuseError
 from jaxmore import cli
 from jaxmore.layers import Tree
 from jaxmore.models import bengio
-from jaxmore.training.checkpoints import newest_whole
+from jaxmore.runs.checkpoints import newest_whole
+from jaxmore.runs.run import debugging
 from jaxmore.training.divergence import diverged_at, first_to_turn
 from jaxmore.training.loop import Chunk, State
 from jaxmore.training.loop import train as run_chunks
 from jaxmore.training.optimizers import make_optimizer
-from jaxmore.training.run import debugging
 
 MODEL = bengio(4, block_size=2, n_embd=2, n_embd2=3)
 SGD = make_optimizer("sgd", 0.1, 0.0, "constant", 9)

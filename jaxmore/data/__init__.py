@@ -1,0 +1,43 @@
+"""From a file of words to arrays: words, vocabulary, splits, windows. NumPy alone, no JAX."""
+
+from jaxmore.data.download import NAMES_SHA256, NAMES_URL, download_names
+from jaxmore.data.torch_generator import TorchGenerator
+from jaxmore.data.words import (
+    BOUNDARY,
+    IntArray,
+    Splits,
+    StrPath,
+    Vocabulary,
+    context_windows,
+    corpus_path,
+    embedded_corpus,
+    read_words,
+    seen_in_train,
+    sequences,
+    split_like_makemore,
+    split_words,
+    trace_windows,
+    unique_words,
+)
+
+__all__ = [
+    "BOUNDARY",
+    "NAMES_SHA256",
+    "NAMES_URL",
+    "IntArray",
+    "Splits",
+    "StrPath",
+    "TorchGenerator",
+    "Vocabulary",
+    "context_windows",
+    "corpus_path",
+    "download_names",
+    "embedded_corpus",
+    "read_words",
+    "seen_in_train",
+    "sequences",
+    "split_like_makemore",
+    "split_words",
+    "trace_windows",
+    "unique_words",
+]

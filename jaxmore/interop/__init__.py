@@ -1,0 +1,1 @@
+"""Other people's files: makemore's ``model.pt``."""

@@ -1,0 +1,124 @@
+"""The notebooks' table: each hand-derived cotangent of the network beside that of autodiff."""
+
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from jaxmore.ninja import stepwise
+from jaxmore.testing import oracles
+
+autodiff_cotangents = jax.jit(partial(oracles.intermediate_cotangents, stepwise.forward))
+"""The cotangents of the network by ``jax.vjp``: of its parameters, and of its intermediates."""
+
+LINE = "{:15s} | exact: {!s:5s} | approximate: {!s:5s} | maxdiff: {}"
+
+
+class Comparison(NamedTuple):
+    """One line of the table: two values of one cotangent, compared as the seeds' ``cmp`` does."""
+
+    name: str
+    exact: bool
+    """Equal bit for bit (0.0 equals −0.0)."""
+    approximate: bool
+    """Within 1e-8 + 1e-5 · |oracle| everywhere, the defaults of ``torch.allclose``."""
+    maxdiff: float
+
+    def __str__(self) -> str:
+        return LINE.format(*self)
+
+
+def compare(name: str, ours: Any, oracle: Any) -> Comparison:
+    """Compare a cotangent with an oracle's, both of one shape and dtype."""
+    ours, oracle = np.asarray(ours), np.asarray(oracle)
+    if ours.shape != oracle.shape or ours.dtype != oracle.dtype:
+        raise ValueError(
+            f"{name}: {ours.dtype}{list(ours.shape)} is no match for "
+            f"{oracle.dtype}{list(oracle.shape)}"
+        )
+    return Comparison(
+        name,
+        exact=bool((ours == oracle).all()),
+        approximate=bool(np.allclose(ours, oracle, rtol=1e-5, atol=1e-8)),
+        maxdiff=float(np.abs(ours - oracle).max(initial=0)),
+    )
+
+
+def stepwise_table(
+    params: stepwise.Parameters,
+    X: Int[Array, "B T"],
+    Y: Int[Array, " B"],
+    dtype: Literal["float32", "float64"] = "float32",
+) -> list[Comparison]:
+    """The seeds' table: 26 hand-derived cotangents and both closed forms against ``jax.vjp``.
+
+    Args:
+        params: the parameters; they are taken in ``dtype``.
+        X: (B, T) contexts, ids in [0, V).
+        Y: (B,) targets, ids in [0, V).
+        dtype: what to compute in. float64 is switched on for this call alone.
+
+    Returns:
+        A line for each name of :class:`~jaxmore.ninja.stepwise.Cotangents` in its order (b1
+        only where there is one), then one for each form of Exercise 2 (``dlogits_closed``,
+        ``dlogits_outer``) and Exercise 3 (``dhprebn_closed``, ``dhprebn_outer``).
+
+    Raises:
+        ValueError: B = 1, which has no unbiased variance.
+
+    Source: seed 001, cells 5 to 12.
+    """
+    with jax.enable_x64(dtype == "float64"):
+        params = jax.tree.map(partial(jnp.array, dtype=dtype), params)
+        v = stepwise.forward(params, X, Y)
+        d = stepwise.backward(params, X, Y, v)
+        of_parameters, of_intermediates = autodiff_cotangents(params, X, Y)
+        oracle = of_intermediates._asdict() | of_parameters._asdict()
+        table = [
+            compare(name, ours, oracle[name])
+            for name, ours in d._asdict().items()
+            if ours is not None
+        ]
+        for closed in (stepwise.dlogits_closed, stepwise.dlogits_outer):
+            ours = jax.jit(closed)(v.logits, Y)
+            table.append(compare(closed.__name__, ours, oracle["logits"]))
+        for closed in (stepwise.dhprebn_closed, stepwise.dhprebn_outer):
+            ours = jax.jit(closed)(params.bngain, v.bnraw, v.bnvar_inv, d.hpreact)
+            table.append(compare(closed.__name__, ours, oracle["hprebn"]))
+    return table
+
+
+def format_table(comparisons: list[Comparison]) -> str:
+    """The lines of the table as the seeds print them.
+
+    >>> print(format_table([Comparison("logits", False, True, 6.05e-09)]))
+    logits          | exact: False | approximate: True  | maxdiff: 6.05e-09
+    """
+    return "\n".join(map(str, comparisons))
+
+
+def dump(params: stepwise.Parameters, X: Int[Array, "B T"], Y: Int[Array, " B"]) -> str:
+    """Name, shape and values of every intermediate and of its cotangent, as in seed 003.
+
+    Args:
+        params: the parameters.
+        X: (B, T) contexts.
+        Y: (B,) targets.
+
+    Returns:
+        For each intermediate, in the order of the forward pass, its values and below them those
+        of its cotangent, in NumPy's printing; the loss stands last.
+
+    Source: seed 003, cells 20 to 38.
+    """
+    v = stepwise.forward(params, X, Y)
+    d = stepwise.backward(params, X, Y, v)._asdict()
+    blocks: list[str] = []
+    for name, value in v._asdict().items():
+        blocks.append(f"{name} {value.shape}\n{np.asarray(value)}")
+        if name in d:
+            blocks.append(f"d{name} {d[name].shape}\n{np.asarray(d[name])}")
+    return "\n\n".join(blocks)

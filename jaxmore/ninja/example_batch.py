@@ -1,0 +1,34 @@
+"""What the exercise starts from."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxmore import data
+from jaxmore.ninja import replay
+
+
+class Batch(NamedTuple):
+    """The network's seven parameters, and 32 examples of the embedded names."""
+
+    C: Float[Array, "V E"]
+    W1: Float[Array, "TE H"]
+    b1: Float[Array, " H"]
+    W2: Float[Array, "H V"]
+    b2: Float[Array, " V"]
+    bngain: Float[Array, "1 H"]
+    bnbias: Float[Array, "1 H"]
+    X: Int[Array, "B T"]
+    Y: Int[Array, " B"]
+
+
+def batch() -> Batch:
+    """The parameters and the minibatch of the exercise, the same for everybody.
+
+    Returns:
+        The network of notebook 003 (B = 32, T = 3, V = 27, E = 10, H = 64) with a minibatch of the
+        embedded corpus; floats in float32, or in float64 where ``jax.enable_x64`` is on.
+    """
+    params, X, Y = replay.notebook_003(data.read_words(data.embedded_corpus()))
+    return Batch(*(jnp.array(p, float) for p in params if p is not None), X=X, Y=Y)

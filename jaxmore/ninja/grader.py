@@ -1,0 +1,195 @@
+"""Judge each backward line of a learner's file on its own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import TextWrapper
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmore.ninja import stepwise
+from jaxmore.ninja.blanks import CLOSED_FORMS, NAMES, lines_that_read
+from jaxmore.ninja.comparison import Comparison, autodiff_cotangents, compare
+from jaxmore.ninja.example_batch import Batch, batch
+from jaxmore.ninja.hints import HINTS
+from jaxmore.ninja.program import Program, Run, parse
+from jaxmore.testing.diagnosis import Evidence, cause_of, where
+
+RIGHT = 1e-6
+"""What a right cotangent may be off, relative to its largest element: helpers may be float32."""
+
+BY_OTHER_NUMBERS = ("logit_maxes", "logits", "b1", *CLOSED_FORMS)
+"""Judged with generic numbers for the cotangents above. With the real ones dlogit_maxes and db1 are
+zero whatever is written, dlogits adds such a zero, and a closed form could be copied from above."""
+
+_WRAP = TextWrapper(width=96, initial_indent="  ", subsequent_indent=" " * 8)
+
+
+class Verdict(NamedTuple):
+    """What became of one blank."""
+
+    name: str
+    line: int | None
+    """Where the file gives it its value, or fails to; None where it does not try."""
+    comparison: Comparison | None
+    """None where there is no array of the right shape to compare."""
+    problem: str | None
+    """What is wrong with it, in a few words; None where it is right, or blank."""
+    cause: str | None = None
+    """What the pattern of the error shows."""
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it is to be written still."""
+        return self.comparison is None and self.problem is None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it is written, and right."""
+        return self.comparison is not None and self.problem is None
+
+
+class Report(NamedTuple):
+    """The verdicts in the order of the backward pass; prints as the table and what comes next."""
+
+    path: Path
+    verdicts: list[Verdict]
+    more: bool
+    """Whether it gives the second hint, too."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every line is right."""
+        return all(verdict.is_right for verdict in self.verdicts)
+
+    def __str__(self) -> str:
+        wrong = [v for v in self.verdicts if v.problem]
+        blank = [v for v in self.verdicts if v.is_blank]
+        rows = [
+            str(v.comparison or f"{v.name:15s} | {v.problem}")
+            for v in self.verdicts
+            if not v.is_blank
+        ]
+        n_right = len(self.verdicts) - len(wrong) - len(blank)
+        rows.append(f"{n_right} right, {len(wrong)} wrong, {len(blank)} to be written")
+        if wrong:
+            rows.append(f"the first wrong one: {self._place(wrong[0])}: {wrong[0].problem}")
+            rows += [f"  it looks like this: {wrong[0].cause}"] if wrong[0].cause else []
+        elif blank:
+            rows.append(f"next: {self._place(blank[0])}")
+        for v in (wrong or blank)[:1]:
+            hint = HINTS[v.name]
+            rows.append(_WRAP.fill(f"hint: {hint.question}"))
+            rows.append(_WRAP.fill(f"more: {hint.more}") if self.more else "  (--hint says more)")
+        return "\n".join(rows)
+
+    def _place(self, verdict: Verdict) -> str:
+        line = f"line {verdict.line}" if verdict.line else "no line"
+        return f"d{verdict.name}, {line} of {self.path}"
+
+
+def check(path: Path, more: bool = False) -> Report:
+    """Run a learner's file on the exercise's batch and judge each backward line on its own.
+
+    The file runs in float64, statement by statement. As soon as a cotangent has its value, the
+    right one (by ``jax.vjp``) takes its place: the lines below are judged as if all above were
+    right. For :data:`BY_OTHER_NUMBERS` it runs once more, with generic numbers in these places.
+
+    Args:
+        path: the file that ``jaxmore exercise`` wrote, as far as it is filled in.
+        more: give the second hint, too.
+
+    Returns:
+        The report, whether all is right or not.
+
+    Raises:
+        InputError: the file cannot be read or run, does not hold the exercise, or has changed
+            forward lines. What goes wrong on a backward line stands in the report instead.
+    """
+    program = parse(path)
+    with jax.enable_x64(True):
+        inputs = batch()
+        params = stepwise.Parameters(*inputs[:7])
+        values = stepwise.forward(params, inputs.X, inputs.Y)
+        of_params, of_values = autodiff_cotangents(params, inputs.X, inputs.Y)
+        true = of_params._asdict() | of_values._asdict()
+        rng = np.random.default_rng(0)
+        other = {name: jnp.array(rng.normal(size=d.shape)) for name, d in true.items()}
+        forward = inputs._asdict() | values._asdict()
+        first = program.run(true)
+        program.refuse_changed(first, forward)
+        again = program.run(other, quietly=True)
+        by_other = other | _from_those_above(inputs, values, other)
+        return Report(
+            path,
+            [
+                _judge(name, program, again, forward, by_other)
+                if name in BY_OTHER_NUMBERS
+                else _judge(name, program, first, forward, true)
+                for name in NAMES
+            ],
+            more,
+        )
+
+
+def _from_those_above(
+    inputs: Batch, v: stepwise.Intermediates, d: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the lines of :data:`BY_OTHER_NUMBERS` make of generic cotangents above them."""
+    is_max = jax.nn.one_hot(v.logits.argmax(1), v.logits.shape[1])
+    return {
+        "logit_maxes": -d["norm_logits"].sum(1, keepdims=True),
+        "logits": d["norm_logits"] + is_max * d["logit_maxes"],
+        "b1": d["hprebn"].sum(0),
+        "logits_fast": stepwise.dlogits_closed(v.logits, inputs.Y),
+        "hprebn_fast": stepwise.dhprebn_closed(inputs.bngain, v.bnraw, v.bnvar_inv, d["hpreact"]),
+    }
+
+
+def _judge(
+    name: str, program: Program, run: Run, forward: Mapping[str, Any], right: Mapping[str, Any]
+) -> Verdict:
+    if name in run.failures:
+        failure = run.failures[name]
+        return Verdict(name, failure.line, None, failure.text)
+    line, value = program.line_of(f"d{name}"), run.values.get(f"d{name}")
+    if value is None:
+        return Verdict(name, line, None, None)
+    try:
+        ours = np.asarray(value).astype(float, casting="same_kind")
+    except (TypeError, ValueError):
+        return Verdict(name, line, None, f"a {type(value).__name__}, not an array of numbers")
+    oracle = np.asarray(right[name])
+    cause = cause_of(_evidence(name, ours, oracle, forward, right))
+    if ours.shape != oracle.shape:
+        return Verdict(name, line, None, f"shape {ours.shape}, not {oracle.shape}", cause)
+    comparison = compare(name, ours, oracle)
+    off = ~(np.abs(ours - oracle) <= RIGHT * np.abs(oracle).max())  # ~: a NaN is off
+    if not off.any():
+        return Verdict(name, line, comparison, None)
+    return Verdict(name, line, comparison, f"{where(off)} off, by {comparison.maxdiff:.3g}", cause)
+
+
+def _evidence(
+    name: str,
+    ours: np.ndarray,
+    oracle: np.ndarray,
+    forward: Mapping[str, Any],
+    right: Mapping[str, Any],
+) -> Evidence:
+    """What the diagnosis of :mod:`jaxmore.testing` wants to know of the forward lines."""
+    lines = [CLOSED_FORMS[name]] if name in CLOSED_FORMS else lines_that_read(name)
+    inputs = {k: np.asarray(forward[k]) for line in lines for k in line.reads & forward.keys()}
+    argument = name.removesuffix("_fast")
+    return Evidence(
+        argument,
+        ours,
+        oracle,
+        scale=float(np.abs(oracle).max()),
+        inputs=inputs,
+        dy=[np.asarray(right[line.target]) for line in lines],
+        y=[np.asarray(forward[line.target]) for line in lines],
+        others={k: np.asarray(right[k]) for k in inputs if k in right and k != argument},
+    )

@@ -1,0 +1,173 @@
+"""Batch normalisation, with the unbiased variance of the seeds' networks."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxmore.rules._precision import widen
+
+
+class BatchNormResiduals(NamedTuple):
+    """The input, the batch's statistics (for inference too) and the gain.
+
+    x̂ would take the same room and is one rounding further from x: x − mean is exact where the two
+    are near. The backward makes it, and (var + eps)^(−½), again.
+    """
+
+    x: Float[Array, "*B H"]
+    mean: Float[Array, " H"]
+    var: Float[Array, " H"]
+    gain: Float[Array, " H"]
+
+
+def batch_norm(
+    x: Float[Array, "*B H"],
+    gain: Float[Array, " H"],
+    bias: Float[Array, " H"],
+    *,
+    eps: float = 1e-5,
+) -> Float[Array, "*B H"]:
+    """Normalise every feature over the batch, then scale and shift: y = gain · x̂ + bias.
+
+    With n rows (all leading axes are the batch)::
+
+        mean = 1/n · sum x        var = 1/(n−1) · sum (x − mean)²        (Bessel's correction)
+        r = (var + eps)^(−1/2)    x̂ = (x − mean) · r
+
+    Derivation, for one feature; sums run over the n rows. From y = gain x̂ + bias::
+
+        dgain = sum dy · x̂        dbias = sum dy        dx̂ = gain · dy
+
+    x̂ = c · r with c = x − mean, so by the product rule, and with r = (var + eps)^(−1/2)::
+
+        dr   = sum dx̂ · c = sum dx̂ · x̂ / r
+        dvar = −½ (var + eps)^(−3/2) dr = −½ r³ dr = −½ r² · sum dx̂ · x̂
+        dc   = r dx̂ + 2 c/(n−1) · dvar = r · (dx̂ − x̂/(n−1) · sum dx̂ · x̂)      (c = x̂ / r)
+
+    c = x − mean is the projection I − 11ᵀ/n, symmetric, so its transpose is itself: dx is dc
+    less its mean; and x̂ sums to zero, so only dx̂ has a mean to take away::
+
+        dx = r · (dx̂ − 1/n · sum dx̂ − x̂/(n−1) · sum dx̂ · x̂)
+           = gain · r · (dy − dbias/n − x̂ · dgain/(n−1))
+
+    As c sums to zero, sum dy · c = sum d · c with d = dy − dbias/n; of a c that is off by a
+    constant (a rounded mean) the second sees nothing. With x̂ = c r and r² = 1/(var + eps)::
+
+        s = sum d · c        dgain = r · s        dx = gain · r · (d − c · s/((n−1) (var + eps)))
+
+    Consequences: dx sums to zero over the batch, so a bias added to x before the normalisation
+    (the seeds' b1) has gradient zero by identity. It is useless.
+
+    Args:
+        x: (*B, H), at least two rows in all.
+        gain: (H,).
+        bias: (H,).
+        eps: added to the variance, under the root.
+
+    Returns:
+        y (*B, H), the dtype of x; statistics in at least float32.
+
+    Raises:
+        ValueError: one row only: it has no unbiased variance.
+
+    Source: Ioffe & Szegedy, Batch Normalization (2015), with n − 1 for n as in zero-to-hero's
+    lecture 4. (torch.nn.BatchNorm1d divides by n here.)
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.array([[1.0], [2.0], [3.0]])
+    >>> y, residuals = batch_norm_fwd(x, jnp.ones(1), jnp.zeros(1), eps=0.0)
+    >>> y[:, 0].tolist()
+    [-1.0, 0.0, 1.0]
+    """
+    return batch_norm_fwd(x, gain, bias, eps=eps)[0]
+
+
+def batch_norm_fwd(
+    x: Float[Array, "*B H"],
+    gain: Float[Array, " H"],
+    bias: Float[Array, " H"],
+    *,
+    eps: float = 1e-5,
+) -> tuple[Float[Array, "*B H"], BatchNormResiduals]:
+    """``batch_norm(x, gain, bias)`` and its residuals."""
+    mean, var = batch_norm_statistics(x)
+    x_hat = (widen(x) - mean) * lax.rsqrt(var + eps)
+    y = widen(gain) * x_hat + widen(bias)
+    return y.astype(x.dtype), BatchNormResiduals(x, mean, var, gain)
+
+
+def batch_norm_statistics(
+    x: Float[Array, "*B H"], counts: Float[Array, " B"] | None = None
+) -> tuple[Float[Array, " H"], Float[Array, " H"]]:
+    """The mean and the unbiased variance of every feature over all leading axes.
+
+    Where x[i] stands for c[i] equal examples, each of R rows, n = R · sum c and ::
+
+        mean = 1/n · sum c x        var = 1/(n−1) · sum c (x − mean)²
+
+    The variance is that of the whole data and not of a sample of weights, hence n − 1.
+
+    Args:
+        x: (*B, H).
+        counts: (B,), how often each entry of the first axis occurs, 0 for never; None for once.
+
+    Returns:
+        mean (H,) and var (H,), in at least float32; var is no number unless n > 1.
+
+    Raises:
+        ValueError: one row only, and no counts.
+    """
+    x = widen(x)
+    batch = tuple(range(x.ndim - 1))
+    n, c = x.size // x.shape[-1], 1
+    if counts is not None:
+        c = jnp.expand_dims(counts.astype(x.dtype), tuple(range(1, x.ndim)))
+        n = c.sum() * (n // len(counts))
+    elif n < 2:
+        raise ValueError(f"batch_norm needs at least two rows for a variance, got x of {x.shape}")
+    mean = (c * x).sum(batch) / n
+    centred = x - mean
+    return mean, (c * centred * centred).sum(batch) / (n - 1)
+
+
+def batch_norm_bwd(
+    res: BatchNormResiduals, dy: Float[Array, "*B H"], *, eps: float = 1e-5
+) -> tuple[Float[Array, "*B H"], Float[Array, " H"], Float[Array, " H"]]:
+    """dbias = Σ dy, d = dy − dbias/n, dgain = r Σ d c, dx = gain r (d − c r² Σ d c / (n−1))."""
+    n = dy.size // dy.shape[-1]
+    batch = tuple(range(dy.ndim - 1))
+    dy_wide, gain, var = widen(dy), widen(res.gain), res.var + eps
+    r, centred = lax.rsqrt(var), widen(res.x) - res.mean
+    dbias = dy_wide.sum(batch)
+    d = dy_wide - dbias / n
+    along = (d * centred).sum(batch)
+    dx = gain * r * (d - centred * (along / ((n - 1) * var)))
+    return dx.astype(dy.dtype), (r * along).astype(res.gain.dtype), dbias.astype(res.gain.dtype)
+
+
+def batch_norm_inference(
+    x: Float[Array, "*B H"],
+    gain: Float[Array, " H"],
+    bias: Float[Array, " H"],
+    mean: Float[Array, " H"],
+    var: Float[Array, " H"],
+    *,
+    eps: float = 1e-5,
+) -> Float[Array, "*B H"]:
+    """The forward with given statistics: gain (x − mean) (var + eps)^(−½) + bias.
+
+    Args:
+        x: (*B, H); one row is enough here.
+        gain: (H,).
+        bias: (H,).
+        mean: (H,), of the whole training split (or a batch).
+        var: (H,), unbiased, of the same.
+        eps: as in training.
+
+    Returns:
+        y (*B, H), the dtype of x.
+    """
+    x_hat = (widen(x) - mean) * lax.rsqrt(var + eps)
+    return (widen(gain) * x_hat + widen(bias)).astype(x.dtype)

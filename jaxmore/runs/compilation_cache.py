@@ -1,0 +1,80 @@
+"""Where the commands keep compiled programs, so that a second run starts at once.
+
+JAX's own persistent cache, in the user's cache folder. Importing jaxmore sets nothing of this.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jaxmore.runs.machine import cpu, n_threads
+
+SWITCHES = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
+"""JAX's variables: whoever sets one of them has decided already."""
+LARGEST = 1_000_000_000
+"""Bytes of all that is kept, for every machine and version: beyond, it is begun anew. (JAX's own
+bound needs one more package, and a lock for each program that is read.)"""
+
+
+def use_compilation_cache() -> None:
+    """Have JAX, which must not be imported yet, keep what it compiles for the next process.
+
+    Nothing happens where one of ``SWITCHES`` is set, or where the folder cannot be written.
+    """
+    if any(name in os.environ for name in SWITCHES):
+        return
+    import pooch
+
+    every = pooch.os_cache("jaxmore") / "compiled"
+    folder = every / _this_machine()
+    with contextlib.suppress(OSError):  # another process may add and remove meanwhile
+        if sum(path.stat().st_size for path in every.rglob("*")) > LARGEST:
+            for machine in every.iterdir():
+                shutil.rmtree(machine, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    # By default JAX keeps no program that compiled in less than a second: most of ours.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    # XLA otherwise warns of SIGILL for each program that it loads: it takes its own preferences
+    # (prefer-no-gather) for features that the CPU lacks. Errors reach Python all the same. "1" is
+    # what JAX sets, and what its child processes inherit.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    _mend(folder)
+
+
+def _this_machine() -> str:
+    """A name for all that a program was compiled for and JAX's own key leaves out.
+
+    A home folder may be shared by machines of different CPUs.
+    """
+    digest = hashlib.sha256(cpu().encode()).hexdigest()[:12]
+    return f"jax-{version('jax')}-{digest}-{n_threads()}-threads"
+
+
+def _mend(folder: Path) -> None:
+    """Begin anew once JAX warns of the cache.
+
+    JAX compiles what it cannot read, but never replaces an entry that a kill or a full disk cut
+    short: the warning would come back with every run.
+    """
+    show = warnings.showwarning
+
+    def show_or_mend(message: Warning | str, *rest: Any, **more: Any) -> None:
+        if "persistent compilation cache" not in str(message):
+            show(message, *rest, **more)
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    warnings.showwarning = show_or_mend

@@ -1,0 +1,81 @@
+"""Saving beside the computation: one thread that writes one checkpoint at a time."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmore.errors import InputError
+from jaxmore.runs.checkpoints import write_checkpoint
+
+
+class Saver:
+    """Writes the checkpoints of a run in a thread of its own.
+
+    Leaving it as a context manager waits for the checkpoint that is being written.
+    """
+
+    def __init__(
+        self,
+        work_dir: Path,
+        every: float,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``before`` runs in the thread ahead of each checkpoint: what must not lag behind it."""
+        self._work_dir, self._every = work_dir, every
+        self._before = before
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._pending: Future[None] | None = None
+        # While the training compiles, so that a signal need not wait for it.
+        self._thread.submit(import_module, "orbax.checkpoint")
+        # monotonic: a clock that is set forward or back changes nothing
+        self._last = time.monotonic()
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(wait=True)
+
+    @property
+    def due(self) -> bool:
+        """A checkpoint should be saved now: the last is old enough, and written."""
+        written = self._pending is None or self._pending.done()
+        return written and time.monotonic() - self._last >= self._every
+
+    def save(self, step: int, state: Any, record: dict[str, Any]) -> None:
+        """Begin to save a state, which nobody else may donate, and its record.
+
+        Raises:
+            InputError: the checkpoint before this one could not be written.
+        """
+        self.wait()
+        self._last = time.monotonic()
+        self._pending = self._thread.submit(self._write, step, state, record)
+
+    def wait(self) -> None:
+        """Wait until every checkpoint is on the disk; InputError if one could not be written."""
+        if self._pending is not None:
+            self._pending.result()
+
+    def _write(self, step: int, state: Any, record: dict[str, Any]) -> None:
+        try:
+            self._before()
+            write_checkpoint(self._work_dir, step, jax.tree.map(np.array, state), record)
+        except Exception as error:  # Orbax wraps what the system says in kinds of its own
+            reason = error.strerror if isinstance(error, OSError) else None
+            reason = reason or next(iter(str(error).splitlines()), type(error).__name__)
+            raise InputError(
+                f"cannot save the checkpoint of step {step:,}: {reason}; those before it are whole"
+            ) from error

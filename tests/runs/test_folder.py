@@ -1,0 +1,63 @@
+"""The lock of a work folder: it ends with its process, however that ends."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxmore.errors import InputError
+from jaxmore.runs.config import TrainConfig
+from jaxmore.runs.folder import clear, locked, refuse_surprise
+
+HOLD = """
+import sys, time, pathlib
+from jaxmore.runs.folder import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_is_refused_until_the_first_is_dead(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    with first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another run is at work"), locked(folder):
+            pass
+        first.send_signal(signal.SIGKILL)
+    with locked(folder):
+        assert list(folder.iterdir()) == []  # and no lock file either
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match="cannot write"), locked(tmp_path / "out"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["last", "metrics.jsonl", "model.safetensors", "sweep.png"])
+def test_what_a_run_would_replace_is_refused_whose_ever_it_is(tmp_path: Path, name: str) -> None:
+    refuse_surprise(TrainConfig(work_dir=str(tmp_path)))
+    (tmp_path / name).symlink_to("nowhere")
+    with pytest.raises(InputError, match=f"holds {name}: --overwrite replaces it, or name"):
+        refuse_surprise(TrainConfig(work_dir=str(tmp_path)))
+    refuse_surprise(TrainConfig(work_dir=str(tmp_path), overwrite=True))
+
+
+def test_clear_follows_no_link_and_deletes_nothing_else(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("")
+    out = tmp_path / "out"
+    (out / "inner").mkdir(parents=True)
+    (out / "checkpoints").symlink_to(elsewhere)
+    (out / "run.json").write_text("")
+    clear(out)
+    assert [path.name for path in out.iterdir()] == ["inner"]
+    assert (elsewhere / "precious").exists()
