@@ -1,24 +1,11 @@
 """From a file of words to arrays: words, vocabulary, splits, windows. NumPy alone, no JAX."""
 
 from jaxmore.data.download import NAMES_SHA256, NAMES_URL, download_names
+from jaxmore.data.splits import Splits, seen_in_train, split_like_makemore, split_words
 from jaxmore.data.torch_generator import TorchGenerator
-from jaxmore.data.words import (
-    BOUNDARY,
-    IntArray,
-    Splits,
-    StrPath,
-    Vocabulary,
-    context_windows,
-    corpus_path,
-    embedded_corpus,
-    read_words,
-    seen_in_train,
-    sequences,
-    split_like_makemore,
-    split_words,
-    trace_windows,
-    unique_words,
-)
+from jaxmore.data.vocabulary import BOUNDARY, IntArray, Vocabulary
+from jaxmore.data.windows import context_windows, sequences, trace_windows
+from jaxmore.data.words import StrPath, corpus_path, embedded_corpus, read_words, unique_words
 
 __all__ = [
     "BOUNDARY",
