@@ -32,7 +32,7 @@ help:
 	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
 	@echo 'make alarms       give the checker 200 random rules that are right, see none called wrong'
 	@echo 'make test-newest  what needs no torch, on the newest Python and jax here'
-	@echo 'make lint         ruff, pyright, no secrets;  make format  what ruff can mend'
+	@echo 'make lint         ruff, import-linter, pyright, no secrets;  make format  what ruff can mend'
 	@echo 'make audit        known vulnerabilities of the pinned packages (asks PyPI)'
 	@echo 'make lock         write constraints.txt anew;  make clean  remove what make made'
 
@@ -63,6 +63,7 @@ lint: $(VENV)/.ready-dev
 	@$(PY) -c 'import sys, importlib.metadata as m; print("Python", sys.version.split()[0] + ", jax", m.version("jax"))'
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
 	@if git rev-parse --git-dir >/dev/null 2>&1; then git ls-files -z ':!tests/faults/corpus' | xargs -0 $(PY) -m detect_secrets.pre_commit_hook; fi
 	$(PIP) check

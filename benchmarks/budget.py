@@ -23,7 +23,7 @@ from jaxmore import loss_and_grad, models
 from jaxmore.data import Vocabulary, corpus_path, read_words, sequences, split_words
 from jaxmore.layers import Dropout, Layer, Residual, Tree
 from jaxmore.training.evaluation import calibrate, mean_loss
-from jaxmore.training.loop import State, batch_indices
+from jaxmore.training.loop import TrainState, batch_indices
 from jaxmore.training.optimizers import make_optimizer
 
 BATCH_SIZE, LEARNING_RATE, DECAY, WARMUP = 32, 5e-3, 0.1, 200
@@ -65,14 +65,14 @@ def train(
     steps = jnp.arange(n_steps)
     batches = batch_indices(batch_key, steps, BATCH_SIZE, len(X))
 
-    def step(state: State, batch: tuple[Array, Array]) -> tuple[State, Array]:
+    def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, Array]:
         i, examples = batch
         step_key = jax.random.fold_in(dropout_key, i)
         loss, grads = loss_and_grad(model, state.params, X[examples], Y[examples], step_key)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        return State(optax.apply_updates(state.params, updates), opt_state), loss
+        return TrainState(optax.apply_updates(state.params, updates), opt_state), loss
 
-    first = State(params, optimizer.init(params))
+    first = TrainState(params, optimizer.init(params))
     state, losses = jax.lax.scan(step, first, (steps, batches))
     return state.params, losses
 

@@ -10,7 +10,7 @@ if __name__ == "__main__":
 
     from benchmarks.data import corpus
     from jaxmore.models import mlp_bn
-    from jaxmore.training.loop import State, fresh_params, train_chunk
+    from jaxmore.training.loop import TrainState, fresh_params, train_chunk
     from jaxmore.training.optimizers import make_optimizer
 
     model = mlp_bn(corpus().vocab.size)
@@ -20,7 +20,7 @@ if __name__ == "__main__":
     _, losses, _ = train_chunk(
         model,
         optimizer,
-        State(params, optimizer.init(params)),
+        TrainState(params, optimizer.init(params)),
         *map(jnp.array, corpus().windows(3)),
         batch_key,
         jnp.asarray(0),

@@ -10,7 +10,7 @@ from benchmarks.data import corpus
 from benchmarks.race import Result, race, ratio, start
 from jaxmore.models import MODELS
 from jaxmore.training.evaluation import calibrate
-from jaxmore.training.loop import State, train_chunk
+from jaxmore.training.loop import TrainState, train_chunk
 from jaxmore.training.optimizers import make_optimizer
 
 EVALUATION = {
@@ -49,7 +49,7 @@ def trained(n_steps: int = 10_000, n_words: int = N_WORDS) -> Trained:
     state, _, _ = train_chunk(
         model,
         optimizer,
-        State(params, optimizer.init(params)),
+        TrainState(params, optimizer.init(params)),
         jnp.array(X),
         jnp.array(Y),
         jax.random.key(1),

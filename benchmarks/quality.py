@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.data import require_names
 from jaxmore import cli
 from jaxmore.layers import count_parameters
-from jaxmore.runs.trained import load_model
+from jaxmore.runs.trained import load
 
 MAKEMORE = {
     "bigram": (2.7535, 2.7443),
@@ -45,7 +45,7 @@ def row(type: str, flags: str = "", theirs: tuple[float, float] | None = None) -
         with contextlib.redirect_stdout(io.StringIO()):
             cli.main(["train", "--type", type, "-o", folder, *flags.split()])
         seconds = time.perf_counter() - started
-        saved = load_model(Path(folder))
+        saved = load(Path(folder))
     losses, training = saved.record["losses"], saved.record["training"]
     cells = [
         f"`{type}`" + (", Muon" if training["optimizer"] == "muon" else ""),

@@ -28,7 +28,7 @@ from jaxmore.data import Vocabulary, context_windows, corpus_path, read_words, s
 from jaxmore.layers import Layer, Tree
 from jaxmore.rules._reductions import kept_maximum
 from jaxmore.training.evaluation import calibrate, distinct_rows, mean_loss
-from jaxmore.training.loop import COMPILER_OPTIONS, State, train
+from jaxmore.training.loop import COMPILER_OPTIONS, TrainState, train
 from jaxmore.training.optimizers import make_optimizer
 
 TARGET = 2.1103
@@ -102,12 +102,12 @@ def train_on_frequencies(
 ) -> Tree:
     """All the steps in one scan."""
 
-    def step(state: State, batch: Int[Array, " B"]) -> tuple[State, None]:
+    def step(state: TrainState, batch: Int[Array, " B"]) -> tuple[TrainState, None]:
         _, grads = loss_and_grad(model, state.params, contexts[batch], following[batch])
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        return State(optax.apply_updates(state.params, updates), opt_state), None
+        return TrainState(optax.apply_updates(state.params, updates), opt_state), None
 
-    return jax.lax.scan(step, State(params, optimizer.init(params)), batches)[0].params
+    return jax.lax.scan(step, TrainState(params, optimizer.init(params)), batches)[0].params
 
 
 def record(
@@ -131,7 +131,7 @@ def seeds_training(
 ) -> Tree:
     """``jaxmore train``'s defaults: SGD 0.1 then 0.01, batch 32, 200,000 steps."""
     optimizer = make_optimizer("sgd", 0.1, 0.0, "step", 200_000)
-    state = State(params, optimizer.init(params))
+    state = TrainState(params, optimizer.init(params))
     data = jnp.array(X), jnp.array(Y), jax.random.key(seed)
     chunks = train(
         model, optimizer, state, *data, batch_size=32, max_steps=200_000, chunk_size=1000

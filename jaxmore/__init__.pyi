@@ -5,6 +5,7 @@ from .data import (
     TorchGenerator,
     Vocabulary,
     context_windows,
+    corpus_path,
     read_words,
     sequences,
     split_like_makemore,
@@ -53,6 +54,12 @@ from .models import (
     wavenet,
 )
 from .ninja import stepwise
+from .runs.inference import evaluate, sample
+from .runs.trained import Trained, load, save
+from .runs.training_run import fit
+from .training.evaluation import calibrate, mean_loss
+from .training.loop import TrainState, scan_steps, train
+from .training.sampling import sample_ids
 
 __version__: str
 
@@ -81,32 +88,45 @@ __all__ = [
     "ScanTime",
     "Tanh",
     "TorchGenerator",
+    "TrainState",
+    "Trained",
     "Uniform",
     "Vocabulary",
     "Windows",
     "bengio",
     "bigram",
     "bow",
+    "calibrate",
     "context_windows",
+    "corpus_path",
     "custom_vjp",
     "deep_mlp_bn",
     "describe",
+    "evaluate",
+    "fit",
     "gru",
     "layers",
+    "load",
     "loss_and_grad",
     "lstm",
+    "mean_loss",
     "mlp",
     "mlp_bn",
     "models",
     "read_words",
     "rnn",
     "rules",
+    "sample",
+    "sample_ids",
+    "save",
+    "scan_steps",
     "sequences",
     "split_like_makemore",
     "split_words",
     "stepwise",
     "testing",
     "trace",
+    "train",
     "transformer",
     "wavenet",
 ]

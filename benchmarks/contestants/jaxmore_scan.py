@@ -12,7 +12,7 @@ import optax
 from benchmarks.task import Task
 from jaxmore.backprop import loss_and_grad
 from jaxmore.models import MODELS
-from jaxmore.training.loop import State, train_chunk
+from jaxmore.training.loop import TrainState, train_chunk
 from jaxmore.training.optimizers import make_optimizer
 
 
@@ -30,7 +30,7 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
     model = MODELS[task.type].make(task.vocab_size, **task.options)
     optimizer = optimizer_of(task)
     params = jax.tree.map(jnp.array, task.params)
-    state = State(params, optimizer.init(params))
+    state = TrainState(params, optimizer.init(params))
     X, Y, key = jnp.array(task.X), jnp.array(task.Y), jax.random.key(task.seed)
 
     def run() -> np.ndarray:

@@ -1,97 +1,149 @@
-"""What ``jaxmore ngram`` does: a bigram or trigram counted, and learned, and words made of it."""
+"""``jaxmore ngram``: bigrams or trigrams, counted and learned, and words sampled from them."""
 
+import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-import jax.numpy as jnp
-import numpy as np
+from tyro.conf import arg
 
-from jaxmore import plots
-from jaxmore.data import (
-    Splits,
-    Vocabulary,
-    context_windows,
-    corpus_path,
-    read_words,
-    split_words,
-)
+from jaxmore.commands.flags import Words, WorkDir
 from jaxmore.errors import InputError
-from jaxmore.files import writing_to
-from jaxmore.models._ngram import (
-    count_ngrams,
-    log_probabilities,
-    mean_nll,
-    ngram,
-    train_neural_ngram,
-)
-from jaxmore.runs.inference import LONGEST_SAMPLE, print_words
-from jaxmore.training.sampling import sample_words
+from jaxmore.runs.config import check_at_least, check_seed
 
 NAMES = {2: "bigrams", 3: "trigrams"}
 MOST_CELLS = 10**8
-"""Of a table: 0.8 GB of counts. A trigram reaches it at 464 characters."""
+"""The limit on the cells of a table: 0.8 GB of counts. A trigram reaches it at 464 characters."""
 
 
-def run_ngram(
-    input_file: str | None,
-    work_dir: str,
-    *,
-    n: int,
-    smoothing: float,
-    neural: bool,
-    n_steps: int,
-    learning_rate: float,
-    penalty: float,
-    n_words: int,
-    seed: int,
-) -> None:
-    """``jaxmore ngram``: the mean NLL of a counted model, of the neural one, words and a figure."""
-    path = corpus_path(input_file)
-    words = read_words(path)
-    vocab, longest_word = Vocabulary.from_words(words), max(map(len, words))
-    if vocab.size**n > MOST_CELLS:
-        raise InputError(f"--n {n}: a table of {vocab.size}^{n} counts is too large")
-    try:
-        splits = split_words(words)
-    except InputError as error:  # too few: to count them needs no split
-        print(f"note: {error}: all words are train words", file=sys.stderr)
-        splits = Splits(words, [], [])
-    folder = Path(work_dir)
-    with writing_to(folder):
-        pass  # learn of a folder that cannot be written to before all the work
-    of_split = {
-        name: count_ngrams(*context_windows(split, vocab, n - 1), vocab.size)
-        for name, split in splits._asdict().items()
-        if split
-    }
-    everything = np.sum(list(of_split.values()), axis=0)
-    print(
-        f"{path}: {len(words):,} words, {everything.sum():,} characters "
-        f"to predict, {np.count_nonzero(everything):,} of {everything.size:,} {NAMES[n]} occur"
-    )
-    print(f"mean NLL in nats per character, smoothing {smoothing:g}")
-    log_probs = log_probabilities(everything, smoothing=smoothing)
-    counted = mean_nll(log_probs, everything)
-    print(f"counted over all words: all {counted:.7f}")
-    if neural:
-        table = train_neural_ngram(jnp.array(everything), n_steps, learning_rate, penalty=penalty)
-        learned = mean_nll(np.asarray(table, np.float64), everything)
-        if not np.isfinite(learned):
-            raise InputError("the neural form diverged: lower --learning-rate")
-        print(
-            f"learned in {n_steps:,} steps, penalty {penalty:g}: all {learned:.7f}, "
-            f"{learned - counted:+.7f} beside counting"
+@dataclass(frozen=True)
+class Ngram:
+    """Count bigrams or trigrams: their mean NLL, a heat map and words made of them."""
+
+    input_file: Words = None
+    """Words, one per line."""
+    work_dir: WorkDir = "out"
+    """Where the figure goes."""
+    n: Literal[2, 3] = 2
+    """2: a character by the one before. 3: by the two before."""
+    smoothing: float = 1.0
+    """Added to every count."""
+    neural: bool = False
+    """Learn the table by gradient descent, too: one linear layer on one-hot vectors."""
+    steps: int = 1_000
+    """Steps of the neural form, each over all words."""
+    learning_rate: Annotated[float, arg(aliases=["-l"])] = 50.0
+    """Learning rate of the neural form."""
+    penalty: float = 0.01
+    """The share of mean(W²) in the neural form's loss; 0 learns what is counted."""
+    n_words: int = 20
+    """How many words to make."""
+    seed: int = 2147483647
+    """The same seed, the same words."""
+
+    def run(self) -> None:
+        """Print the losses of the counted and the learned table, sample words, draw a figure."""
+        self._check()
+        import numpy as np
+
+        from jaxmore import plots
+        from jaxmore.data import (
+            Splits,
+            Vocabulary,
+            context_windows,
+            corpus_path,
+            read_words,
+            split_words,
         )
-    of_train = log_probabilities(of_split["train"], smoothing=smoothing)
-    of_each = [f"{name} {mean_nll(of_train, counts):.7f}" for name, counts in of_split.items()]
-    print("counted over train words: " + ", ".join(of_each))
-    model, rows = ngram(vocab.size, n - 1), log_probs.reshape(-1, vocab.size)
-    params = {"windows": {}, "context": {}, "logits": {"weight": jnp.array(rows, jnp.float32)}}
-    stats = {"windows": {}, "context": {}, "logits": {}}
-    longest = min(2 * longest_word, LONGEST_SAMPLE)
-    made = sample_words(model, params, stats, vocab, n_words=n_words, max_length=longest, seed=seed)
-    print_words(made, splits)
-    figure = folder / f"{NAMES[n]}.png"
-    with writing_to(folder):
-        plots.save(plots.ngram_counts(everything, "." + vocab.characters), figure)
-    print(figure)
+        from jaxmore.files import writing_to
+        from jaxmore.models import count_ngrams
+
+        path = corpus_path(self.input_file)
+        words = read_words(path)
+        vocab = Vocabulary.from_words(words)
+        if vocab.size**self.n > MOST_CELLS:
+            raise InputError(f"--n {self.n}: a table of {vocab.size}^{self.n} counts is too large")
+        try:
+            splits = split_words(words)
+        except InputError as error:  # too few words, but counting needs no split
+            print(f"note: {error}: all words are train words", file=sys.stderr)
+            splits = Splits(words, [], [])
+        folder = Path(self.work_dir)
+        with writing_to(folder):
+            pass  # find out that a folder cannot be written to before all the work
+        counts = {
+            name: count_ngrams(*context_windows(split, vocab, self.n - 1), vocab.size)
+            for name, split in splits._asdict().items()
+            if split
+        }
+        everything = np.sum(list(counts.values()), axis=0)
+        print(
+            f"{path}: {len(words):,} words, {everything.sum():,} characters "
+            f"to predict, {np.count_nonzero(everything):,} of {everything.size:,} "
+            f"{NAMES[self.n]} occur"
+        )
+        self._print_losses(counts, everything)
+        self._print_samples(everything, vocab, splits)
+        figure = folder / f"{NAMES[self.n]}.png"
+        with writing_to(folder):
+            plots.save(plots.ngram_counts(everything, "." + vocab.characters), figure)
+        print(figure)
+
+    def _print_losses(self, counts: dict[str, Any], everything: Any) -> None:
+        import jax.numpy as jnp
+        import numpy as np
+
+        from jaxmore.models import log_probabilities, mean_nll, train_neural_ngram
+
+        print(f"mean NLL in nats per character, smoothing {self.smoothing:g}")
+        log_probs = log_probabilities(everything, smoothing=self.smoothing)
+        counted = mean_nll(log_probs, everything)
+        print(f"counted over all words: all {counted:.7f}")
+        if self.neural:
+            table = train_neural_ngram(
+                jnp.array(everything), self.steps, self.learning_rate, penalty=self.penalty
+            )
+            learned = mean_nll(np.asarray(table, np.float64), everything)
+            if not np.isfinite(learned):
+                raise InputError("the neural form diverged: lower --learning-rate")
+            print(
+                f"learned in {self.steps:,} steps, penalty {self.penalty:g}: all {learned:.7f}, "
+                f"{learned - counted:+.7f} beside counting"
+            )
+        of_train = log_probabilities(counts["train"], smoothing=self.smoothing)
+        losses = [f"{name} {mean_nll(of_train, split):.7f}" for name, split in counts.items()]
+        print("counted over train words: " + ", ".join(losses))
+
+    def _print_samples(self, everything: Any, vocab: Any, splits: Any) -> None:
+        import jax.numpy as jnp
+
+        from jaxmore.models import log_probabilities, ngram
+        from jaxmore.runs.inference import LONGEST_SAMPLE, print_words
+        from jaxmore.training.sampling import sample_words
+
+        model = ngram(vocab.size, self.n - 1)
+        log_probs = log_probabilities(everything, smoothing=self.smoothing)
+        weight = jnp.array(log_probs.reshape(-1, vocab.size), jnp.float32)
+        longest = max(len(word) for split in splits for word in split)
+        words = sample_words(
+            model,
+            {"windows": {}, "context": {}, "logits": {"weight": weight}},
+            {"windows": {}, "context": {}, "logits": {}},
+            vocab,
+            n_words=self.n_words,
+            max_length=min(2 * longest, LONGEST_SAMPLE),
+            seed=self.seed,
+        )
+        print_words(words, splits)
+
+    def _check(self) -> None:
+        if not 1 <= self.steps < 2**31:
+            raise InputError(f"--steps must lie in 1..{2**31 - 1}, got {self.steps}")
+        check_at_least("n_words", self.n_words, 1)
+        check_seed(self.seed)
+        for flag in ("smoothing", "penalty"):
+            if not 0 <= getattr(self, flag) <= 1e9:
+                raise InputError(f"--{flag} must lie in 0..1e9, got {getattr(self, flag)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"--learning-rate must be positive, got {self.learning_rate}")

@@ -25,7 +25,7 @@ from jaxmore.layers import Tree, by_path
 from jaxmore.models import MODELS
 from jaxmore.runs.folder import CONFIG, RUN, clear, locked
 from jaxmore.runs.records import Record
-from jaxmore.runs.trained import SavedModel, load_model, save_model
+from jaxmore.runs.trained import Trained, load, save
 
 __all__ = ["convert", "from_makemore", "to_makemore"]
 
@@ -129,7 +129,7 @@ def convert(
     input_file: StrPath | None = None,
     n_head: int = 4,
     overwrite: bool = False,
-) -> SavedModel:
+) -> Trained:
     """Convert makemore.py's model.pt to a work folder of ours, or a work folder to a model.pt.
 
     Args:
@@ -149,7 +149,7 @@ def convert(
     """
     source, target = Path(from_path), Path(to_path)
     if source.is_dir():
-        saved = load_model(source)
+        saved = load(source)
         if target.exists() and not overwrite:
             raise InputError(f"{target} exists: --overwrite, or another name")
         write_torch_file(target, to_makemore(saved.type, saved.options, saved.params))
@@ -187,13 +187,13 @@ def convert(
                 raise InputError(f"{target} holds a run: --overwrite, or another folder")
             clear(target)
         try:
-            save_model(
+            save(
+                Trained(converted.type, converted.options, vocab, converted.params, {}, record),
                 target,
-                SavedModel(converted.type, converted.options, vocab, converted.params, {}, record),
             )
         except OSError as error:
             raise InputError(f"cannot write to {target}: {error.strerror or error}") from error
-    return load_model(target)
+    return load(target)
 
 
 def to_makemore(

@@ -8,7 +8,14 @@ from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Layer, Tree, Windows
 from jaxmore.models._bow import bow
 from jaxmore.models._mlp import bengio, deep_mlp_bn, mlp, mlp_bn
-from jaxmore.models._ngram import bigram
+from jaxmore.models._ngram import (
+    bigram,
+    count_ngrams,
+    log_probabilities,
+    mean_nll,
+    ngram,
+    train_neural_ngram,
+)
 from jaxmore.models._recurrent import gru, lstm, rnn
 from jaxmore.models._transformer import transformer
 from jaxmore.models._wavenet import wavenet
@@ -44,14 +51,19 @@ __all__ = [
     "bengio",
     "bigram",
     "bow",
+    "count_ngrams",
     "deep_mlp_bn",
     "gru",
+    "log_probabilities",
     "lstm",
+    "mean_nll",
     "mlp",
     "mlp_bn",
     "model_options",
+    "ngram",
     "rnn",
     "token_by_token",
+    "train_neural_ngram",
     "transformer",
     "wavenet",
 ]

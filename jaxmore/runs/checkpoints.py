@@ -1,13 +1,17 @@
-"""Checkpoints: what a run needs to go on, in sealed folders that appear whole or not at all.
+"""Checkpoints: folders that appear whole or not at all, each sealed by a manifest.
 
-``checkpoints/step-000000030000/`` holds Orbax's ``state/`` (parameters and optimiser), our
-``record.json`` (the run, see run_folder.py) and a manifest. Orbax is imported only to write or
-to read the arrays.
+``checkpoints/step-000000030000/`` holds Orbax's ``state/`` (parameters and optimiser state), our
+``record.json`` (see records.py) and ``manifest.sha256``, the SHA-256 of every file in the format of
+``sha256sum``, so ``sha256sum -c manifest.sha256`` checks a folder as well. No name in a manifest is
+followed: the manifest is computed again and compared. Orbax is imported only to write or read the
+arrays.
 """
 
+import hashlib
 import json
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,17 +19,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxmore.errors import InputError
-from jaxmore.runs.manifest import damage, seal, sync
+from jaxmore.files import as_json, remove, sync
 
-CHECKPOINTS, RECORD = "checkpoints", "record.json"
+CHECKPOINTS, RECORD, MANIFEST = "checkpoints", "record.json", "manifest.sha256"
 KEEP = 3
-"""Checkpoints that a run leaves: should the newest turn out damaged, there is one before it."""
+"""How many checkpoints a run keeps, in case the latest turns out damaged."""
 _ONE_SAVE = threading.Lock()
 _PARTIAL, _STEP, _DAMAGED = ".partial", "step-", "damaged-"
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint whose files are as they were sealed."""
+    """An intact checkpoint."""
 
     path: Path
     step: int
@@ -33,7 +37,17 @@ class Checkpoint(NamedTuple):
 
 
 def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, Any]) -> None:
-    """Save a state (a NamedTuple of trees of arrays on the host); afterwards it is on the disk."""
+    """Save a state and its record; when the call returns they are on the disk.
+
+    Args:
+        work_dir: the work folder.
+        step: the number of steps that the state has done.
+        state: a NamedTuple of trees of arrays on the host.
+        record: JSON.
+
+    Raises:
+        OSError: the checkpoint cannot be written. Earlier ones are unchanged.
+    """
     import orbax.checkpoint as ocp
 
     folder = work_dir / CHECKPOINTS
@@ -41,13 +55,13 @@ def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, An
     if target.exists():
         if damage(target) is None:
             return
-        set_aside(target)
+        mark_damaged(target)
     partial = folder / _PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)
+    remove(partial)
     partial.mkdir(parents=True)
     with _no_leak(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
         orbax.save(partial.resolve() / "state", state._asdict())
-    (partial / RECORD).write_text(json.dumps({"step": step, **record}, ensure_ascii=False))
+    (partial / RECORD).write_bytes(as_json({"step": step, **record}))
     seal(partial)
     os.rename(partial, target)
     sync(folder)
@@ -56,8 +70,8 @@ def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, An
         shutil.rmtree(path)
 
 
-def newest_whole(work_dir: Path) -> tuple[Checkpoint | None, dict[Path, str]]:
-    """The newest checkpoint that is whole, and what is wrong with each newer one."""
+def latest_checkpoint(work_dir: Path) -> tuple[Checkpoint | None, dict[Path, str]]:
+    """Find the latest intact checkpoint, and say what is wrong with each later one."""
     damaged: dict[Path, str] = {}
     for path in reversed(_by_step(work_dir / CHECKPOINTS)):
         wrong = damage(path)
@@ -71,19 +85,21 @@ def newest_whole(work_dir: Path) -> tuple[Checkpoint | None, dict[Path, str]]:
     return None, damaged
 
 
-def set_aside(path: Path) -> Path:
+def mark_damaged(path: Path) -> Path:
     """Rename a damaged checkpoint, so that it is neither resumed from nor counted."""
     target = path.with_name(f"{_DAMAGED}{path.name}")
-    shutil.rmtree(target, ignore_errors=True)
+    remove(target)
     return path.rename(target)
 
 
 def restore(checkpoint: Checkpoint, template: Any) -> Any:
-    """The saved state, in the trees and with exactly the shapes and dtypes of ``template``.
+    """Read the saved state, with the structure, shapes and dtypes of ``template``.
+
+    Nothing larger than the template is allocated, and no code is run: Orbax's arrays are zarr
+    chunks.
 
     Raises:
-        InputError: the arrays are not those of the template. Nothing larger than the template
-            is allocated, and no code is run: Orbax's arrays are zarr chunks.
+        InputError: the arrays do not match the template.
     """
     import jax
     import orbax.checkpoint as ocp
@@ -100,7 +116,7 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
             trees = orbax.restore(
                 path, args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
             )
-    except Exception as error:  # tensorstore and Orbax raise a dozen kinds for the same thing
+    except Exception as error:  # tensorstore and Orbax raise many kinds for the same damage
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise InputError(f"{checkpoint.path} cannot be read: {reason}") from error
     return type(template)(**trees)
@@ -108,23 +124,23 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
 
 @contextmanager
 def _no_leak() -> Generator[None]:
-    """Have Orbax, which asks for the JSON of a file's name with every array, get it from us.
+    """Replace ``KvStore.Spec.to_json`` of tensorstore, which leaks memory, while Orbax saves.
 
-    tensorstore's own (0.1.71 to 0.1.86 at least) never frees the keys and values that it returns:
-    small strings, but they pin what lies around them, 25 kB of memory with each checkpoint.
+    Orbax calls it once per array. In tensorstore 0.1.71 to 0.1.86 it never frees the strings that
+    it returns, and each checkpoint leaks 25 kB.
     """
     from tensorstore import KvStore
 
     spec_type: Any = KvStore.Spec
-    with _ONE_SAVE:  # lest one thread take the other's for tensorstore's
-        leaking = vars(spec_type).get("to_json")  # as an attribute it would not be bound again
+    with _ONE_SAVE:  # else one thread could restore the replacement of another
+        leaking = vars(spec_type).get("to_json")  # getattr would return a bound method
 
         def to_json(spec: Any, *options: Any, **named: Any) -> Any:
             if not (options or named) and spec.base is None and spec.url.startswith("file:"):
                 return {"driver": "file", "path": spec.path}
             return leaking(spec, *options, **named)
 
-        if leaking is None:  # another tensorstore, whose leak is not known
+        if leaking is None:  # another tensorstore, not known to leak
             yield
             return
         spec_type.to_json = to_json
@@ -140,7 +156,7 @@ def _by_step(folder: Path) -> list[Path]:
 
 
 def _check_arrays(path: Path, shapes: Any) -> None:
-    # Before anything is read: a chunk may be as large as its header says, whatever is asked for.
+    # Checked before anything is read, because a chunk is as large as its header says.
     import jax
     import tensorstore
 
@@ -151,3 +167,36 @@ def _check_arrays(path: Path, shapes: Any) -> None:
         expected = [max(1, n) for n in leaf.shape]
         if header.get("shape") != list(leaf.shape) or header.get("chunks") != expected:
             raise ValueError(f"{name} has shape {header.get('shape')}, expected {leaf.shape}")
+
+
+def seal(folder: Path) -> None:
+    """Write the manifest of a finished folder and flush all of it to the disk."""
+    (folder / MANIFEST).write_text(_manifest(folder), encoding="utf-8")
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
+
+
+def damage(folder: Path) -> str | None:
+    """Say in a few words what is wrong with a sealed folder; None if it is intact."""
+    try:
+        sealed = (folder / MANIFEST).read_bytes()
+        found = _manifest(folder).encode()
+    except (OSError, ValueError) as error:
+        return (error.strerror if isinstance(error, OSError) else str(error)) or "unreadable"
+    if sealed == found:
+        return None
+    differing = set(sealed.splitlines()) ^ set(found.splitlines())
+    names = sorted({line.split(b"  ")[-1].decode("utf-8", "replace") for line in differing})
+    return f"{names[0]!r} is not as it was sealed" if names else f"{MANIFEST!r} was cut"
+
+
+def _manifest(folder: Path) -> str:
+    lines: list[str] = []
+    for path in sorted(folder.rglob("*")):
+        name, mode = path.relative_to(folder).as_posix(), path.lstat().st_mode
+        if stat.S_ISREG(mode) and name != MANIFEST:
+            with open(path, "rb") as file:
+                lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
+        elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise ValueError(f"{name!r} is neither a file nor a folder")
+    return "".join(lines)

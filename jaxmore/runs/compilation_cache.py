@@ -1,6 +1,6 @@
-"""Where the commands keep compiled programs, so that a second run starts at once.
+"""JAX's persistent compilation cache, set up by the commands so that a second run starts at once.
 
-JAX's own persistent cache, in the user's cache folder. Importing jaxmore sets nothing of this.
+It lies in the user's cache folder. Importing jaxmore does not set it up.
 """
 
 import contextlib
@@ -15,16 +15,16 @@ from typing import Any
 from jaxmore.runs.machine import cpu, n_threads
 
 SWITCHES = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
-"""JAX's variables: whoever sets one of them has decided already."""
+"""JAX's environment variables. A user who sets one of them has already decided."""
 LARGEST = 1_000_000_000
-"""Bytes of all that is kept, for every machine and version: beyond, it is begun anew. (JAX's own
-bound needs one more package, and a lock for each program that is read.)"""
+"""The limit on the bytes of all caches, for every machine and version. Beyond it they are deleted.
+(JAX's own limit needs another package, and a lock for each program that is read.)"""
 
 
 def use_compilation_cache() -> None:
-    """Have JAX, which must not be imported yet, keep what it compiles for the next process.
+    """Make JAX keep what it compiles for the next process. Call it before JAX is imported.
 
-    Nothing happens where one of ``SWITCHES`` is set, or where the folder cannot be written.
+    It does nothing if one of ``SWITCHES`` is set or the folder cannot be written to.
     """
     if any(name in os.environ for name in SWITCHES):
         return
@@ -41,31 +41,31 @@ def use_compilation_cache() -> None:
     if not os.access(folder, os.W_OK):
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-    # By default JAX keeps no program that compiled in less than a second: most of ours.
+    # By default JAX keeps no program that compiled in less than a second, as most of ours do.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    # XLA otherwise warns of SIGILL for each program that it loads: it takes its own preferences
-    # (prefer-no-gather) for features that the CPU lacks. Errors reach Python all the same. "1" is
-    # what JAX sets, and what its child processes inherit.
+    # Otherwise XLA warns of SIGILL for each program that it loads, since it takes its own
+    # preferences (prefer-no-gather) for features that the CPU lacks. Errors still reach Python. "1"
+    # is JAX's own setting, which its child processes inherit.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     _mend(folder)
 
 
 def _this_machine() -> str:
-    """A name for all that a program was compiled for and JAX's own key leaves out.
+    """Name what a program is compiled for and JAX's own key leaves out.
 
-    A home folder may be shared by machines of different CPUs.
+    Machines with different CPUs may share a home folder.
     """
     digest = hashlib.sha256(cpu().encode()).hexdigest()[:12]
     return f"jax-{version('jax')}-{digest}-{n_threads()}-threads"
 
 
 def _mend(folder: Path) -> None:
-    """Begin anew once JAX warns of the cache.
+    """Delete the cache once JAX warns about it.
 
-    JAX compiles what it cannot read, but never replaces an entry that a kill or a full disk cut
-    short: the warning would come back with every run.
+    JAX recompiles what it cannot read, but never replaces an entry that a kill or a full disk
+    truncated, so the warning would come back with every run.
     """
     show = warnings.showwarning
 

@@ -1,4 +1,4 @@
-"""What a training run is asked to do: the flags of ``jaxmore train``, checked. No JAX here."""
+"""The flags of ``jaxmore train`` and their checks. No JAX."""
 
 import math
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ ModelName = Literal[
     "lstm",
     "transformer",
 ]
-"""The keys of ``jaxmore.models.MODELS``, told again: naming them must not import JAX."""
+"""The keys of ``jaxmore.models.MODELS``, repeated here so that JAX need not be imported."""
 
 WORDS = "$JAXMORE_NAMES, else the embedded names"
-"""Where words come from that no flag names."""
+"""The words that are read if no flag names a file."""
 
 SIZES = ("block_size", "n_layer", "n_head", "n_embd", "n_embd2")
 
@@ -41,11 +41,11 @@ CADENCE = (
     "device",
     "debug",
 )
-"""Flags that do not decide what a step does: a resumed run may have others than it began with."""
+"""Flags that do not decide what a step does, so a resumed run may change them."""
 
 
 def default(text: str, metavar: str, *aliases: str) -> Any:
-    """How ``--help`` shows a flag whose default, None, stands for what ``text`` says."""
+    """Describe in ``--help`` what the default None of a flag stands for."""
     return arg(aliases=aliases, metavar=metavar, help_behavior_hint=f"(default: {text})")
 
 
@@ -59,7 +59,7 @@ Device = Annotated[str | None, default("what JAX finds", "cpu|gpu|tpu")]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run, by the names of its flags; each is told in the line below it."""
+    """The flags of a training run; each is documented in the line below it."""
 
     input_file: Annotated[str | None, default(WORDS, "FILE", "-i")] = None
     """Words, one per line."""
@@ -68,9 +68,9 @@ class TrainConfig:
     overwrite: bool = False
     """Replace the run that the work folder holds."""
     resume: bool = False
-    """Go on with the run that the work folder holds; its flags are the defaults."""
+    """Resume the run that the work folder holds; its flags are the defaults."""
     unique: bool = False
-    """Drop duplicate words before the split, so that no dev or test word stands in train."""
+    """Drop duplicate words before the split, so that no dev or test word is in train."""
 
     type: ModelName = "mlp-bn"
     """The model."""
@@ -95,16 +95,16 @@ class TrainConfig:
     learning_rate: Annotated[
         float | None, default("sgd 0.1, adamw 5e-4, muon 5e-3", "FLOAT", "-l")
     ] = None
-    """The highest learning rate of the run."""
+    """The peak learning rate."""
     schedule: Annotated[
         Literal["constant", "step", "cosine"] | None,
         default("step, makemore's types constant", "{constant,step,cosine}"),
     ] = None
-    """step: a tenth of the learning rate from half way on; cosine: down to zero at the end."""
+    """step: a tenth of the learning rate from halfway on; cosine: down to zero at the end."""
     warmup_steps: int = 0
-    """Steps in which the learning rate first grows, linearly."""
+    """Steps over which the learning rate first grows linearly."""
     clip_norm: Annotated[float | None, default("no clipping", "FLOAT")] = None
-    """Cut a gradient that is longer, over all parameters, to this length."""
+    """Scale gradients down to this global norm."""
     weight_decay: Annotated[float | None, default("sgd 0, adamw 0.01, muon 0.1", "FLOAT", "-w")] = (
         None
     )
@@ -112,26 +112,25 @@ class TrainConfig:
     seed: Annotated[int | None, SEED] = None
     """Seed of the parameters, the batches and the samples."""
     chunk_size: int = 1_000
-    """Steps per jitted call; progress and metrics come once per chunk."""
+    """Steps per jitted call; progress and metrics are written once per chunk."""
     eval_every: int = 0
-    """Steps between two evaluations, each on all words, so not for free; the best model is kept.
-    0: at the end only."""
+    """Steps between evaluations on all words; the best model is kept. 0: at the end only."""
     sample_every: int = 0
-    """Steps between two looks at ten new words; 0: at the end only."""
+    """Steps between samples of ten words; 0: at the end only."""
     patience: Annotated[int | None, default("no early stop", "INT")] = None
-    """Stop after so many evaluations without a better dev loss (makemore's types: test loss)."""
+    """Stop after this many evaluations without a better dev loss (makemore's types: test loss)."""
     save_every: float = 30.0
-    """Seconds between two checkpoints; 0: after every chunk."""
+    """Seconds between checkpoints; 0: after every chunk."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """What a step does whose gradient is NaN or infinite: stop the run, or change nothing.
-    The run stops all the same after 1,000 such steps in a row."""
+    """What to do at a step whose gradient is NaN or infinite: stop the run, or skip the step
+    (at most 1,000 in a row)."""
     device: Device = None
     """The platform to train on."""
     debug: bool = False
-    """JAX's checks for NaN, for keys used twice and for leaked tracers. Slow."""
+    """Turn on JAX's checks for NaN, for reused keys and for leaked tracers. Slow."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no run can have; InputError names the flag."""
+        """Raise InputError, naming the flag, for a number that no run can have."""
         for flag in ("batch_size", "max_steps", "chunk_size", "patience", *SIZES):
             check_at_least(flag, getattr(self, flag), 1)
         for flag in ("warmup_steps", "eval_every", "sample_every"):
@@ -149,12 +148,12 @@ class TrainConfig:
 
 
 def check_at_least(flag: str, value: int | None, least: int) -> None:
-    """Refuse a number below ``least``; None (the default) passes."""
+    """Raise InputError for a number below ``least``; None passes."""
     if value is not None and value < least:
         raise InputError(f"--{flag.replace('_', '-')} must be at least {least}, got {value}")
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that would wrap around in JAX's 32 bits."""
+    """Raise InputError for a seed that does not fit JAX's 32 bits."""
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed must lie in 0..{2**32 - 1}, got {seed}")

@@ -1,13 +1,11 @@
-"""The work folder of a run: whose it is, what began it, and whether another may go on. No JAX.
+"""The work folder: its files, its lock, the record of its run, and whether the run can be resumed.
 
-``run.json`` is the run's record: the flags that decide its result, the vocabulary, the data's
-SHA-256, the versions. It is written when the run begins, and each checkpoint holds a copy.
+``run.json`` is the record of the run: the flags that decide its result, the vocabulary, the SHA-256
+of the data, the versions. It is written when the run begins, and each checkpoint holds a copy.
 """
 
-import fcntl
 import json
 import os
-import shutil
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from filelock import FileLock, Timeout
 from typeguard import TypeCheckError, check_type
 
 from jaxmore.errors import InputError
-from jaxmore.runs.checkpoints import CHECKPOINTS, newest_whole
+from jaxmore.files import remove
+from jaxmore.runs.checkpoints import CHECKPOINTS, latest_checkpoint
 from jaxmore.runs.config import CADENCE, TrainConfig
 
 FORMAT = 1
@@ -27,75 +27,85 @@ RUN, CONFIG, TENSORS = "run.json", "config.json", "model.safetensors"
 NEW_TENSORS = "model.safetensors.new"
 METRICS, LOSS_CURVE, LAST = "metrics.jsonl", "loss.png", "last"
 SWEEP, SWEEP_CURVES = "sweep.json", "sweep.png"
-_OF_A_RUN = (
+_FILES = (
     *(RUN, CHECKPOINTS, CONFIG, TENSORS, NEW_TENSORS, METRICS, LOSS_CURVE, LAST),
     *(SWEEP, SWEEP_CURVES),
 )
 
 
-def refuse_surprise(config: TrainConfig) -> None:
-    """Refuse to mix two runs in a folder, or to resume where there is nothing to resume."""
+@contextmanager
+def open_folder(config: TrainConfig) -> Generator[Path]:
+    """Make the work folder of a run and keep every other run out of it.
+
+    Raises:
+        InputError: the folder holds a run that the flags neither resume nor overwrite, another run
+            is at work in it, or it cannot be written to.
+    """
+    check_overwrite(config)
+    folder = Path(config.work_dir)
+    with locked(folder):
+        check_overwrite(config)  # again, now that no other run can begin
+        try:
+            yield folder
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def check_overwrite(config: TrainConfig) -> None:
+    """Refuse to mix two runs in a folder unless the flags say which one stays."""
     folder = Path(config.work_dir)
     if config.resume and config.overwrite:
         raise InputError("--resume and --overwrite exclude each other")
-    held = [name for name in _OF_A_RUN if os.path.lexists(folder / name)]
+    held = [name for name in _FILES if os.path.lexists(folder / name)]
     if config.resume or config.overwrite or not held:
         return
     known = {SWEEP: "a sweep", CONFIG: "a trained model"}
     known |= dict.fromkeys((RUN, CHECKPOINTS), "an unfinished run")
     what = next((text for name, text in known.items() if name in held), held[0])
-    goes_on = ", train --resume goes on with it" if {RUN, CHECKPOINTS} & {*held} else ""
+    resumes = ", train --resume goes on with it" if {RUN, CHECKPOINTS} & {*held} else ""
     raise InputError(
-        f"{folder} holds {what}: --overwrite replaces it{goes_on}, or name another folder with -o"
+        f"{folder} holds {what}: --overwrite replaces it{resumes}, or name another folder with -o"
     )
 
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Make the folder where it is missing, and keep every other run out of it.
+    """Make the folder if it is missing, and lock it. The lock dies with its process.
 
-    The lock is the kernel's, on the folder itself: it ends with the process, however that ends,
-    and leaves no file behind.
+    Raises:
+        InputError: another process holds the lock, or the folder cannot be written to.
     """
-    descriptor = -1
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"another run is at work in {folder}") from error
     except OSError as error:
-        if descriptor >= 0:
-            os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise InputError(f"another run is at work in {folder}") from error
         raise InputError(f"cannot write to {folder}: {error.strerror}") from error
     try:
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def clear(folder: Path) -> None:
-    """Delete what a run leaves, and nothing else."""
-    for name in _OF_A_RUN:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def as_json(record: dict[str, Any]) -> bytes:
-    """A record as the text of a file."""
-    return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+    """Delete the files of a run, and nothing else."""
+    for name in _FILES:
+        remove(folder / name)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of the run in a folder; that of its newest whole checkpoint if its own is lost."""
+    """Read the record of the run in a folder, or that of its latest intact checkpoint.
+
+    Raises:
+        InputError: neither can be read, or the record is not one of this jaxmore.
+    """
     record: Any
     try:
         record = json.loads((folder / RUN).read_bytes())
     except (OSError, ValueError) as error:
-        checkpoint, _ = newest_whole(folder)
+        checkpoint, _ = latest_checkpoint(folder)
         if checkpoint is None:
             if isinstance(error, FileNotFoundError):
                 raise InputError(f"{folder} holds no run to resume") from error
@@ -108,7 +118,11 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def stored_config(asked: Config) -> Config:
-    """The flags that the run in a folder began with: the defaults of those that resume it."""
+    """Return the flags that the run in a folder began with, the defaults of resuming it.
+
+    Raises:
+        InputError: the folder holds no run, or its flags cannot be read.
+    """
     record = read_record(Path(asked.work_dir))
     path = Path(asked.work_dir) / RUN
     hints = get_type_hints(TrainConfig)
@@ -126,7 +140,11 @@ def stored_config(asked: Config) -> Config:
 
 
 def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Refuse to go on with another run; the line names the first thing that differs."""
+    """Refuse to resume a run with other flags or words than it began with.
+
+    Raises:
+        InputError: names the first difference.
+    """
     old, new = theirs["flags"], ours["flags"]
     free = {*CADENCE, *(("max_steps",) if new.get("schedule") == "constant" else ())}
     for name in dict.fromkeys([*new, *old]):
@@ -149,7 +167,7 @@ def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
 
 
 def note_other_versions(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Say what differs from where the run began: the last bits depend on it."""
+    """Print what differs from where the run began, since the last bits depend on it."""
     old, new = theirs["versions"], ours["versions"]
     changed = [
         f"{name} {old.get(name)} → {new[name]}" for name in new if old.get(name) != new[name]

@@ -1,103 +1,153 @@
-"""What ``jaxmore evaluate`` and ``jaxmore sample`` do with a saved model."""
+"""Inference with a trained model: losses of words, and new words."""
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from jaxmore.data import Splits
 from jaxmore.errors import InputError
-from jaxmore.models import MODELS, token_by_token
-from jaxmore.runs.corpus import Corpus, examples, read_corpus
-from jaxmore.runs.folder import LAST
-from jaxmore.runs.trained import SavedModel, load_model
+from jaxmore.layers import Tree
+from jaxmore.models import token_by_token
+from jaxmore.runs.corpus import Corpus, Words, read_corpus
+from jaxmore.runs.output import say
+from jaxmore.runs.trained import Trained
 from jaxmore.training.evaluation import mean_loss
+from jaxmore.training.memory import available_memory, size_of
 from jaxmore.training.sampling import sample_words
 
 LONGEST_SAMPLE = 2_000
-"""Where a sampled word is cut, however long the longest word of the file is."""
+"""The length at which a sampled word is cut, however long the longest word of the file is."""
+AT_ONCE = 100_000
+"""The number of words that are sampled in one call of the compiled sampler."""
 
 
-def run_evaluation(work_dir: str, input_file: str | None) -> None:
-    """``jaxmore evaluate``: the exact loss of a saved model on the splits of a file of words."""
-    saved = _model_of(work_dir)
-    corpus = _corpus_of(saved, input_file)
-    block_size = corpus.block_size(saved.options)
-    for name, words in corpus.splits._asdict().items():
-        if words:
-            X, Y = examples(saved.type, words, saved.vocab, block_size)
-            loss = mean_loss(saved.model, saved.params, saved.stats, X, Y)
-            print(f"{name:5s} {loss:.4f}  ({int((Y != -1).sum()):,} characters)")
+def evaluate(trained: Trained, words: Words | None = None) -> dict[str, float]:
+    """Compute the exact loss of a trained model on each split of some words.
+
+    Args:
+        trained: the model.
+        words: a list of words or the path of a file, split as in training; None for the file that
+            the model was trained on.
+
+    Returns:
+        The mean loss in nats per character, by the name of the split.
+
+    Raises:
+        InputError: the words cannot be read, or the model does not know one of their characters.
+
+    >>> import jaxmore
+    >>> trained = jaxmore.fit(["ava", "mia", "zoe", "lea"] * 5, max_steps=10, batch_size=4)
+    >>> sorted(jaxmore.evaluate(trained, ["mia", "ava"] * 5))
+    ['dev', 'test', 'train']
+    """
+    return {name: loss for name, (loss, _) in split_losses(trained, words).items()}
 
 
-def run_sampling(
-    work_dir: str,
-    input_file: str | None,
+def split_losses(trained: Trained, words: Words | None) -> dict[str, tuple[float, int]]:
+    """Compute the loss of each split, and the number of characters that it is the mean over."""
+    corpus = corpus_of(trained, words)
+    data = corpus.examples(trained.reads, corpus.block_size(trained.options), trained.vocab)
+    return {
+        name: (mean_loss(trained.model, trained.params, trained.stats, X, Y), int((Y != -1).sum()))
+        for name, (X, Y) in data.items()
+    }
+
+
+def sample(
+    trained: Trained,
+    n: int = 20,
     *,
-    n_words: int,
-    seed: int,
-    temperature: float,
-    top_k: int | None,
-    prompt: str,
-) -> None:
-    """``jaxmore sample``: more words of a saved model, each marked by where it stands."""
-    saved = _model_of(work_dir)
-    try:
-        splits = _corpus_of(saved, input_file).splits
-    except InputError:
-        if input_file is not None:
-            raise
-        splits = None  # the words that it was trained on are gone: no marks
-    print_samples(
-        saved,
-        splits,
-        n_words=n_words,
-        seed=seed,
-        temperature=temperature,
-        top_k=top_k,
-        prompt=prompt,
+    prompt: str = "",
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int = 2147483647,
+) -> list[str]:
+    """Sample words from a trained model.
+
+    Args:
+        trained: the model.
+        n: the number of words.
+        prompt: the beginning of every word.
+        temperature: below 1 likelier words, above 1 more surprising ones.
+        top_k: draw among the k most likely characters only.
+        seed: the seed of the draws; equal seeds give equal words.
+
+    Returns:
+        n words.
+
+    Raises:
+        InputError: the prompt holds an unknown character or leaves no room, the temperature is not
+            positive, ``top_k`` lies outside 1..V, or there is too little memory.
+    """
+    batches = sample_batches(
+        trained, n, prompt=prompt, temperature=temperature, top_k=top_k, seed=seed
     )
+    return [word for words in batches for word in words]
 
 
-def print_samples(
-    saved: SavedModel, splits: Splits | None, *, n_words: int, seed: int, **how: Any
-) -> None:
-    """Print words that a model makes, marked by where they stand unless there are no splits."""
-    longest = min(2 * saved.record["data"]["longest_word"], LONGEST_SAMPLE)
-    if MODELS[saved.type].reads == "windows":
-        by_token = token_by_token(
-            saved.model, saved.params, saved.stats, saved.options["block_size"]
+def sample_batches(
+    trained: Trained, n: int, *, prompt: str, temperature: float, top_k: int | None, seed: int
+) -> Iterator[list[str]]:
+    """Sample as :func:`sample` does, but yield the words of each batch as they come."""
+    longest = min(2 * trained.record["data"]["longest_word"], LONGEST_SAMPLE)
+    if trained.reads == "windows":
+        model, params, stats = token_by_token(
+            trained.model, trained.params, trained.stats, trained.options["block_size"]
         )
         max_length = longest
     else:
-        by_token = saved.model, saved.params, saved.stats
-        max_length = saved.options.get("block_size", longest)
-    words = sample_words(
-        *by_token, saved.vocab, n_words=n_words, max_length=max_length, seed=seed, **how
-    )
+        model, params, stats = trained.model, trained.params, trained.stats
+        max_length = trained.options.get("block_size", longest)
+
+    def cache(params: Tree) -> Tree:
+        return model.cache(params, 1)
+
+    # A word's ids, cache and logits, and as much again for what the sampler computes.
+    logits = jax.ShapeDtypeStruct((trained.vocab.size,), jnp.float32)
+    a_word = 4 * max_length + 2 * size_of(jax.eval_shape(cache, params)) + 8 * size_of(logits)
+    at_once = min(n, AT_ONCE, available_memory() // 2 // a_word)
+    if not at_once:
+        raise InputError(f"one word of {max_length} characters needs more memory than there is")
+    for batch, start in enumerate(range(0, n, at_once)):
+        words = sample_words(
+            model,
+            params,
+            stats,
+            trained.vocab,
+            n_words=at_once,
+            max_length=max_length,
+            seed=seed,
+            batch=batch,
+            temperature=temperature,
+            top_k=top_k,
+            prompt=prompt,
+        )
+        yield words[: n - start]
+
+
+def corpus_of(trained: Trained, words: Words | None) -> Corpus:
+    """Read the words that a model was trained on, or others, and split them in the same way."""
+    data = trained.record["data"]
+    if words is None:
+        if not data["file"]:
+            raise InputError("the model was trained on a list of words, not a file: name them")
+        words = Path(data["file"])
+    corpus = read_corpus(words, trained.reads, unique=data["unique"])
+    if isinstance(words, os.PathLike) and corpus.sha256 != data["sha256"]:
+        print(f"note: {corpus.name} is not the file that the model was trained on", file=sys.stderr)
+    return corpus
+
+
+def print_words(words: list[str], splits: Splits | None) -> None:
+    """Print words, each marked "in train", "in dev/test" or "new" if there are splits."""
     if splits is None:
-        print("\n".join(words))
-    else:
-        print_words(words, splits)
-
-
-def print_words(words: list[str], splits: Splits) -> None:
-    """Print words, each marked "in train", "in dev/test" or "new"."""
+        say("\n".join(words))
+        return
     train, held_out = set(splits.train), {*splits.dev, *splits.test}
     for word in words:
         bucket = "in train" if word in train else "in dev/test" if word in held_out else "new"
-        print(f"{word:20s} {bucket}")
-
-
-def _model_of(work_dir: str) -> SavedModel:
-    saved, last = load_model(Path(work_dir)), Path(work_dir) / LAST
-    if last.is_dir():
-        print(f"note: this is the run's best model; the last one: -o {last}", file=sys.stderr)
-    return saved
-
-
-def _corpus_of(saved: SavedModel, input_file: str | None) -> Corpus:
-    data = saved.record["data"]
-    corpus = read_corpus(saved.type, input_file or data["file"], unique=data["unique"])
-    if corpus.sha256 != data["sha256"]:
-        print(f"note: {corpus.path} is not the file that the model was trained on", file=sys.stderr)
-    return corpus
+        say(f"{word:20s} {bucket}")

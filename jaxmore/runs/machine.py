@@ -1,4 +1,4 @@
-"""What the last bits of a result, and a compiled program, depend on beside the versions. No JAX."""
+"""The machine: what a compiled program and the last bits of a result depend on. No JAX."""
 
 import contextlib
 import hashlib
@@ -8,16 +8,16 @@ from itertools import takewhile
 
 
 def n_threads() -> int:
-    """How many threads XLA takes on the CPU."""
+    """Return the number of threads that XLA uses on the CPU."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpu() -> str:
-    """The model of the CPU, and a digest of the instructions that it has."""
+    """Name the model of the CPU, with a digest of its instruction sets."""
     model, features = platform.processor() or platform.machine(), ""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as info:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
         lines = (line.partition(":") for line in takewhile(str.strip, info))
         first_core = {name.strip(): value.strip() for name, _, value in lines}
         model = first_core.get("model name", model)

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: a line for every chunk; a resumed run goes on where its checkpoint stands."""
+"""``metrics.jsonl``: a line of JSON for every chunk of a run."""
 
 import json
 import os
@@ -12,26 +12,26 @@ from jaxmore.training.loop import Chunk
 
 
 class Metrics:
-    """The metrics of a run, on the disk as they come: memory does not grow with the run."""
+    """The metrics of a run. They go to the disk as they come, so memory does not grow."""
 
     def __init__(self, path: Path, first_step: int) -> None:
-        """Keep the chunks up to ``first_step`` of what is there, and drop what is after it."""
+        """Keep the lines of the file up to ``first_step``, and drop those after it."""
         kept = _lines_up_to(path, first_step)
         self.last_step: int = json.loads(kept[-1])["step"] if kept else 0
-        """The step after the last chunk."""
+        """The number of steps up to the end of the last chunk."""
         self._path = path
         write_atomically(path, b"".join(kept))
         self._file = open(path, "ab")  # noqa: SIM115 (closed by close)
 
     @property
     def chunks(self) -> list[dict[str, Any]]:
-        """The lines of the chunks, read back."""
+        """The lines of all chunks, read from the file."""
         return [json.loads(line) for line in _lines_up_to(self._path, self.last_step)]
 
     def add(self, chunk: Chunk, losses: dict[str, float] | None = None) -> None:
         """Write the line of a chunk, with the losses of the splits if they were evaluated.
 
-        What JSON has no word for is left out.
+        NaN and infinity, which JSON does not have, are left out.
         """
         ratios = {path: r for path, r in chunk.update_to_data.items() if np.isfinite(r)}
         finite = chunk.losses[np.isfinite(chunk.losses)]
@@ -51,7 +51,7 @@ class Metrics:
         self._write({"step": step, **results})
 
     def sync(self) -> None:
-        """Bring the lines to the disk: a checkpoint must not be ahead of them."""
+        """Flush the lines to the disk, since no checkpoint may be ahead of them."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class Metrics:
 
 
 def _lines_up_to(path: Path, step: int) -> list[bytes]:
-    """The whole lines of chunks up to a step; the final line of a run is none."""
+    """Return the intact lines of chunks up to a step, without the final line of a run."""
     kept: list[bytes] = []
     if not path.exists():
         return kept

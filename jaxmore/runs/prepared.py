@@ -1,32 +1,39 @@
-"""A training run, ready to begin: its words, its model and all that decides its steps."""
+"""A prepared run: its words, model, optimiser and settings, checked before anything is written."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array
 
+from jaxmore.backprop import loss_and_grad
 from jaxmore.data import IntArray, Vocabulary
-from jaxmore.layers import Chain
+from jaxmore.errors import InputError
+from jaxmore.layers import Chain, Combinator, Layer, Tree, describe
 from jaxmore.models import MODELS, model_options
 from jaxmore.runs.config import SIZES, TrainConfig
-from jaxmore.runs.corpus import Corpus, build_model, examples, read_corpus
-from jaxmore.runs.records import run_record
-from jaxmore.runs.settings import Settings, settle
-from jaxmore.training.loop import State, fresh_params
+from jaxmore.runs.corpus import Corpus, Reads, Words, read_corpus
+from jaxmore.runs.records import Settings, model_record, resolve_settings, run_record
+from jaxmore.runs.trained import CUSTOM, Trained
+from jaxmore.training.evaluation import calibrate, mean_loss
+from jaxmore.training.loop import TrainState, fresh_params
 from jaxmore.training.memory import check_calibration, check_memory
 from jaxmore.training.optimizers import make_optimizer
 
 
-class Task(NamedTuple):
-    """A training run; nothing is on disk yet."""
+class PreparedRun(NamedTuple):
+    """A training run, ready to begin. Nothing is on disk yet."""
 
     config: TrainConfig
     settings: Settings
+    type: str
     corpus: Corpus
     vocab: Vocabulary
     options: dict[str, Any]
-    model: Chain
+    model: Layer
     data: dict[str, tuple[IntArray, IntArray]]
     """X and Y of each split that holds words."""
     optimizer: optax.GradientTransformation
@@ -35,34 +42,76 @@ class Task(NamedTuple):
 
     @property
     def keys(self) -> Array:
-        """Two: of the parameters, and of the batches."""
+        """The key of the parameters, and the key of the batches."""
         return jax.random.split(jax.random.key(self.settings.seed))
 
-    def fresh(self) -> State:
-        """The state before the first step."""
+    @property
+    def description(self) -> str:
+        """The layers of the model, the shapes of their parameters, and their number."""
+        model = self.model
+        return describe(model if isinstance(model, Combinator) else Chain(model=model))
+
+    def first_state(self) -> TrainState:
+        """Return the state before the first step."""
         params = fresh_params(self.model, self.keys[0])
-        return State(params, self.optimizer.init(params))
+        return TrainState(params, self.optimizer.init(params))
 
-    def template(self) -> State:
-        """The shapes of :meth:`fresh`, which has a compilation of its own and cannot be traced."""
+    def state_shapes(self) -> TrainState:
+        """Return the shapes of :meth:`first_state`."""
         params = jax.eval_shape(self.model.init, self.keys[0])
-        return State(params, jax.eval_shape(self.optimizer.init, params))
+        return TrainState(params, jax.eval_shape(self.optimizer.init, params))
+
+    def trained(self, step: int, params: Tree) -> Trained:
+        """Return the model after a step, with its statistics and without its losses."""
+        return Trained(
+            type=self.type,
+            options=self.options,
+            vocab=self.vocab,
+            params=params,
+            stats=calibrate(self.model, params, self.data["train"][0]),
+            record=model_record(self.settings, self.corpus, step),
+        )
+
+    def evaluated(self, trained: Trained) -> Trained:
+        """Return the same model with the exact loss of every split in its record.
+
+        Raises:
+            InputError: a loss is NaN or infinite.
+        """
+        losses = {
+            name: mean_loss(self.model, trained.params, trained.stats, *split)
+            for name, split in self.data.items()
+        }
+        if not np.isfinite(list(losses.values())).all():
+            raise InputError(f"the trained model has losses {losses}: lower --learning-rate")
+        return trained._replace(record=trained.record | {"losses": losses})
 
 
-def prepare(config: TrainConfig) -> Task:
-    """Read the words and check that the run can be.
+def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> PreparedRun:
+    """Read the words and check that the run can begin.
+
+    Args:
+        config: the flags of the run.
+        words: a list of words, or the path of a file.
+        model: a layer of the caller's own, from ids (B, T) to logits (B, V) or (B, T, V).
 
     Raises:
-        InputError: it cannot; the line names the flag or the file.
+        InputError: the run cannot begin; the message names the flag or the file.
     """
-    settings = settle(config)
-    corpus = read_corpus(config.type, config.input_file, unique=config.unique)
+    block_size = config.block_size or 3
+    reads = MODELS[config.type].reads if model is None else _reads(model, block_size)
+    settings = resolve_settings(config, reads)
+    corpus = read_corpus(words, reads, unique=config.unique)
     vocab = corpus.vocab
-    options = _options(config, corpus.longest_word)
-    block_size = config.block_size or corpus.block_size(options)
-    model = build_model(
-        config.type, vocab.size, options, batch_size=config.batch_size, block_size=block_size
-    )
+    if model is None:
+        type, options = config.type, _options(config, corpus.longest_word)
+        block_size = config.block_size or corpus.block_size(options)
+    else:
+        if reads == "sequences":
+            block_size = config.block_size or corpus.longest_word + 1
+        type, options = CUSTOM, {"model": model, "reads": reads, "block_size": block_size}
+    layer = model or MODELS[type].make(vocab.size, **options)
+    _check_model(layer, reads, f"{type}{_sizes(options)}", config.batch_size, block_size)
     optimizer = make_optimizer(
         settings.optimizer,
         settings.learning_rate,
@@ -73,21 +122,53 @@ def prepare(config: TrainConfig) -> Task:
         warmup_steps=settings.warmup_steps,
         clip_norm=settings.clip_norm,
     )
-    n_ids = [len(word) + 1 for split in corpus.splits for word in split]
-    n_examples = sum(n_ids) if MODELS[config.type].reads == "windows" else len(n_ids)
-    check_memory(model, optimizer, n_examples, block_size, config.batch_size)
-    data = {
-        name: examples(config.type, words, vocab, block_size)
-        for name, words in corpus.splits._asdict().items()
-        if words
-    }
-    check_calibration(model, data["train"][0])
+    lengths = [len(word) + 1 for split in corpus.splits for word in split]
+    n_examples = sum(lengths) if reads == "windows" else len(lengths)
+    check_memory(layer, optimizer, n_examples, block_size, config.batch_size)
+    data = corpus.examples(reads, block_size, vocab)
+    check_calibration(layer, data["train"][0])
     record = run_record(config, settings, options, corpus)
-    return Task(config, settings, corpus, vocab, options, model, data, optimizer, record)
+    return PreparedRun(
+        config, settings, type, corpus, vocab, options, layer, data, optimizer, record
+    )
 
 
 def _options(config: TrainConfig, longest_word: int) -> dict[str, Any]:
     asked = {name: size for name in SIZES if (size := getattr(config, name)) is not None}
     if "block_size" not in model_options(config.type):
-        asked.pop("block_size", None)  # a length of the sequences alone
+        asked.pop("block_size", None)  # then it is the length of the sequences alone
     return model_options(config.type, longest_word=longest_word, **asked)
+
+
+def _sizes(options: dict[str, Any]) -> str:
+    return "".join(
+        f" --{name.replace('_', '-')} {size}"
+        for name, size in options.items()
+        if isinstance(size, int)
+    )
+
+
+def _reads(model: Layer, block_size: int) -> Reads:
+    """Tell from the shape of its logits whether a layer reads windows or sequences."""
+    ids = jax.ShapeDtypeStruct((2, block_size), jnp.int32)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    logits = jax.eval_shape(lambda params, x: model.fwd(params, x)[0], params, ids)
+    return "windows" if logits.ndim == 2 else "sequences"
+
+
+def _check_model(model: Layer, reads: Reads, name: str, batch_size: int, block_size: int) -> None:
+    """Try a model on a batch by shapes alone.
+
+    Raises:
+        InputError: it cannot take such a batch: heads that do not divide the width, a batch of one
+            under BatchNorm.
+    """
+    x = jax.ShapeDtypeStruct((batch_size, block_size), jnp.int32)
+    y = jax.ShapeDtypeStruct((batch_size,), jnp.int32) if reads == "windows" else x
+    try:
+        params = jax.eval_shape(model.init, jax.random.key(0))
+        jax.eval_shape(partial(loss_and_grad, model), params, x, y)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{name} --batch-size {batch_size}: {error}") from error

@@ -1,5 +1,6 @@
-"""Saving beside the computation: one thread that writes one checkpoint at a time."""
+"""Asynchronous saving: a thread that writes one checkpoint at a time beside the computation."""
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from jaxmore.runs.checkpoints import write_checkpoint
 class Saver:
     """Writes the checkpoints of a run in a thread of its own.
 
-    Leaving it as a context manager waits for the checkpoint that is being written.
+    As a context manager it waits on exit for the checkpoint that is being written.
     """
 
     def __init__(
@@ -27,14 +28,14 @@ class Saver:
         every: float,
         before: Callable[[], None] = lambda: None,
     ) -> None:
-        """``before`` runs in the thread ahead of each checkpoint: what must not lag behind it."""
+        """Save at most every ``every`` seconds; call ``before`` ahead of each checkpoint."""
         self._work_dir, self._every = work_dir, every
         self._before = before
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future[None] | None = None
-        # While the training compiles, so that a signal need not wait for it.
+        # Import Orbax while the training compiles, so that a signal need not wait for it.
         self._thread.submit(import_module, "orbax.checkpoint")
-        # monotonic: a clock that is set forward or back changes nothing
+        # monotonic: setting the clock changes nothing
         self._last = time.monotonic()
 
     def __enter__(self) -> "Saver":
@@ -50,12 +51,12 @@ class Saver:
 
     @property
     def due(self) -> bool:
-        """A checkpoint should be saved now: the last is old enough, and written."""
+        """Whether the last checkpoint is written, and old enough to save another."""
         written = self._pending is None or self._pending.done()
         return written and time.monotonic() - self._last >= self._every
 
     def save(self, step: int, state: Any, record: dict[str, Any]) -> None:
-        """Begin to save a state, which nobody else may donate, and its record.
+        """Begin to save a state and its record. The state may not be donated afterwards.
 
         Raises:
             InputError: the checkpoint before this one could not be written.
@@ -65,15 +66,20 @@ class Saver:
         self._pending = self._thread.submit(self._write, step, state, record)
 
     def wait(self) -> None:
-        """Wait until every checkpoint is on the disk; InputError if one could not be written."""
+        """Wait until every checkpoint is on the disk.
+
+        Raises:
+            InputError: one could not be written.
+        """
         if self._pending is not None:
             self._pending.result()
 
     def _write(self, step: int, state: Any, record: dict[str, Any]) -> None:
         try:
             self._before()
+            logging.getLogger("absl").setLevel(logging.CRITICAL)  # the error below says it once
             write_checkpoint(self._work_dir, step, jax.tree.map(np.array, state), record)
-        except Exception as error:  # Orbax wraps what the system says in kinds of its own
+        except Exception as error:  # Orbax wraps errors of the system in kinds of its own
             reason = error.strerror if isinstance(error, OSError) else None
             reason = reason or next(iter(str(error).splitlines()), type(error).__name__)
             raise InputError(

@@ -1,9 +1,10 @@
-"""A graceful stop: the first SIGINT or SIGTERM asks, the second does not wait."""
+"""A graceful stop: the first SIGINT or SIGTERM asks for one, the second stops at once."""
 
 import contextlib
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 3.0
-"""Seconds that the chunk in progress has to finish."""
+"""Seconds that the chunk in progress has to finish after a signal."""
 
 
 class Stopped(Exception):
@@ -23,12 +24,12 @@ class Stopped(Exception):
 
 
 class GracefulStop:
-    """Within it, a signal sets ``number``; the run looks at it after every chunk.
+    """A context in which a signal sets ``number``, which the run reads after every chunk.
 
-    Python runs signal handlers between two bytecodes only, and a chunk or a compilation may take
-    minutes. So a thread reads the signals from a pipe: it calls ``last_resort`` when a signal
-    was not honoured within :data:`GRACE` seconds, and ends the process; at the second signal it
-    ends the process at once.
+    Python runs signal handlers between two bytecodes only, and a chunk or a compilation can take
+    minutes. A thread therefore reads the signals from a socket. If the run does not stop within
+    :data:`GRACE` seconds, the thread calls ``last_resort`` and ends the process; at the second
+    signal it ends the process at once. (A socket because Windows can select nothing else.)
     """
 
     def __init__(self, last_resort: Callable[[], str]) -> None:
@@ -39,9 +40,9 @@ class GracefulStop:
     def __enter__(self) -> "GracefulStop":
         if threading.current_thread() is not threading.main_thread():
             return self  # only the main thread may set handlers
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
-        self._wakeup_before = signal.set_wakeup_fd(self._write)
+        self._read, self._write = socket.socketpair()
+        self._write.setblocking(False)
+        self._wakeup_before = signal.set_wakeup_fd(self._write.fileno())
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._watcher.start()
@@ -58,10 +59,10 @@ class GracefulStop:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
         signal.set_wakeup_fd(self._wakeup_before)
-        os.write(self._write, b"\0")
+        self._write.send(b"\0")
         self._watcher.join()
-        os.close(self._read)
-        os.close(self._write)
+        self._read.close()
+        self._write.close()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -78,15 +79,15 @@ class GracefulStop:
         try:
             if again == 0:
                 _say(self._last_resort())
-        except Exception as error:  # no room, no folder: it ends all the same
+        except Exception as error:  # no space, no folder: stop all the same
             _say(str(error))
         finally:
             os._exit(128 + first)
 
     def _next(self, seconds: float | None) -> int | None:
-        """The next signal; 0: none came in time; None: the run is over."""
+        """Return the next signal, 0 if none came in time, or None if the run is over."""
         while select.select([self._read], [], [], seconds)[0]:
-            number = os.read(self._read, 1)[0]
+            number = self._read.recv(1)[0]
             if number == 0:
                 return None
             if number in SIGNALS:
@@ -95,5 +96,5 @@ class GracefulStop:
 
 
 def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # whoever read stderr may be gone
+    with contextlib.suppress(OSError):  # nobody may be reading stderr
         print(f"jaxmore: {line}", file=sys.stderr, flush=True)

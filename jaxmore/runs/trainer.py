@@ -1,88 +1,104 @@
-"""A run at work: its steps, what is looked at between them, and what is saved."""
+"""The trainer: a run's steps, what is evaluated and sampled between them, and what is saved."""
 
+import math
 import shlex
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxmore.errors import InputError
-from jaxmore.runs.best import Best, Shelf, evaluated, held_out, snapshot
+from jaxmore.runs.checkpoints import latest_checkpoint
 from jaxmore.runs.folder import METRICS
-from jaxmore.runs.inference import print_samples
+from jaxmore.runs.inference import print_words, sample
 from jaxmore.runs.metrics import Metrics
-from jaxmore.runs.prepared import Task
-from jaxmore.runs.progress import with_progress
+from jaxmore.runs.output import say
+from jaxmore.runs.prepared import PreparedRun
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop, Stopped
-from jaxmore.runs.trained import SavedModel
-from jaxmore.training.divergence import diverged_at, diverged_line, first_to_turn
-from jaxmore.training.loop import Chunk, State, copy_state, train
+from jaxmore.runs.trained import BestModel, Trained, held_out
+from jaxmore.training.divergence import diverged_at, first_non_finite
+from jaxmore.training.loop import Chunk, TrainState, copy_state, train
 
 
-class Moment(NamedTuple):
-    """What a checkpoint holds. Nothing donates its state."""
+class BestLoss(NamedTuple):
+    """The best evaluation of a run so far; every checkpoint holds it."""
 
-    step: int
-    state: State
-    best: Best
+    step: int = 0
+    loss: float = math.inf
+    since: int = 0
+    """The number of evaluations after it, none of which were better."""
 
+    def update(self, step: int, loss: float) -> "BestLoss":
+        """Return the best after one more evaluation."""
+        return BestLoss(step, loss) if loss < self.loss else self._replace(since=self.since + 1)
 
-class Session:
-    """A run at work in its folder, which is locked.
-
-    Each chunk consumes the state that it begins with. The copy in ``last`` is what is saved, what
-    is left if the chunk diverges, and where the replay to the step that did begins.
-    """
-
-    def __init__(self, task: Task, start: Moment, metrics: Metrics, saver: Saver) -> None:
-        """Go on from a moment; ``metrics`` and ``saver`` are the caller's to close."""
-        self.task, self.start, self.last = task, start, start
-        self.metrics, self.saver = metrics, saver
-        self.work_dir = Path(task.config.work_dir)
-        self.shelf = Shelf(self.work_dir)
-        self._looked_at: SavedModel | None = None
-        self._X, self._Y = (jnp.array(a) for a in task.data["train"])
-        if metrics.last_step != start.step:
-            print(f"note: {METRICS} has lost lines before step {start.step:,}", file=sys.stderr)
-
-    def save_and_go(self) -> str:
-        """Bring the last moment to the disk; a line that says how to go on from it."""
-        self._save()
-        self.saver.wait()
-        how = f"jaxmore train --resume -o {shlex.quote(str(self.work_dir))}"
-        return f"stopped after {self.last.step:,} steps, to go on: {how}"
-
-    def train(self, stop: GracefulStop) -> None:
-        """Up to the last step, or to the end of patience.
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "BestLoss":
+        """Read it from the record of a checkpoint.
 
         Raises:
-            InputError: it diverged.
-            Stopped: a signal came.
+            InputError: the record holds none.
         """
-        task, config, settings = self.task, self.task.config, self.task.settings
+        try:
+            step, loss, since = record["best"]
+            return cls(int(step), float(loss), int(since))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"the checkpoint tells of no evaluations: {error!r}") from error
+
+
+class RunState(NamedTuple):
+    """What a checkpoint holds. Its arrays are never donated."""
+
+    step: int
+    state: TrainState
+    best: BestLoss
+
+
+class Files(NamedTuple):
+    """What a run writes in its work folder, which is locked."""
+
+    work_dir: Path
+    metrics: Metrics
+    saver: Saver
+
+
+class Trainer:
+    """Trains a prepared run.
+
+    Each chunk consumes the state that it begins with, so :attr:`last` holds a copy. The copy is
+    what is saved, and where the search for the first non-finite variable begins.
+    """
+
+    def __init__(self, run: PreparedRun, start: RunState, files: Files | None, quiet: bool) -> None:
+        """Begin at a state; ``files`` is None for a run in memory, and the caller's to close."""
+        self.run, self.start, self.last = run, start, start
+        self.files, self.quiet = files, quiet
+        self.best_model = BestModel(files and files.work_dir)
+        self._evaluated: Trained | None = None
+        self._X, self._Y = (jnp.array(a) for a in run.data["train"])
+        if files and files.metrics.last_step != start.step:
+            print(f"note: {METRICS} has lost lines before step {start.step:,}", file=sys.stderr)
+
+    def train(self, stop: GracefulStop | None = None) -> Trained:
+        """Train to the last step, or until patience runs out, and return the last model.
+
+        Raises:
+            InputError: the run diverged, or a checkpoint could not be written.
+            Stopped: a signal arrived.
+        """
         began = time.perf_counter()
-        chunks = train(
-            task.model,
-            task.optimizer,
-            copy_state(self.start.state),
-            self._X,
-            self._Y,
-            task.keys[1],
-            batch_size=settings.batch_size,
-            max_steps=self.start.step if self._out_of_patience else settings.max_steps,
-            chunk_size=config.chunk_size,
-            first_step=self.start.step,
-            pauses=[every for every in (config.eval_every, config.sample_every) if every],
-        )
-        for chunk in with_progress(chunks, self.start.step, settings.max_steps):
-            self._refuse_divergence(chunk)
-            self._look(chunk)
-            if self.saver.due:
+        for chunk in self._chunks():
+            self._check_divergence(chunk)
+            self._after(chunk)
+            if self.files and self.files.saver.due:
                 self._save()
-            self._obey(stop)
+            self._stop_if_asked(stop)
             if self._out_of_patience:
                 break
         seconds = time.perf_counter() - began
@@ -91,81 +107,135 @@ class Session:
             self._save()
         if self._out_of_patience:
             step, loss, since = self.last.best
-            print(
+            self._say(
                 f"step {self.last.step:,} is the last: {since} evaluations were no better than "
                 f"that of step {step:,}, {loss:.4f}"
             )
-        print(f"{n_steps:,} steps in {seconds:.1f} s, compilation included", flush=True)
-
-    def finish(self, stop: GracefulStop) -> SavedModel:
-        """The last model, evaluated.
-
-        Raises:
-            InputError: a loss is not finite, or a checkpoint could not be written.
-            Stopped: a signal came.
-        """
-        saved = self._looked_at
-        if saved is None or saved.record["training"]["step"] != self.last.step:
+        self._say(f"{n_steps:,} steps in {seconds:.1f} s, compilation included")
+        trained = self._evaluated
+        if trained is None or trained.record["training"]["step"] != self.last.step:
             step, state, _ = self.last
-            saved = evaluated(self.task, snapshot(self.task, step, state.params))
-        self._obey(stop)
-        self.saver.wait()
-        losses = saved.record["losses"]
-        self.metrics.finish(self.last.step, losses)
-        line = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-        print(f"loss: {line}", flush=True)  # a signal may end the process without a flush
-        return saved
+            trained = self.run.evaluated(self.run.trained(step, state.params))
+        self._stop_if_asked(stop)
+        losses = trained.record["losses"]
+        if self.files:
+            self.files.saver.wait()
+            self.files.metrics.finish(self.last.step, losses)
+        self._say("loss: " + ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items()))
+        return trained
 
-    @property
-    def _out_of_patience(self) -> bool:
-        patience = self.task.config.patience
-        return patience is not None and self.last.best.since >= patience
+    def save_and_stop(self) -> str:
+        """Save the last state, and return a line that says how to resume from it."""
+        where = "the run"
+        if self.files:
+            self._save()
+            self.files.saver.wait()
+            where = f"jaxmore train --resume -o {shlex.quote(str(self.files.work_dir))}"
+        return f"stopped after {self.last.step:,} steps, to go on: {where}"
 
-    def _look(self, chunk: Chunk) -> None:
-        """Evaluate and sample where it is time to, and note the chunk."""
-        config, best, losses = self.task.config, self.last.best, None
+    def _chunks(self) -> Iterator[Chunk]:
+        run, config, settings = self.run, self.run.config, self.run.settings
+        chunks = train(
+            run.model,
+            run.optimizer,
+            copy_state(self.start.state),
+            self._X,
+            self._Y,
+            run.keys[1],
+            batch_size=settings.batch_size,
+            max_steps=self.start.step if self._out_of_patience else settings.max_steps,
+            chunk_size=config.chunk_size,
+            first_step=self.start.step,
+            pauses=[every for every in (config.eval_every, config.sample_every) if every],
+        )
+        return chunks if self.quiet else _with_progress(chunks, self.start.step, settings.max_steps)
+
+    def _after(self, chunk: Chunk) -> None:
+        """Evaluate and sample where it is due, write the metrics, and keep a copy of the state."""
+        run, config, best, losses = self.run, self.run.config, self.last.best, None
         state = copy_state(chunk.state)
         evaluating, sampling = (
             every > 0 and chunk.step % every == 0
             for every in (config.eval_every, config.sample_every)
         )
         if evaluating or sampling:
-            saved = snapshot(self.task, chunk.step, state.params)
+            trained = run.trained(chunk.step, state.params)
             if evaluating:
-                saved = self._looked_at = evaluated(self.task, saved)
-                losses = saved.record["losses"]
-                best = best.then(chunk.step, losses[held_out(losses)])
+                trained = self._evaluated = run.evaluated(trained)
+                losses = trained.record["losses"]
+                best = best.update(chunk.step, losses[held_out(losses)])
                 line = " ".join(f"{name} loss: {loss:.4f}" for name, loss in losses.items())
-                print(f"step {chunk.step:,} {line}", flush=True)
-                self.shelf.offer(saved)
-            if sampling:
-                seed = self.task.settings.seed
-                print_samples(saved, self.task.corpus.splits, n_words=10, seed=seed)
-        self.metrics.add(chunk, losses)
-        self.last = Moment(chunk.step, state, best)
+                self._say(f"step {chunk.step:,} {line}")
+                self.best_model.update(trained)
+            if sampling and not self.quiet:
+                print_words(sample(trained, 10, seed=run.settings.seed), run.corpus.splits)
+        if self.files:
+            self.files.metrics.add(chunk, losses)
+        self.last = RunState(chunk.step, state, best)
 
     def _save(self) -> None:
-        step, state, best = self.last
-        self.saver.save(step, state, self.task.record | {"best": best})
+        if self.files:
+            step, state, best = self.last
+            self.files.saver.save(step, state, self.run.record | {"best": best})
 
-    def _obey(self, stop: GracefulStop) -> None:
-        if stop.number is not None:
-            raise Stopped(stop.number, self.save_and_go())
+    @property
+    def _out_of_patience(self) -> bool:
+        patience = self.run.config.patience
+        return patience is not None and self.last.best.since >= patience
 
-    def _refuse_divergence(self, chunk: Chunk) -> None:
-        settings = self.task.settings
+    def _stop_if_asked(self, stop: GracefulStop | None) -> None:
+        if stop and stop.number is not None:
+            raise Stopped(stop.number, self.save_and_stop())
+
+    def _say(self, line: str) -> None:
+        if not self.quiet:
+            say(line)
+
+    def _check_divergence(self, chunk: Chunk) -> None:
+        settings = self.run.settings
         bad_step = diverged_at(chunk, skipping=settings.on_nan == "skip")
         if bad_step is None:
             return
-        what = first_to_turn(
-            self.task.model,
-            self.task.optimizer,
+        variable = first_non_finite(
+            self.run.model,
+            self.run.optimizer,
             copy_state(self.last.state),
             self._X,
             self._Y,
-            self.task.keys[1],
+            self.run.keys[1],
             first_step=self.last.step,
             bad_step=bad_step,
             batch_size=settings.batch_size,
         )
-        raise InputError(diverged_line(self.work_dir, bad_step, what))
+        checkpoint = latest_checkpoint(self.files.work_dir)[0] if self.files else None
+        kept = "no checkpoint yet" if checkpoint is None else f"{checkpoint.path} is kept"
+        raise InputError(
+            f"the run diverged at step {bad_step:,}, first to turn NaN or infinite: {variable} "
+            f"({kept}): lower --learning-rate"
+        )
+
+
+def _with_progress(chunks: Iterable[Chunk], first_step: int, max_steps: int) -> Iterator[Chunk]:
+    """Show each chunk in a progress bar, where stderr is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:,.0f} steps/s"),
+        TimeRemainingColumn(),
+    )
+    # rich prints redirected stdout above the bar, on stderr: wrong if stdout goes to a file.
+    redirect = sys.stdout.isatty()
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal, redirect_stdout=redirect
+    ) as bar:
+        task = bar.add_task(
+            "training", total=max_steps, completed=first_step, loss=float("nan"), rate=0.0
+        )
+        last = time.perf_counter()
+        for chunk in chunks:
+            now = time.perf_counter()
+            rate = len(chunk.losses) / (now - last)
+            last = now
+            bar.update(task, completed=chunk.step, loss=chunk.losses.mean(), rate=rate)
+            yield chunk

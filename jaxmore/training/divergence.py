@@ -1,6 +1,5 @@
-"""What a run that diverged has to say: the step, and the first variable that turned."""
+"""Divergence: the step at which training broke down, and the variable that broke first."""
 
-from pathlib import Path
 from typing import Any, cast
 
 import jax
@@ -11,25 +10,25 @@ from jaxtyping import Array, Int
 
 from jaxmore.backprop import trace
 from jaxmore.layers import Layer, Tree, by_path
-from jaxmore.runs.checkpoints import newest_whole
-from jaxmore.training.loop import Chunk, State, batch_indices, train
+from jaxmore.training.loop import Chunk, TrainState, batch_indices, train
 from jaxmore.training.optimizers import MOST_SKIPPED
 
 
 def diverged_at(chunk: Chunk, *, skipping: bool = False) -> int | None:
-    """The first step of a chunk after which training makes no sense any more, or None.
+    """Return the first step of a chunk at which the run diverged, or None.
 
-    It is the step whose loss is NaN or infinite, or the next one if the last update of the chunk
-    spoilt a parameter: no checkpoint shall hold it. A run that skips such steps has diverged
-    when a parameter is spoilt: by an update that overflowed, or by the bad step after
-    ``MOST_SKIPPED`` in a row, which is not skipped any more. Both are the same for every cadence.
+    It is the step whose loss is NaN or infinite. If only the chunk's last update made a parameter
+    non-finite, it is the step after the chunk, so that no checkpoint holds such a parameter. With
+    ``skipping``, a run has diverged once a parameter is non-finite: because an update overflowed,
+    or because ``MOST_SKIPPED`` bad steps in a row were skipped and the next one was not. The
+    answer does not depend on the chunk size.
     """
     bad = np.flatnonzero(~np.isfinite(chunk.losses))
     if bad.size and not skipping:
         return chunk.step - len(chunk.losses) + int(bad[0])
-    # A NaN ratio is what any such parameter gives; very large finite ones give it too.
+    # A non-finite parameter always gives a NaN ratio; very large finite ones can give it too.
     suspect = np.isnan(list(chunk.update_to_data.values())).any()
-    if not suspect or not _not_finite(by_path(chunk.state.params)):
+    if not suspect or not _non_finite(by_path(chunk.state.params)):
         return None
     if not skipping:
         return chunk.step
@@ -37,20 +36,10 @@ def diverged_at(chunk: Chunk, *, skipping: bool = False) -> int | None:
     return chunk.step - in_a_row + (MOST_SKIPPED if in_a_row > MOST_SKIPPED else 0)
 
 
-def diverged_line(work_dir: Path, bad_step: int, what: str) -> str:
-    """The one line that tells of it."""
-    checkpoint, _ = newest_whole(work_dir)
-    kept = "no checkpoint yet" if checkpoint is None else f"{checkpoint.path} is kept"
-    return (
-        f"the run diverged at step {bad_step:,}, first to turn NaN or infinite: {what} "
-        f"({kept}): lower --learning-rate"
-    )
-
-
-def first_to_turn(
+def first_non_finite(
     model: Layer,
     optimizer: optax.GradientTransformation,
-    state: State,
+    state: TrainState,
     X: Int[Array, "n ..."],
     Y: Int[Array, "n ..."],
     key: Array,
@@ -59,23 +48,23 @@ def first_to_turn(
     bad_step: int,
     batch_size: int,
 ) -> str:
-    """Replay the steps up to the one that diverged and name the variable that turned first.
+    """Replay the steps up to the one that diverged and name the first non-finite variable.
 
     Batches depend on the seed and the step alone, so the replay is exact.
 
     Args:
         model: ids to logits.
-        optimizer: of the run.
-        state: after ``first_step`` steps, all finite; consumed.
+        optimizer: the optimiser of the run.
+        state: the state after ``first_step`` steps, all finite; its buffers are consumed.
         X: all training inputs.
         Y: all training targets.
         key: of the batches.
-        first_step: where the replay begins.
-        bad_step: of :func:`diverged_at`, at least ``first_step``.
+        first_step: the step at which the replay begins.
+        bad_step: the result of :func:`diverged_at`, at least ``first_step``.
         batch_size: B.
     """
 
-    def advance(state: State, start: int, end: int) -> State:
+    def advance(state: TrainState, start: int, end: int) -> TrainState:
         (chunk,) = train(
             model,
             optimizer,
@@ -96,16 +85,16 @@ def first_to_turn(
             state = advance(state, first_step, bad_step - 1)
         before: Tree = jax.tree.map(jnp.copy, state.params)
         after = advance(state, bad_step - 1, bad_step).params
-        turned = _not_finite(by_path(after))
+        turned = _non_finite(by_path(after))
         step, params = (bad_step - 1, before) if turned else (bad_step, after)
     else:
         turned, params = [], state.params
     at = batch_indices(key, jnp.asarray([step]), batch_size, len(X))[0]
     places = trace(model, params, X[at], Y[at])
     order = [place for place in (*_forward_order(model), "loss") if place in places]
-    values = _not_finite({place: places[place][0] for place in order})
-    cotangents = _not_finite({place: places[place][1] for place in reversed(order)})
-    gradients = _not_finite({place: places[place][1] for place in by_path(params)})
+    values = _non_finite({place: places[place][0] for place in order})
+    cotangents = _non_finite({place: places[place][1] for place in reversed(order)})
+    gradients = _non_finite({place: places[place][1] for place in by_path(params)})
     if values:
         return f"{values[0]} at step {step:,}"
     if cotangents or gradients:
@@ -115,7 +104,7 @@ def first_to_turn(
     )
 
 
-def _not_finite(arrays: dict[str, Any]) -> list[str]:
+def _non_finite(arrays: dict[str, Any]) -> list[str]:
     return [name for name, array in arrays.items() if not np.isfinite(np.asarray(array)).all()]
 
 

@@ -1,8 +1,8 @@
 """Inference over whole splits: BatchNorm's calibration and the exact mean loss.
 
-The 182,625 training windows of the names hold 5,438 distinct contexts. Without dropout equal
-contexts have equal logits, so a sum over windows is a sum over distinct contexts, weighted by how
-often each occurs: the same number for a thirtieth of the work.
+The 182,625 training windows of the names hold 5,438 distinct contexts. Without dropout, equal
+contexts have equal logits. A sum over windows is therefore a sum over distinct contexts, each
+weighted by how often it occurs: the same number for a thirtieth of the work.
 """
 
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ from jaxmore.rules._precision import widen
 from jaxmore.rules._reductions import kept_maximum
 
 TARGETS, LOGITS = 4096, 2**26
-"""At most so many places, and so many logits, per jitted call of :func:`mean_loss`: memory stays
-bounded whatever the split and the vocabulary, and one compilation serves every split."""
+"""Limits on the targets and the logits per jitted call of :func:`mean_loss`. They bound its memory
+for every split and vocabulary, and let one compilation serve every split."""
 
 
 def calibrate(model: Layer, params: Tree, X: Int[np.ndarray, "n T"]) -> Tree:
-    """The statistics that inference needs, of all the data at once.
+    """Compute the statistics that inference needs from all the data at once.
 
-    They are exact: not running averages over noisy batches, but the mean and the unbiased
-    variance over every example, at any depth (seed 001: "calibrate the batch norm at the end").
+    They are exact: the mean and the unbiased variance over every example, at any depth, rather
+    than running averages over noisy batches (notebook 001: "calibrate the batch norm at the end").
 
     Args:
         model: ids to logits.
@@ -35,7 +35,7 @@ def calibrate(model: Layer, params: Tree, X: Int[np.ndarray, "n T"]) -> Tree:
         X: all training inputs, on the host.
 
     Returns:
-        The model's statistics, for ``model.apply`` and ``model.step``.
+        The statistics, for ``model.apply`` and ``model.step``.
     """
     distinct, _, which = distinct_rows(X)
     return _calibrate(
@@ -57,17 +57,17 @@ def mean_loss(
     X: Int[np.ndarray, "n T"],
     Y: Int[np.ndarray, "n ..."],
 ) -> float:
-    """The mean loss over every target of a split that is not −1: exact, no sampling.
+    """Compute the exact mean loss over every target of a split that is not −1.
 
     Args:
         model: ids to logits.
         params: its parameters.
-        stats: of :func:`calibrate`.
+        stats: its statistics, from :func:`calibrate`.
         X: inputs, on the host.
-        Y: targets, on the host: (n,) of windows, or (n, T) of sequences.
+        Y: targets, on the host: (n,) for windows, (n, T) for sequences.
 
     Returns:
-        The mean in nats per target; each target weighs the same whatever the call it falls in.
+        The mean in nats per target.
 
     Raises:
         InputError: no example has a target.
@@ -83,7 +83,8 @@ def mean_loss(
     return sum(map(float, losses)) / n_targets
 
 
-@partial(jax.jit, static_argnums=0)  # of its shape alone is made use: jit traces a model once
+# Only used for its output shape; going through jit traces the model once.
+@partial(jax.jit, static_argnums=0)
 def _logits(model: Layer, params: Tree, stats: Tree, X: Int[Array, "B T"]) -> Float[Array, "B ..."]:
     return model.apply(params, stats, X)
 
@@ -92,19 +93,22 @@ def _logits(model: Layer, params: Tree, stats: Tree, X: Int[Array, "B T"]) -> Fl
 def _total_loss(
     model: Layer, params: Tree, stats: Tree, X: Int[Array, "B T"], Y: Num[Array, "B ..."]
 ) -> Float[Array, ""]:
-    """−Σ counts · log p. ``Y`` holds targets, or how often each id follows a context."""
+    """Compute −Σ counts · log p. ``Y`` holds targets, or how often each id follows a context."""
     logits = widen(model.apply(params, stats, X))
     shifted = logits - kept_maximum(logits)
     logprobs = shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
     is_counts = jnp.issubdtype(Y.dtype, jnp.floating)
     counts = Y if is_counts else jax.nn.one_hot(Y, logprobs.shape[-1], dtype=logprobs.dtype)
-    return -(counts * logprobs).sum(-1).sum()  # in two steps: short sums lose fewer digits
+    return -(counts * logprobs).sum(-1).sum()  # two sums: shorter sums round less
 
 
 def _windows(
     X: Int[np.ndarray, "n T"], Y: Int[np.ndarray, " n"], rows: int, vocab_size: int
 ) -> Iterator[tuple[Int[np.ndarray, "rows T"], Float[np.ndarray, "rows V"]]]:
-    """Blocks of distinct contexts, and how often each id follows them; the rest never occurs."""
+    """Yield blocks of distinct contexts with the number of times that each id follows them.
+
+    The last block is filled up with contexts that never occur.
+    """
     distinct, order, which = distinct_rows(X)
     targets = Y[order]
     which, targets = which[targets != -1], targets[targets != -1]
@@ -118,7 +122,7 @@ def _windows(
 def _sequences(
     X: Int[np.ndarray, "n T"], Y: Int[np.ndarray, "n T"], rows: int
 ) -> Iterator[tuple[Int[np.ndarray, "rows T"], Int[np.ndarray, "rows T"]]]:
-    """Blocks of sequences and their targets, the last one filled up with targets to ignore."""
+    """Yield blocks of sequences and targets; the last one is filled up with ignored targets."""
     for start in range(0, len(X), rows):
         block = slice(start, start + rows)
         yield _filled(X[block], rows, 0), _filled(Y[block], rows, -1)
@@ -131,21 +135,25 @@ def _filled(x: Int[np.ndarray, "b T"], rows: int, value: int) -> Int[np.ndarray,
 def distinct_rows(
     X: Int[np.ndarray, "n T"],
 ) -> tuple[Int[np.ndarray, "D T"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """The distinct rows; an order that brings equal rows together; which row each then is.
+    """Find the distinct rows of X.
 
-    A row is read as the digits of one number. np.unique(X, axis=0) would tell the same, a hundred
-    times slower.
+    Each row is read as the digits of one number. ``np.unique(X, axis=0)`` gives the same result, a
+    hundred times slower.
+
+    Returns:
+        The distinct rows; an order of the rows of X that brings equal ones together; and, in that
+        order, the index of each row among the distinct ones.
     """
     low = int(X.min(initial=0))
     base = int(X.max(initial=0)) - low + 1
     number, most = np.zeros(len(X), np.int64), 1
     for column in X.T:
-        if most > np.iinfo(np.int64).max // base:  # too long: the number's rank will do
+        if most > np.iinfo(np.int64).max // base:  # it would overflow: replace it by its rank
             _, number = np.unique(number, return_inverse=True)
             most = len(X)
         number = number * base + (column - low)
         most *= base
-    number = number.astype(np.min_scalar_type(most))  # NumPy sorts 16 bits ten times as fast
+    number = number.astype(np.min_scalar_type(most))  # NumPy sorts 16-bit numbers ten times as fast
     order = np.argsort(number, kind="stable")
     number = number[order]
     new = np.append(True, number[1:] != number[:-1])

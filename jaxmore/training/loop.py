@@ -1,4 +1,4 @@
-"""The training loop: one jitted scan over a chunk of steps, and the chunks one after another."""
+"""The training loop: a jitted scan over a chunk of steps, and a generator of chunks."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,8 +14,8 @@ from jaxmore.backprop import loss_and_grad
 from jaxmore.layers import Layer, Tree, by_path
 
 
-class State(NamedTuple):
-    """Everything that a step changes."""
+class TrainState(NamedTuple):
+    """The parameters and the optimiser's state: everything that a step updates."""
 
     params: Tree
     opt_state: optax.OptState
@@ -27,23 +27,26 @@ class State(NamedTuple):
     compiler_options={"xla_backend_optimization_level": 0},  # it runs once
 )
 def fresh_params(model: Layer, key: Array) -> Tree:
-    """``model.init(key)``, up to the last bits: in one program it is there a second earlier."""
+    """Compute ``model.init(key)`` in one compiled program, a second faster than op by op.
+
+    The values equal ``model.init(key)`` up to the last bits.
+    """
     return model.init(key)
 
 
 @jax.jit
-def copy_state(state: State) -> State:
-    """A state that the next chunk, to which this one is donated, leaves alone."""
+def copy_state(state: TrainState) -> TrainState:
+    """Copy a state, because the next chunk consumes the original (its buffers are donated)."""
     return jax.tree.map(jnp.copy, state)
 
 
 class Chunk(NamedTuple):
-    """What a chunk of steps leaves behind."""
+    """The result of a chunk of steps."""
 
     step: int
-    """Steps done so far."""
-    state: State
-    """The state after them; the next chunk consumes its buffers (they are donated)."""
+    """The number of steps done so far."""
+    state: TrainState
+    """The state after the chunk. The next chunk consumes its buffers (they are donated)."""
     losses: Float[np.ndarray, " S"]
     """The loss of every step of the chunk, before its update."""
     update_to_data: dict[str, float]
@@ -54,9 +57,10 @@ class Chunk(NamedTuple):
 def batch_indices(
     key: Array, steps: Int[Array, " S"], batch_size: int, n_examples: int
 ) -> Int[Array, "S B"]:
-    """The examples of each step: they depend on the key and the step's number alone.
+    """Draw the examples of each step.
 
-    So another chunk size, and a run that was stopped and resumed, see the same batches.
+    They depend on the key and the step's number alone, so batches are the same for every chunk
+    size, and for a run that was stopped and resumed.
     """
 
     def draw(step: Int[Array, ""]) -> Int[Array, " B"]:
@@ -68,7 +72,7 @@ def batch_indices(
 def scan_steps(
     model: Layer,
     optimizer: optax.GradientTransformation,
-    state: State,
+    state: TrainState,
     X: Int[Array, "n T"],
     Y: Int[Array, "n ..."],
     key: Array,
@@ -76,34 +80,36 @@ def scan_steps(
     *,
     batch_size: int,
     n_steps: int,
-) -> tuple[State, Float[Array, " S"], dict[str, Float[Array, ""]]]:
-    """Run ``n_steps`` steps of training in one scan.
+) -> tuple[TrainState, Float[Array, " S"], dict[str, Float[Array, ""]]]:
+    """Run ``n_steps`` training steps in one scan: forward, backward, optimiser update.
 
-    ``train_chunk`` is this, compiled; by options of its own, so not to be called in another jit.
+    :func:`train` calls it compiled, once per chunk. To write a loop of your own, jit it with
+    ``static_argnames=("model", "optimizer", "batch_size", "n_steps")``.
 
     Args:
         model: static; ids to logits.
         optimizer: static; the same object for every chunk.
-        state: parameters and optimiser; ``train_chunk`` consumes its buffers.
-        X: all training inputs, on the device; arguments, since jit folds constants.
-        Y: all training targets.
+        state: parameters and optimiser state.
+        X: all training inputs (n, T), on the device.
+        Y: all training targets, (n,) or (n, T).
         key: of the batches.
         first_step: the number of the chunk's first step.
-        batch_size: B.
-        n_steps: S.
+        batch_size: B, examples per step.
+        n_steps: S, steps in the scan.
 
     Returns:
-        The new state, the loss of each step, and ``Chunk.update_to_data`` of the last one.
+        The new state, the loss of each step (S,), and for each parameter path the log10 of
+        std(update) / std(parameter) at the last step.
     """
     indices = batch_indices(key, first_step + jnp.arange(n_steps), batch_size, len(X))
 
-    def step(carry: tuple[State, Tree], batch: tuple[Array, Array]) -> Any:
+    def step(carry: tuple[TrainState, Tree], batch: tuple[Array, Array]) -> Any:
         (params, opt_state), _ = carry
         loss, grads = loss_and_grad(model, params, *batch)
         updates, opt_state = optimizer.update(grads, opt_state, params)
-        # Carrying the last updates costs nothing measurable; computing ratios each step would.
+        # Carrying the last updates is free; computing the ratios in each step is not.
         params = cast(Tree, optax.apply_updates(params, updates))
-        return (State(params, opt_state), updates), loss
+        return (TrainState(params, opt_state), updates), loss
 
     first = (state, jax.tree.map(jnp.zeros_like, state.params))
     (state, updates), losses = jax.lax.scan(step, first, (X[indices], Y[indices]))
@@ -116,26 +122,27 @@ def scan_steps(
 
 
 COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
-"""Of a training step: without it XLA makes vectors of 256 bits where a CPU has 512."""
+"""Compiler options for a training step. By default XLA emits 256-bit vectors even where the CPU has
+512-bit ones."""
 
 _STATIC = ("model", "optimizer", "batch_size", "n_steps")
 train_chunk = jax.jit(
     scan_steps, static_argnames=_STATIC, donate_argnames="state", compiler_options=COMPILER_OPTIONS
 )
-# For jax_debug_nans: it calls a function that returned a NaN again, piece by piece.
+# jax_debug_nans calls a function again when it returns a NaN, so nothing may be donated.
 _undonated_chunk = jax.jit(scan_steps, static_argnames=_STATIC)
 
 
 def _log_ratio(update: Float[Array, ""], data: Float[Array, ""]) -> Float[Array, ""]:
-    # A parameter of equal elements has no scale: infinity, not the NaN of 0/0, so that a NaN
-    # always tells of one.
+    # A parameter of equal elements has no scale: return infinity rather than 0/0, so that a NaN
+    # here always means a NaN in the parameters.
     return jnp.where(data == 0, jnp.inf, jnp.log10(update / jnp.where(data == 0, 1, data)))
 
 
 def train(
     model: Layer,
     optimizer: optax.GradientTransformation,
-    state: State,
+    state: TrainState,
     X: Int[Array, "n T"],
     Y: Int[Array, "n ..."],
     key: Array,
@@ -151,18 +158,18 @@ def train(
     Args:
         model: ids to logits.
         optimizer: any of optax's.
-        state: where to start; its buffers are consumed.
+        state: the state to start from; its buffers are consumed.
         X: all training inputs.
         Y: all training targets.
         key: of the batches.
         batch_size: B.
         max_steps: the number of the last step.
-        chunk_size: steps per jitted call; it changes nothing but the cadence.
-        first_step: steps that ``state`` has behind it.
-        pauses: a chunk ends at every multiple of each of them, too.
+        chunk_size: steps per jitted call; it does not change the result.
+        first_step: how many steps ``state`` has already done.
+        pauses: chunks also end at every multiple of each of these.
 
     Yields:
-        A chunk for every ``chunk_size`` steps, and shorter ones up to a pause or the end.
+        A chunk every ``chunk_size`` steps, or fewer where a pause or the last step comes first.
     """
     run = _undonated_chunk if cast(Any, jax.config).jax_debug_nans else train_chunk
     start = first_step

@@ -1,12 +1,12 @@
-"""How much memory a run will take, before any of it is allocated."""
+"""Estimates of the memory that a computation needs, made before any of it is allocated."""
 
-import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import psutil
 from jaxtyping import Int
 
 from jaxmore.errors import InputError
@@ -22,36 +22,36 @@ def check_memory(
     batch_size: int,
     n_runs: int = 1,
 ) -> None:
-    """Refuse a run, or several at once, that cannot fit: by shapes alone, nothing is allocated.
+    """Refuse a run, or several at once, that cannot fit in memory. Nothing is allocated.
 
     Raises:
-        InputError: the lower bound of what it needs is more than the machine has.
+        InputError: a lower bound of what it needs exceeds the memory of the machine.
     """
     params = jax.eval_shape(model.init, jax.random.key(0))
-    state = _size(params) + _size(jax.eval_shape(optimizer.init, params))
+    state = size_of(params) + size_of(jax.eval_shape(optimizer.init, params))
     ids = jax.ShapeDtypeStruct((batch_size, block_size), jnp.int32)
-    activations = _size(jax.eval_shape(lambda p, x: model.fwd(p, x), params, ids))
-    # The state and its copy, gradients and updates; what backward keeps; the windows of the
-    # words, at least a byte for an id, on the host and on the device.
-    of_a_run = 2 * state + 2 * _size(params) + activations
+    activations = size_of(jax.eval_shape(lambda p, x: model.fwd(p, x), params, ids))
+    # The state and its copy, the gradients and the updates; the residuals; and the examples, at
+    # least a byte per id, on the host and on the device.
+    of_a_run = 2 * state + 2 * size_of(params) + activations
     needed = n_runs * of_a_run + 2 * n_examples * (block_size + 1)
     _refuse_beyond(needed, "the run needs" if n_runs == 1 else f"{n_runs:,} runs at once need")
 
 
 def check_calibration(model: Layer, X: Int[np.ndarray, "n T"]) -> None:
-    """Refuse words of too many distinct contexts: calibration runs all of them at once.
+    """Refuse data with too many distinct contexts: calibration runs all of them at once.
 
     Raises:
-        InputError: the largest of its arrays alone is more than the machine has.
+        InputError: the largest of its arrays alone exceeds the memory of the machine.
     """
     params = jax.eval_shape(model.init, jax.random.key(0))
     if jax.tree.leaves(jax.eval_shape(model.calibrate, params, X)[1]):
         res = jax.eval_shape(model.fwd, params, distinct_rows(X)[0])[1]
-        _refuse_beyond(max(map(_size, jax.tree.leaves(res))))
+        _refuse_beyond(max(map(size_of, jax.tree.leaves(res))))
 
 
 def _refuse_beyond(needed: int, who: str = "the run needs") -> None:
-    there = _memory()
+    there = available_memory()
     if needed > there:
         raise InputError(
             f"{who} at least {_gigabytes(needed)} of memory, there are "
@@ -59,15 +59,17 @@ def _refuse_beyond(needed: int, who: str = "the run needs") -> None:
         )
 
 
-def _size(tree: Any) -> int:
+def size_of(tree: Any) -> int:
+    """Return the bytes of a tree of arrays or of their shapes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _memory() -> int:
+def available_memory() -> int:
+    """Return the bytes of the device's memory, or of the machine's where the device is a CPU."""
     device = jax.devices()[0]
     if device.platform != "cpu" and (stats := device.memory_stats()):
         return int(stats["bytes_limit"])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(psutil.virtual_memory().total)
 
 
 def _gigabytes(size: int) -> str:

@@ -6,12 +6,13 @@ import optax
 from jaxtyping import Array, Float
 
 MOST_SKIPPED = 1_000
-"""So many steps in a row are skipped; the next bad one spoils the parameters, and the run ends."""
+"""The limit on consecutive skipped steps. The next bad step is not skipped: it makes the parameters
+non-finite, and the run ends."""
 Number = float | Float[Array, ""]
-"""An array where a sweep traces it."""
+"""A float, or a traced array in a sweep."""
 
 
-@functools.cache  # equal flags, one object: jit compares static arguments by identity
+@functools.cache  # jit compares static arguments by identity: equal flags need one object
 def make_optimizer(
     name: str,
     learning_rate: Number,
@@ -23,28 +24,28 @@ def make_optimizer(
     warmup_steps: int = 0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """The optimiser of a training run.
+    """Make the optimiser of a training run.
 
     Args:
         name: ``sgd``; ``adamw`` with makemore.py's betas (0.9, 0.99) and eps 1e-8; or ``muon``,
-            which takes steps along the orthogonalised momentum of each matrix (Jordan, "Muon: an
-            optimizer for hidden layers in neural networks", 2024) and Nadam's for the vectors.
-        learning_rate: the highest of the run.
-        weight_decay: on every parameter; ``muon``: on every matrix.
-        schedule: of :func:`learning_rates`.
+            which steps along the orthogonalised momentum of each matrix (Jordan, "Muon: an
+            optimizer for hidden layers in neural networks", 2024) and uses Nadam for vectors.
+        learning_rate: the peak learning rate.
+        weight_decay: the decay of every parameter; with ``muon`` of every matrix.
+        schedule: see :func:`learning_rates`.
         max_steps: the length of the run.
-        on_nan: ``skip``: a step whose gradient is not finite changes nothing, up to
-            ``MOST_SKIPPED`` in a row.
-        warmup_steps: of :func:`learning_rates`.
-        clip_norm: a gradient that is longer, all parameters taken together, is cut to this
-            length; None: as it is. (Pascanu et al., ICML 2013.)
+        on_nan: with ``skip``, a step whose gradient is not finite changes nothing, up to
+            ``MOST_SKIPPED`` steps in a row.
+        warmup_steps: see :func:`learning_rates`.
+        clip_norm: the largest global norm of a gradient; longer ones are scaled down to it. None
+            clips nothing. (Pascanu et al., ICML 2013.)
     """
     rates = learning_rates(schedule, learning_rate, max_steps, warmup_steps)
     optimizer = descent(name, rates, weight_decay)
     if clip_norm is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
     if on_nan == "skip":
-        # optax keeps the count in the state, so it is the same whatever the chunks and the stops.
+        # optax counts in its state, so the count does not depend on chunks and interruptions.
         return optax.apply_if_finite(optimizer, max_consecutive_errors=MOST_SKIPPED)
     return optimizer
 
@@ -52,14 +53,14 @@ def make_optimizer(
 def learning_rates(
     schedule: str, learning_rate: Number, max_steps: int, warmup_steps: int = 0
 ) -> optax.Schedule:
-    """The learning rate of each step, counted from 0.
+    """Make the schedule of learning rates, by step from 0.
 
     Args:
-        schedule: ``constant``; ``step``: a tenth from step ``max_steps // 2`` on; ``cosine``: half
-            a cosine down to zero at ``max_steps`` (Loshchilov and Hutter, ICLR 2017).
-        learning_rate: the highest.
+        schedule: ``constant``; ``step``, a tenth from step ``max_steps // 2`` on; or ``cosine``,
+            half a cosine down to zero at ``max_steps`` (Loshchilov and Hutter, ICLR 2017).
+        learning_rate: the peak learning rate.
         max_steps: the length of the run.
-        warmup_steps: W; the rate of step i < W is (i + 1) / (W + 1) of the highest (nanoGPT).
+        warmup_steps: W; step i < W has (i + 1) / (W + 1) of the peak rate (as in nanoGPT).
     """
     rest = max_steps - warmup_steps
     if schedule == "cosine":
@@ -77,7 +78,7 @@ def learning_rates(
 def descent(
     name: str, rates: float | optax.Schedule, weight_decay: Number
 ) -> optax.GradientTransformation:
-    """``sgd``, ``adamw`` or ``muon`` of :func:`make_optimizer`, at rates of any kind."""
+    """Make the optimiser ``name`` of :func:`make_optimizer` with any learning rate or schedule."""
     if name == "adamw":
         return optax.adamw(rates, b1=0.9, b2=0.99, eps=1e-8, weight_decay=weight_decay)
     if name == "muon":

@@ -1,4 +1,4 @@
-"""Sampling: all words at once, token by token, in one jitted scan."""
+"""Sampling: every word at once, one token per step of a jitted scan."""
 
 from functools import partial
 from typing import Any
@@ -25,20 +25,20 @@ def sample_ids(
     n_words: int,
     top_k: int | None = None,
 ) -> Int[Array, "n T"]:
-    """Draw ``n_words`` sequences of T ids, every one from the boundary (id 0) on.
+    """Draw ``n_words`` sequences of T ids, each starting from the boundary (id 0).
 
     Args:
-        model: ids to logits by ``model.step``, one token at a time.
+        model: ids to logits, one token at a time by ``model.step``.
         params: its parameters.
         stats: its statistics.
-        key: of the draws; step t uses ``fold_in(key, t)``.
-        forced: T entries: an id that is given (the prompt), or −1 for one to draw.
-        temperature: the logits are divided by it; 1 samples the model as it is.
-        n_words: how many.
-        top_k: draw among the k likeliest ids only.
+        key: the key of the draws; step t uses ``fold_in(key, t)``.
+        forced: (T,) the ids of the prompt, and −1 where an id is to be drawn.
+        temperature: a positive scalar that divides the logits.
+        n_words: the number of sequences.
+        top_k: draw among the k most likely ids only.
 
     Returns:
-        ids (n_words, T), zero from the end of each word on.
+        ids (n_words, T), zero after the end of each word.
     """
 
     def step(carry: tuple[Array, Array, Any], at: tuple[Array, Array]) -> Any:
@@ -72,31 +72,32 @@ def sample_words(
     n_words: int,
     max_length: int,
     seed: int,
+    batch: int = 0,
     temperature: float = 1.0,
     top_k: int | None = None,
     prompt: str = "",
 ) -> list[str]:
-    """Make more words.
+    """Sample words from a model.
 
     Args:
-        model: ids to logits by ``model.step``.
+        model: ids to logits, one token at a time by ``model.step``.
         params: its parameters.
         stats: its statistics.
-        vocab: of the model.
-        n_words: how many words.
-        max_length: where a word that does not end is cut, the prompt included.
-        seed: the same seed, the same words.
-        temperature: below 1 more likely words, above 1 more surprising ones.
-        top_k: draw among the k likeliest characters only.
-        prompt: what every word begins with.
+        vocab: its vocabulary.
+        n_words: the number of words.
+        max_length: the length at which a word is cut, the prompt included.
+        seed: the seed of the draws; equal seeds give equal words.
+        batch: the number of this batch, where more words are drawn than fit in one call.
+        temperature: below 1 likelier words, above 1 more surprising ones.
+        top_k: draw among the k most likely characters only.
+        prompt: the beginning of every word.
 
     Returns:
         The words.
 
     Raises:
-        InputError: a character of the prompt that the model does not know, a prompt of
-            ``max_length`` characters or more, a temperature that is not positive, or a ``top_k``
-            outside 1..V.
+        InputError: the prompt holds an unknown character or has ``max_length`` characters or more,
+            the temperature is not positive, or ``top_k`` lies outside 1..V.
     """
     if not np.finfo(np.float32).tiny <= temperature < float("inf"):
         raise InputError(f"--temperature must be positive, got {temperature}")
@@ -108,11 +109,12 @@ def sample_words(
     forced[: len(prompt)] = vocab.encode(prompt)
     if not forced[: len(prompt)].all():
         raise InputError(f"the prompt {prompt!r} holds '.', which ends a word")
+    key = jax.random.key(seed)
     ids = sample_ids(
         model,
         params,
         stats,
-        jax.random.key(seed),
+        key if batch == 0 else jax.random.fold_in(key, 2**32 - batch),  # no step's key
         jnp.array(forced),
         jnp.float32(temperature),
         n_words=n_words,

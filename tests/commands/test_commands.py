@@ -13,7 +13,7 @@ import pytest
 from jaxmore import __version__, data, plots
 from jaxmore.models import MODELS
 from jaxmore.runs.config import ModelName
-from jaxmore.runs.trained import load_model
+from jaxmore.runs.trained import load
 from tests.command_line import refused, run, tree
 
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
@@ -55,7 +55,7 @@ def test_train_leaves_a_model_its_metrics_and_a_picture(words_file, tmp_path, ca
     assert [chunk["step"] for chunk in chunks] == [30, 60, 70]
     assert chunks[-1]["loss"] < chunks[0]["loss"]
     assert set(chunks[0]["update_to_data"]) >= {"embedding.weight", "head.bias", "norm.gain"}
-    saved = load_model(out)
+    saved = load(out)
     assert final == {"step": 70, **saved.record["losses"]}
     assert f"dev {saved.record['losses']['dev']:.4f}" in printed
     assert saved.record["training"]["learning_rate"] == 0.1
@@ -80,7 +80,7 @@ def test_train_other_types_and_options(words_file, tmp_path, capsys) -> None:
     out = tmp_path / "bengio"
     flags = ["--type", "bengio", "--block-size", "4", "--n-embd", "3", "--optimizer", "adamw"]
     run("train", "-i", words_file, "-o", out, *SMALL, *flags, "--unique", "-l", "0.01", "-w", "0.1")
-    saved = load_model(out)
+    saved = load(out)
     assert saved.type == "bengio"
     assert saved.options == {"block_size": 4, "n_embd": 3, "n_embd2": 9}
     assert saved.record["data"]["unique"] is True
@@ -108,7 +108,7 @@ def test_every_type_can_be_named_without_jax() -> None:
 def test_the_ladder_from_training_to_samples(words_file, tmp_path, capsys, type, sizes) -> None:
     out = tmp_path / "out"
     run("train", "-i", words_file, "-o", out, "--type", type, *sizes, *SMALL[2:])
-    saved = load_model(out)
+    saved = load(out)
     makemores = type != "wavenet"
     assert set(saved.record["losses"]) == {"train", "test"} | (set() if makemores else {"dev"})
     assert saved.record["training"]["optimizer"] == ("adamw" if makemores else "sgd")
@@ -157,7 +157,7 @@ def test_ten_thousand_steps_reach_the_seeds_loss(seed_names, tmp_path, capsys) -
     names.write_text("\n".join(seed_names))
     flags = ["--max-steps", "10000", "--schedule", "constant"]
     run("train", "-i", names, "-o", tmp_path / "out", *flags)
-    losses = load_model(tmp_path / "out").record["losses"]
+    losses = load(tmp_path / "out").record["losses"]
     assert losses["train"] == pytest.approx(2.2499, abs=0.02)
     assert losses["dev"] == pytest.approx(2.2670, abs=0.02)
 
@@ -168,7 +168,7 @@ def test_ten_thousand_steps_reach_the_seeds_loss(seed_names, tmp_path, capsys) -
 def test_evaluate_repeats_what_training_found(trained, capsys) -> None:
     run("evaluate", "-o", trained)
     printed = capsys.readouterr().out
-    for name, loss in load_model(trained).record["losses"].items():
+    for name, loss in load(trained).record["losses"].items():
         assert f"{name:5s} {loss:.4f}" in printed
 
 

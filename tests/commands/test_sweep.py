@@ -8,15 +8,15 @@ import jax
 import numpy as np
 import pytest
 
+from jaxmore.commands.sweep import Result, format_table, parse_list, train_all
 from jaxmore.errors import InputError
 from jaxmore.models import bengio
 from jaxmore.runs.config import TrainConfig
 from jaxmore.runs.prepared import prepare
-from jaxmore.runs.settings import settle
-from jaxmore.runs.trained import load_model
+from jaxmore.runs.records import resolve_settings
+from jaxmore.runs.trained import load
 from jaxmore.training.memory import check_memory
 from jaxmore.training.optimizers import make_optimizer
-from jaxmore.training.sweeps import Run, format_table, parse_list, train_all
 from tests.command_line import run
 
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
@@ -44,7 +44,7 @@ def test_each_run_has_the_bits_of_train(words_file, tmp_path, capsys) -> None:
     for rate, decay, seed in [(0.2, 0.01, 1), (0.05, 0.0, 3)]:
         flags = ["-l", rate, "-w", decay, "--seed", seed, "--overwrite"]
         run("train", "-i", words_file, "-o", one, *SMALL, *flags)
-        losses = load_model(one).record["losses"]
+        losses = load(one).record["losses"]
         lines = [json.loads(line) for line in (one / "metrics.jsonl").read_text().splitlines()]
         assert runs[rate, decay, seed]["losses"] == {k: losses[k] for k in ("train", "dev")}
         assert runs[rate, decay, seed]["curve"] == [line["loss"] for line in lines[:2]]
@@ -55,20 +55,20 @@ def test_muon_sweeps_as_it_trains(words_file, tmp_path) -> None:
     run("sweep", "-o", tmp_path / "out", *flags, "-l", "0.02,0.01")
     run("train", "-o", tmp_path / "one", *flags, "-l", "0.01")
     _, swept = json.loads((tmp_path / "out" / "sweep.json").read_text())["runs"]
-    losses = load_model(tmp_path / "one").record["losses"]
+    losses = load(tmp_path / "one").record["losses"]
     assert swept["losses"] == {name: losses[name] for name in ("train", "dev")}
 
 
 def test_together_and_one_after_another_agree(words_file) -> None:
     """AdamW, and more than one chunk: the vmapped program of an accelerator, tried on the CPU."""
-    config = TrainConfig(
-        input_file=str(words_file), type="mlp", n_embd=3, n_embd2=5, max_steps=40, chunk_size=20
-    )
-    task = prepare(config)
+    config = TrainConfig(type="mlp", n_embd=3, n_embd2=5, max_steps=40, chunk_size=20)
+    task = prepare(config, words_file)
     varied = [(1e-3, 0.0, 1), (1e-2, 0.1, 1), (1e-2, 0.1, 2)]
     tasks = [
         task._replace(
-            settings=settle(config)._replace(learning_rate=rate, weight_decay=decay, seed=seed)
+            settings=resolve_settings(config, "sequences")._replace(
+                learning_rate=rate, weight_decay=decay, seed=seed
+            )
         )
         for rate, decay, seed in varied
     ]
@@ -82,10 +82,10 @@ def test_together_and_one_after_another_agree(words_file) -> None:
 
 
 def test_the_table_takes_the_mean_over_seeds_and_tells_what_diverged() -> None:
-    base = settle(TrainConfig())
+    base = resolve_settings(TrainConfig(), "windows")
     losses = {0.1: [(2.0, 2.1), (2.2, 2.5)], 0.3: [(1.0, 1.1), (1.0, float("nan"))]}
     runs = [
-        Run(base._replace(learning_rate=rate), [3.0], {"train": train, "dev": dev})
+        Result(base._replace(learning_rate=rate), [3.0], {"train": train, "dev": dev})
         for rate, pairs in losses.items()
         for train, dev in pairs
     ]
@@ -111,8 +111,9 @@ def test_a_flag_that_is_not_given_is_the_default_of_each_run() -> None:
 
 
 def test_the_columns_stand_below_their_names_whatever_the_losses() -> None:
+    base = resolve_settings(TrainConfig(), "windows")
     runs = [
-        Run(settle(TrainConfig(seed=seed)), [3.0], {"train": loss, "dev": 2.0})
+        Result(base._replace(seed=seed), [3.0], {"train": loss, "dev": 2.0})
         for seed, loss in enumerate((400.0, 440.0))
     ]
     head, row, _ = format_table(runs).splitlines()
@@ -128,7 +129,7 @@ def test_what_is_done_when_a_sweep_is_interrupted_is_kept(
         yield next(runs)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jaxmore.training.sweeps.train_all", one_and_a_half)
+    monkeypatch.setattr("jaxmore.commands.sweep.train_all", one_and_a_half)
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stop:
         run("sweep", "-i", words_file, "-o", out, "--type", "bengio", *SMALL, "--seed", "7,8")

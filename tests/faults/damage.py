@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxmore.runs.checkpoints import newest_whole
+from jaxmore.runs.checkpoints import latest_checkpoint
 from tests.faults.harness import Lab
 
 CUTS, FLIPS = 500, 1000
@@ -28,7 +28,7 @@ def run() -> dict[str, Any]:
         path.unlink()
         if content is not None:
             path.write_bytes(content)
-        checkpoint, damaged = newest_whole(out)
+        checkpoint, damaged = latest_checkpoint(out)
         fell_back = checkpoint is not None and checkpoint.path != newest and newest in damaged
         counts["silent"] += not fell_back
         counts[kind] += 1

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxmore.runs.checkpoints import newest_whole
+from jaxmore.runs.checkpoints import latest_checkpoint
 from tests.faults.harness import Lab, Results, results
 
 LIMITS = (0, 1, 50, 500, 1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 24_000, 40_000)
@@ -42,7 +42,7 @@ def run() -> dict[str, Any]:
 
 
 def _goes_on(lab: Lab, out: Path, expected: Results) -> bool:
-    if newest_whole(out)[0] is None:
+    if latest_checkpoint(out)[0] is None:
         return False
     code, printed, err = lab.run(*lab.train(out, "--resume"))
     if code or err or results(out, printed) != expected:

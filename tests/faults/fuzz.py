@@ -56,12 +56,12 @@ def text_loaders(out: Path, words: Path) -> Loaders:
     from jaxmore.interop.torch_file import read_torch_file, write_torch_file
     from jaxmore.runs.config import TrainConfig
     from jaxmore.runs.folder import stored_config
-    from jaxmore.runs.trained import load_model
+    from jaxmore.runs.trained import load
 
     torch_file = out / "model.pt"
     write_torch_file(torch_file, {"a": np.eye(3, dtype=np.float32), "b": np.arange(3)})
     return {
-        "config": (out / "config.json", lambda: load_model(out)),
+        "config": (out / "config.json", lambda: load(out)),
         "run": (out / "run.json", lambda: stored_config(TrainConfig(work_dir=str(out)))),
         "words": (words, lambda: read_words(words)),
         "torch": (torch_file, lambda: read_torch_file(torch_file)),
@@ -73,21 +73,20 @@ def state_loaders(out: Path) -> Loaders:
     import jax
 
     from jaxmore.models import MODELS
-    from jaxmore.runs.checkpoints import newest_whole, restore
-    from jaxmore.runs.manifest import MANIFEST, damage, seal
-    from jaxmore.runs.trained import load_model
-    from jaxmore.training.loop import State
+    from jaxmore.runs.checkpoints import MANIFEST, damage, latest_checkpoint, restore, seal
+    from jaxmore.runs.trained import load
+    from jaxmore.training.loop import TrainState
     from jaxmore.training.optimizers import make_optimizer
 
-    saved = load_model(out)
+    saved = load(out)
     training = saved.record["training"]
     optimizer = make_optimizer(
         "adamw", training["learning_rate"], training["weight_decay"], "step", training["max_steps"]
     )
 
-    def fresh() -> State:
+    def fresh() -> TrainState:
         params = MODELS[saved.type].make(saved.vocab.size, **saved.options).init(jax.random.key(0))
-        return State(params, optimizer.init(params))
+        return TrainState(params, optimizer.init(params))
 
     template = jax.eval_shape(fresh)
     for old in sorted((out / "checkpoints").glob("step-*"))[:-1]:
@@ -98,13 +97,13 @@ def state_loaders(out: Path) -> Loaders:
         (newest / MANIFEST).unlink()
         seal(newest)
         assert damage(newest) is None
-        checkpoint, _ = newest_whole(out)
+        checkpoint, _ = latest_checkpoint(out)
         if checkpoint is not None:
             restore(checkpoint, template)
 
     files = [path for path in (newest / "state").rglob("*") if path.is_file()]
     return {
-        "model.safetensors": (out / "model.safetensors", lambda: load_model(out)),
+        "model.safetensors": (out / "model.safetensors", lambda: load(out)),
         "record.json": (newest / "record.json", sealed),
     } | {str(path.relative_to(newest)): (path, sealed) for path in sorted(files)}
 

@@ -17,7 +17,7 @@ from jaxmore.interop.makemore import BLOCK, SIGNS, TABLES, convert, from_makemor
 from jaxmore.interop.torch_file import read_torch_file, write_torch_file
 from jaxmore.layers import Tree, by_path
 from jaxmore.models import MODELS, model_options
-from jaxmore.runs.trained import SavedModel, load_model
+from jaxmore.runs.trained import Trained, load
 from tests.refusals import only_line
 
 TYPES = ["bigram", "mlp", "bow", "rnn", "gru", "lstm", "transformer"]
@@ -231,13 +231,13 @@ def assert_same_bits(actual: Tree, expected: Tree) -> None:
 
 
 @pytest.fixture
-def bigram(words: Path, tmp_path: Path) -> SavedModel:
+def bigram(words: Path, tmp_path: Path) -> Trained:
     """A model in ours.pt, and converted in the folder "ours"."""
     write_torch_file(tmp_path / "ours.pt", to_makemore("bigram", *weights("bigram")))
     return convert(tmp_path / "ours.pt", tmp_path / "ours", input_file=words)
 
 
-def logits(saved: SavedModel, ids: np.ndarray) -> np.ndarray:
+def logits(saved: Trained, ids: np.ndarray) -> np.ndarray:
     apply = jax.jit(saved.model.apply)
     return np.asarray(apply(saved.params, saved.stats, jnp.array(ids)))
 
@@ -315,11 +315,9 @@ def test_the_table_names_every_parameter_once(type: str) -> None:
     assert [other for other in TYPES if SIGNS[type] in {p.theirs for p in TABLES[other]}] == [type]
 
 
-def test_the_record_says_where_it_comes_from(
-    bigram: SavedModel, words: Path, tmp_path: Path
-) -> None:
+def test_the_record_says_where_it_comes_from(bigram: Trained, words: Path, tmp_path: Path) -> None:
     saved = bigram
-    assert load_model(tmp_path / "ours").record == saved.record
+    assert load(tmp_path / "ours").record == saved.record
     assert saved.record["data"]["file"] == str(words)
     assert saved.record["data"]["longest_word"] == 4
     assert saved.record["training"]["converted_from"] == str(tmp_path / "ours.pt")
@@ -329,7 +327,7 @@ def test_the_record_says_where_it_comes_from(
 # ------------------------------------------------------------------------------ what is refused
 
 
-def test_nothing_is_replaced_unasked(bigram: SavedModel, words: Path, tmp_path: Path) -> None:
+def test_nothing_is_replaced_unasked(bigram: Trained, words: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds a run: --overwrite"):
         convert(tmp_path / "ours.pt", tmp_path / "ours", input_file=words)
     with pytest.raises(InputError, match=r"ours\.pt exists: --overwrite"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jaxmore.runs.metrics import Metrics
-from jaxmore.runs.trained import load_model
+from jaxmore.runs.trained import load
 from tests.command_line import run
 
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
@@ -58,7 +58,7 @@ def test_the_best_and_the_last_are_kept(patient, capsys) -> None:
     assert list(dev) == list(range(40, stopped + 1, 40))
     first = min(dev, key=lambda step: dev[step])
     assert stopped == first + 3 * 40
-    best, last = load_model(patient), load_model(patient / "last")
+    best, last = load(patient), load(patient / "last")
     assert best.record["training"]["step"] == first
     assert best.record["losses"]["dev"] == dev[first]
     assert last.record["training"]["step"] == stopped == final["step"]
@@ -93,7 +93,7 @@ def test_what_is_said(patient) -> None:
 
 
 def test_the_cadence_changes_no_bit(words, patient, tmp_path) -> None:
-    stopped = load_model(patient / "last").record["training"]["step"]
+    stopped = load(patient / "last").record["training"]["step"]
     run("train", "-i", words, "-o", tmp_path / "out", *FLAGS, "--max-steps", stopped)
     last = (patient / "last" / "model.safetensors").read_bytes()
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == last
@@ -130,9 +130,9 @@ def test_a_finished_run_resumed_stays_what_it_is(patient, tmp_path, capsys) -> N
 
 def test_more_patience_goes_on_from_there(patient, tmp_path, capsys) -> None:
     out = shutil.copytree(patient, tmp_path / "out")
-    stopped = load_model(out / "last").record["training"]["step"]
+    stopped = load(out / "last").record["training"]["step"]
     run("train", "--resume", "-o", out, "--patience", "5")
-    assert load_model(out / "last").record["training"]["step"] > stopped
+    assert load(out / "last").record["training"]["step"] > stopped
     assert (out / "model.safetensors").read_bytes() == (patient / "model.safetensors").read_bytes()
 
 
@@ -144,5 +144,5 @@ def test_makemores_types_are_chosen_by_test(words, tmp_path, capsys) -> None:
     assert " test loss: " in first
     assert " dev " not in first
     assert second.startswith("step 20 ")
-    assert load_model(tmp_path / "out").record["training"]["step"] == 20
+    assert load(tmp_path / "out").record["training"]["step"] == 20
     assert (tmp_path / "out" / "last" / "config.json").exists()

@@ -12,25 +12,30 @@ from tensorstore import KvStore
 
 from jaxmore.errors import InputError
 from jaxmore.runs import checkpoints
-from jaxmore.runs.checkpoints import newest_whole, restore, set_aside, write_checkpoint
-from jaxmore.runs.manifest import seal
-from jaxmore.training.loop import State
+from jaxmore.runs.checkpoints import (
+    latest_checkpoint,
+    mark_damaged,
+    restore,
+    seal,
+    write_checkpoint,
+)
+from jaxmore.training.loop import TrainState
 from jaxmore.training.optimizers import make_optimizer
 
 RECORD = {"format": 1, "vocabulary": "aé"}
 
 
-def a_state(seed: int = 0, width: int = 5, optimizer: str = "adamw") -> State:
+def a_state(seed: int = 0, width: int = 5, optimizer: str = "adamw") -> TrainState:
     """A state of awkward values: a NaN's payload aside, every bit must come back."""
     rng = np.random.default_rng(seed)
     weight = rng.normal(size=(3, width)).astype(np.float32)
     weight[0, :3] = [-0.0, 1e-40, np.inf]
     params = {"head": {"weight": jnp.array(weight), "bias": jnp.ones(1)}, "act": {}}
-    state = State(params, make_optimizer(optimizer, 0.1, 0.01, "step", 9).init(params))
+    state = TrainState(params, make_optimizer(optimizer, 0.1, 0.01, "step", 9).init(params))
     return jax.tree.map(np.array, state)
 
 
-def assert_same_bits(a: State, b: State) -> None:
+def assert_same_bits(a: TrainState, b: TrainState) -> None:
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         assert np.asarray(left).dtype == np.asarray(right).dtype
@@ -48,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 def test_there_and_back_bit_for_bit(tmp_path: Path, optimizer: str) -> None:
     state = a_state(optimizer=optimizer)
     write_checkpoint(tmp_path, 7, state, RECORD)
-    checkpoint, damaged = newest_whole(tmp_path)
+    checkpoint, damaged = latest_checkpoint(tmp_path)
     assert checkpoint is not None
     assert checkpoint[1:] == (7, RECORD)
     assert not damaged
@@ -82,14 +87,14 @@ def test_the_newest_are_kept(folder: Path) -> None:
 def test_a_damaged_one_is_named_set_aside_and_replaced(folder: Path) -> None:
     newest = folder / "checkpoints" / "step-000000000030"
     (newest / "record.json").write_text("{}")
-    checkpoint, damaged = newest_whole(folder)
+    checkpoint, damaged = latest_checkpoint(folder)
     assert checkpoint is not None
     assert checkpoint.step == 20
     assert damaged == {newest: "'record.json' is not as it was sealed"}
-    assert set_aside(newest).name == "damaged-step-000000000030"
-    assert newest_whole(folder)[1] == {}
+    assert mark_damaged(newest).name == "damaged-step-000000000030"
+    assert latest_checkpoint(folder)[1] == {}
     write_checkpoint(folder, 30, a_state(30), RECORD)
-    checkpoint, _ = newest_whole(folder)
+    checkpoint, _ = latest_checkpoint(folder)
     assert checkpoint is not None
     assert checkpoint.step == 30
 
@@ -102,7 +107,7 @@ def test_a_half_written_one_is_no_checkpoint(folder: Path, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_checkpoint(folder, 40, a_state(), RECORD)
     monkeypatch.undo()
-    checkpoint, damaged = newest_whole(folder)
+    checkpoint, damaged = latest_checkpoint(folder)
     assert checkpoint is not None
     assert checkpoint.step == 30
     assert not damaged
@@ -113,13 +118,13 @@ def test_a_half_written_one_is_no_checkpoint(folder: Path, monkeypatch) -> None:
 def test_all_damaged_is_none(folder: Path) -> None:
     for path in (folder / "checkpoints").iterdir():
         shutil.rmtree(path / "state")
-    checkpoint, damaged = newest_whole(folder)
+    checkpoint, damaged = latest_checkpoint(folder)
     assert checkpoint is None
     assert len(damaged) == 3
 
 
 def test_a_whole_checkpoint_of_another_shape_is_refused_in_one_line(folder: Path) -> None:
-    checkpoint, _ = newest_whole(folder)
+    checkpoint, _ = latest_checkpoint(folder)
     assert checkpoint is not None
     for other in (a_state(width=6), a_state(optimizer="sgd")):
         with pytest.raises(InputError, match="cannot be read") as caught:
@@ -133,7 +138,7 @@ def test_a_huge_declared_shape_is_refused_before_it_is_allocated(tmp_path, key: 
 
     state = a_state()
     write_checkpoint(tmp_path, 1, state, RECORD)
-    checkpoint, _ = newest_whole(tmp_path)
+    checkpoint, _ = latest_checkpoint(tmp_path)
     assert checkpoint is not None
     base = f"file://{checkpoint.path}/state/"
     store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
@@ -142,6 +147,6 @@ def test_a_huge_declared_shape_is_refused_before_it_is_allocated(tmp_path, key: 
     store[name] = json.dumps(header)
     (checkpoint.path / "manifest.sha256").unlink()
     seal(checkpoint.path)  # a hostile checkpoint is sealed as well as any
-    assert newest_whole(tmp_path)[0] is not None
+    assert latest_checkpoint(tmp_path)[0] is not None
     with pytest.raises(InputError, match="has shape"):
         restore(checkpoint, jax.eval_shape(lambda: state))

@@ -10,11 +10,11 @@ import pytest
 from jaxmore.backprop import loss_and_grad
 from jaxmore.data import Vocabulary, sequences
 from jaxmore.models import MODELS, mlp
-from jaxmore.runs.checkpoints import newest_whole, restore, write_checkpoint
+from jaxmore.runs.checkpoints import latest_checkpoint, restore, write_checkpoint
 from jaxmore.runs.config import TrainConfig
-from jaxmore.runs.prepared import Task, prepare
+from jaxmore.runs.prepared import PreparedRun, prepare
 from jaxmore.training.evaluation import calibrate, mean_loss
-from jaxmore.training.loop import Chunk, State, copy_state, train
+from jaxmore.training.loop import Chunk, TrainState, copy_state, train
 
 SIZES = {
     "mlp-bn": {"n_embd": 2, "n_embd2": 3},
@@ -38,7 +38,7 @@ def words(tmp_path_factory) -> Path:
     return path
 
 
-def steps(task: Task, state: State, first: int, last: int) -> Chunk:
+def steps(task: PreparedRun, state: TrainState, first: int, last: int) -> Chunk:
     X, Y = (jnp.array(a) for a in task.data["train"])
     *_, chunk = train(
         task.model,
@@ -61,16 +61,16 @@ def test_no_type_is_missing() -> None:
 
 @pytest.mark.parametrize("type", SIZES)
 def test_stopped_and_resumed_is_the_whole_run(words, tmp_path, type) -> None:
-    options = {"input_file": str(words), "type": type, "batch_size": 5, "max_steps": 4}
+    options = {"type": type, "batch_size": 5, "max_steps": 4}
     if type == "bengio":  # the optimiser with the most state: moments, counts, skipped steps
         options |= {"schedule": "cosine", "warmup_steps": 1, "clip_norm": 1.0, "on_nan": "skip"}
-    task = prepare(TrainConfig(**options, optimizer="adamw", **SIZES[type]))
-    whole = steps(task, task.fresh(), 0, 4)
-    half = steps(task, task.fresh(), 0, 2)
+    task = prepare(TrainConfig(**options, optimizer="adamw", **SIZES[type]), words)
+    whole = steps(task, task.first_state(), 0, 4)
+    half = steps(task, task.first_state(), 0, 2)
     write_checkpoint(tmp_path, 2, jax.tree.map(np.array, half.state), {})
-    checkpoint, _ = newest_whole(tmp_path)
+    checkpoint, _ = latest_checkpoint(tmp_path)
     assert checkpoint is not None
-    rest = steps(task, restore(checkpoint, task.template()), 2, 4)
+    rest = steps(task, restore(checkpoint, task.state_shapes()), 2, 4)
     np.testing.assert_array_equal(rest.losses, whole.losses)
     assert rest.update_to_data == whole.update_to_data
     early, ours, theirs = map(jax.tree.leaves, (half.state, rest.state, whole.state))

@@ -8,12 +8,12 @@ import pytest
 
 from jaxmore import plots
 from jaxmore.runs.metrics import Metrics
-from jaxmore.training.loop import Chunk, State
+from jaxmore.training.loop import Chunk, TrainState
 
 
 def chunk(step: int, *losses: float) -> Chunk:
     ratios = {"head.weight": -3.125, "head.bias": float("inf")}
-    return Chunk(step, State({}, ()), np.array(losses or [2.5, 3.5], np.float32), ratios)
+    return Chunk(step, TrainState({}, ()), np.array(losses or [2.5, 3.5], np.float32), ratios)
 
 
 @pytest.fixture

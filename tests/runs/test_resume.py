@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jaxmore.runs.metrics import Metrics
-from jaxmore.runs.trained import load_model
+from jaxmore.runs.trained import load
 from tests.command_line import refused, run, tree
 
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
@@ -75,7 +75,7 @@ def test_killed_and_resumed_ends_as_the_whole_run(
     # A checkpoint is begun only when the one before it is written, so not after every chunk.
     assert "resumed after step" in printed if chunks else "from the first step again" in printed
     assert results(out) == results(whole)
-    first, second = load_model(out), load_model(whole)
+    first, second = load(out), load(whole)
     assert first.record["losses"] == second.record["losses"]
     run("sample", "-o", whole)
     expected = capsys.readouterr().out
@@ -183,7 +183,7 @@ def test_a_better_model_is_not_overwritten_by_a_worse_one(words, tmp_path, capsy
     out = tmp_path / "out"
     run("train", "-i", words, "-o", out, *FLAGS, "--schedule", "constant")
     good = (out / "model.safetensors").read_bytes()
-    loss = load_model(out).record["losses"]["dev"]
+    loss = load(out).record["losses"]["dev"]
     # Pretend that it was far better than anything that more steps can give.
     text = (out / "config.json").read_text()
     config = json.loads(text)
@@ -194,7 +194,7 @@ def test_a_better_model_is_not_overwritten_by_a_worse_one(words, tmp_path, capsy
     printed = capsys.readouterr().out
     assert "the model of step 90 is better (dev 0.0100 against" in printed
     assert f"it is kept, the last one is in {out / 'last'}" in printed
-    assert load_model(out / "last").record["training"]["step"] == 110
+    assert load(out / "last").record["training"]["step"] == 110
     assert (out / "model.safetensors").read_bytes() == good
     assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 110
     assert loss > 0.01

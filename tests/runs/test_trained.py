@@ -16,30 +16,30 @@ from jaxmore.errors import InputError
 from jaxmore.files import write_atomically
 from jaxmore.layers import by_path
 from jaxmore.models import mlp_bn, model_options
-from jaxmore.runs.trained import SavedModel, load_model, save_model
+from jaxmore.runs.trained import Trained, load, save
 
 OPTIONS = model_options("mlp-bn") | {"n_embd": 3, "n_embd2": 5, "block_size": 2}
 
 
 @pytest.fixture(scope="module")
-def saved() -> SavedModel:
+def saved() -> Trained:
     model = mlp_bn(4, **OPTIONS)
     params = model.init(jax.random.key(0))
     X = jnp.array(np.random.default_rng(0).integers(0, 4, (9, 2)))
     stats = model.calibrate(params, X)[1]
     data = {"file": "names.txt", "sha256": "0", "unique": False, "longest_word": 3}
     record = {"data": data, "training": {}, "versions": {}, "losses": {"dev": 2.0}}
-    return SavedModel("mlp-bn", OPTIONS, Vocabulary("abc"), params, stats, record)
+    return Trained("mlp-bn", OPTIONS, Vocabulary("abc"), params, stats, record)
 
 
 @pytest.fixture
-def folder(saved: SavedModel, tmp_path: Path) -> Path:
-    save_model(tmp_path, saved)
+def folder(saved: Trained, tmp_path: Path) -> Path:
+    save(saved, tmp_path)
     return tmp_path
 
 
-def test_there_and_back_bit_for_bit(saved: SavedModel, folder: Path) -> None:
-    loaded = load_model(folder)
+def test_there_and_back_bit_for_bit(saved: Trained, folder: Path) -> None:
+    loaded = load(folder)
     assert loaded._replace(params={}, stats={}) == saved._replace(params={}, stats={})
     assert loaded.model == saved.model
     for name in ("params", "stats"):
@@ -53,7 +53,7 @@ def test_there_and_back_bit_for_bit(saved: SavedModel, folder: Path) -> None:
 
 def test_saving_again_replaces_and_the_same_model_gives_the_same_bytes(saved, folder) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    save_model(folder, saved)
+    save(saved, folder)
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -92,7 +92,7 @@ def flip_a_bit(folder: Path) -> None:
 def test_damage_is_named_in_one_line(folder: Path, damage, message: str) -> None:
     damage(folder)
     with pytest.raises(InputError, match=message) as caught:
-        load_model(folder)
+        load(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -105,12 +105,12 @@ RENAMES = ["model.safetensors.new", "config.json", "model.safetensors"]
 
 @pytest.mark.parametrize("killed_at", [*product(RENAMES, repeat=2)])
 def test_killed_between_its_files_a_save_leaves_the_old_model_or_the_new(
-    saved: SavedModel, folder: Path, monkeypatch, killed_at
+    saved: Trained, folder: Path, monkeypatch, killed_at
 ) -> None:
     def save(number: int) -> None:
         head = jax.tree.map(lambda a: jnp.full_like(a, number), saved.params["head"])
         record = saved.record | {"losses": {"dev": float(number)}}
-        save_model(folder, saved._replace(params=saved.params | {"head": head}, record=record))
+        save(saved._replace(params=saved.params | {"head": head}, record=record), folder)
 
     save(0)
     whole = 0.0
@@ -125,20 +125,20 @@ def test_killed_between_its_files_a_save_leaves_the_old_model_or_the_new(
             patch.setattr("os.replace", rename)
             with pytest.raises(Killed):
                 save(number)
-        loaded = load_model(folder)
+        loaded = load(folder)
         assert loaded.record["losses"]["dev"] in (whole, number)
         whole = loaded.record["losses"]["dev"]
         np.testing.assert_array_equal(loaded.params["head"]["bias"], whole)
     save(9)
-    assert load_model(folder).record["losses"]["dev"] == 9
+    assert load(folder).record["losses"]["dev"] == 9
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
 
 
-def test_numbers_that_no_model_has_are_refused(saved: SavedModel, folder: Path) -> None:
+def test_numbers_that_no_model_has_are_refused(saved: Trained, folder: Path) -> None:
     head = saved.params["head"] | {"bias": saved.params["head"]["bias"].at[1].set(np.nan)}
-    save_model(folder, saved._replace(params=saved.params | {"head": head}))
+    save(saved._replace(params=saved.params | {"head": head}), folder)
     with pytest.raises(InputError, match="NaN"):
-        load_model(folder)
+        load(folder)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch) -> None:

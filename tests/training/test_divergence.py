@@ -11,10 +11,10 @@ from jax.errors import KeyReuseError
 from jaxmore import cli
 from jaxmore.layers import Tree
 from jaxmore.models import bengio
-from jaxmore.runs.checkpoints import newest_whole
-from jaxmore.runs.run import debugging
-from jaxmore.training.divergence import diverged_at, first_to_turn
-from jaxmore.training.loop import Chunk, State
+from jaxmore.runs.checkpoints import latest_checkpoint
+from jaxmore.runs.training_run import _debugging as debugging
+from jaxmore.training.divergence import diverged_at, first_non_finite
+from jaxmore.training.loop import Chunk, TrainState
 from jaxmore.training.loop import train as run_chunks
 from jaxmore.training.optimizers import make_optimizer
 
@@ -24,7 +24,7 @@ WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") fo
 
 
 def chunk(losses: list[float], params: Tree | None = None, ratio: float = -3.0) -> Chunk:
-    return Chunk(10, State(params or {}, ()), np.array(losses, np.float32), {"weight": ratio})
+    return Chunk(10, TrainState(params or {}, ()), np.array(losses, np.float32), {"weight": ratio})
 
 
 def test_where_it_diverged() -> None:
@@ -40,8 +40,8 @@ def test_where_it_diverged() -> None:
 
 def first(params: Tree, bad_step: int = 5, optimizer=SGD) -> str:
     ids = jnp.array(np.random.default_rng(0).integers(0, 4, (20, 2)))
-    state = State(params, optimizer.init(params))
-    return first_to_turn(
+    state = TrainState(params, optimizer.init(params))
+    return first_non_finite(
         MODEL,
         optimizer,
         state,
@@ -89,7 +89,7 @@ def test_skipped_steps_end_a_run_at_the_same_one_whatever_the_cadence(monkeypatc
     huge = params | {"head": head}
     ids = jnp.array(np.random.default_rng(0).integers(0, 4, (20, 2)))
     for size in (1, 10):
-        state = State(jax.tree.map(jnp.copy, huge), skipping.init(huge))
+        state = TrainState(jax.tree.map(jnp.copy, huge), skipping.init(huge))
         data = (ids, ids[:, 0], jax.random.key(1))
         chunks = run_chunks(
             MODEL, skipping, state, *data, batch_size=6, max_steps=15, chunk_size=size, first_step=5
@@ -110,7 +110,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, capsys, on
     assert "first to turn NaN or infinite: " in err
     assert "is kept" in err
     assert "loss:" not in out
-    checkpoint, damaged = newest_whole(tmp_path / "out")
+    checkpoint, damaged = latest_checkpoint(tmp_path / "out")
     assert checkpoint is not None
     assert 0 < checkpoint.step < 200
     assert not damaged

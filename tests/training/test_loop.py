@@ -10,7 +10,7 @@ from jaxmore.layers import Chain, by_path
 from jaxmore.models import mlp_bn
 from jaxmore.training.loop import (
     Chunk,
-    State,
+    TrainState,
     batch_indices,
     fresh_params,
     train,
@@ -39,9 +39,11 @@ def data() -> tuple[jax.Array, jax.Array]:
     return jnp.array(X), jnp.array((X[:, 0] + 1) % 7)
 
 
-def run(data, *, chunk_size: int, max_steps: int = 23, first: State | None = None, start: int = 0):
+def run(
+    data, *, chunk_size: int, max_steps: int = 23, first: TrainState | None = None, start: int = 0
+):
     params = MODEL.init(jax.random.key(1))
-    state = first or State(params, ADAMW.init(params))
+    state = first or TrainState(params, ADAMW.init(params))
     chunks = []
     for chunk in train(
         MODEL,
@@ -59,7 +61,7 @@ def run(data, *, chunk_size: int, max_steps: int = 23, first: State | None = Non
     return chunks
 
 
-def assert_same_bits(a: State, b: State) -> None:
+def assert_same_bits(a: TrainState, b: TrainState) -> None:
     for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_array_equal(left, right)
 
@@ -93,7 +95,7 @@ def test_batches_depend_on_key_and_step_alone() -> None:
 def test_a_chunk_is_the_loop_by_hand(data) -> None:
     X, Y = data
     params = MODEL.init(jax.random.key(1))
-    state = State(jax.tree.map(jnp.copy, params), SGD.init(params))
+    state = TrainState(jax.tree.map(jnp.copy, params), SGD.init(params))
     (chunk,) = train(
         MODEL, SGD, state, X, Y, jax.random.key(2), batch_size=11, max_steps=8, chunk_size=8
     )
@@ -124,7 +126,7 @@ def test_training_learns_and_compiles_once_per_shape(data) -> None:
         for chunk in train(
             MODEL,
             optimizer,
-            State(params, optimizer.init(params)),
+            TrainState(params, optimizer.init(params)),
             X,
             Y,
             jax.random.key(5),
@@ -144,7 +146,7 @@ def test_equal_models_share_one_compilation(data) -> None:
     before = train_chunk._cache_size()
     for model in (MODEL, Chain(**dict(MODEL.layers))):
         params = model.init(jax.random.key(1))
-        state = State(params, SGD.init(params))
+        state = TrainState(params, SGD.init(params))
         train_chunk(
             model,
             SGD,

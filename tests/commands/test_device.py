@@ -3,8 +3,8 @@
 import jax
 import pytest
 
+from jaxmore.commands.flags import choose_device
 from jaxmore.errors import InputError
-from jaxmore.runs.device import choose_device
 
 
 @pytest.fixture(autouse=True)

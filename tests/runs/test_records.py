@@ -4,17 +4,19 @@ import pytest
 
 from jaxmore.errors import InputError
 from jaxmore.runs.config import TrainConfig
-from jaxmore.runs.settings import settle
+from jaxmore.runs.records import resolve_settings
 
 
 def test_the_notebooks_training_and_makemores() -> None:
-    notebooks, makemores = settle(TrainConfig()), settle(TrainConfig(type="gru"))
+    notebooks, makemores = (
+        resolve_settings(TrainConfig(), reads) for reads in ("windows", "sequences")
+    )
     assert notebooks[:6] == (200_000, 32, "sgd", 0.1, 0.0, "step")
     assert makemores[:6] == (20_000, 32, "adamw", 5e-4, 0.01, "constant")
     assert (notebooks.seed, makemores.seed) == (2147483647, 3407)
     asked = TrainConfig(optimizer="adamw", max_steps=7, seed=0, weight_decay=0.0, batch_size=3)
-    assert settle(asked)[:6] == (7, 3, "adamw", 5e-4, 0.0, "step")
-    assert settle(asked).seed == 0
+    assert resolve_settings(asked, "windows")[:6] == (7, 3, "adamw", 5e-4, 0.0, "step")
+    assert resolve_settings(asked, "windows").seed == 0
 
 
 @pytest.mark.parametrize(
@@ -33,4 +35,4 @@ def test_the_notebooks_training_and_makemores() -> None:
 )
 def test_what_cannot_be_is_named(flags, message) -> None:
     with pytest.raises(InputError, match=message):
-        settle(TrainConfig(**flags))
+        resolve_settings(TrainConfig(**flags), "windows")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxmore.runs.manifest import MANIFEST, damage, seal
+from jaxmore.runs.checkpoints import MANIFEST, damage, seal
 
 
 @pytest.fixture

@@ -1,0 +1,100 @@
+"""``jaxmore check``: prove gradients."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from jaxmore.commands.flags import Words
+from jaxmore.errors import InputError
+from jaxmore.runs.config import default
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Check:
+    """Prove gradients: the notebooks' network, the rules and models that ship, what is yours.
+
+    Without a flag: the 26 hand-derived cotangents of the notebooks' network against autodiff.
+    """
+
+    spec: Annotated[Positional[str | None], default("none", "MODULE:FWD,BWD | FILE")] = None
+    """A rule of yours: two functions of a module, or of a file.py. Or the file of the exercise."""
+    args: str = ""
+    """Its arguments, such as "f[5,3] f[3] i[5]<7": floats by shape, ids below a bound."""
+    rule: Annotated[tuple[str, ...], default("none", "NAME ...")] = ()
+    """Rules that ship; "all" for every one."""
+    model: Annotated[tuple[str, ...], default("none", "TYPE ...")] = ()
+    """Models that ship; "all" for every one."""
+    dtype: Annotated[tuple[str, ...], arg(metavar="DTYPE ...")] = DTYPES
+    """The narrower dtypes to check in, beside float64."""
+    json: Annotated[str | None, default("none", "FILE")] = None
+    """Write what was measured to a file, too."""
+    input_file: Words = None
+    """Words that the notebooks' batch is drawn from."""
+    dump: bool = False
+    """Print every intermediate of the notebooks' network and its cotangent instead."""
+    hint: bool = False
+    """Say more about the exercise's first wrong line, or about the next one."""
+
+    def run(self) -> None:
+        if self.spec and self.spec.endswith(".py"):
+            if self != Check(self.spec, hint=self.hint):
+                raise InputError("the exercise's file takes no other flag than --hint")
+            self._judge_exercise()
+        elif self.hint:
+            raise InputError("--hint goes with the exercise's file")
+        elif self.spec or self.rule or self.model:
+            if self.dump:
+                raise InputError("--dump goes without a rule or a model")
+            self._prove()
+        elif self.args or self.json or self.dtype != DTYPES:
+            raise InputError("--args, --dtype and --json go with a rule or a model")
+        else:
+            self._compare_with_the_notebooks()
+
+    def _judge_exercise(self) -> None:
+        from jaxmore import ninja
+
+        report = ninja.check(Path(self.spec or ""), more=self.hint)
+        print(report)
+        if not report.passed:
+            raise SystemExit(1)
+
+    def _prove(self) -> None:
+        from jaxmore import testing
+        from jaxmore.files import write_atomically
+
+        reports: list[Any] = []
+        if self.spec:
+            reports.append(testing.check_named_rule(self.spec, self.args, dtypes=self.dtype))
+        if self.rule:
+            names = () if "all" in self.rule else self.rule
+            reports += testing.check_shipped_rules(names, dtypes=self.dtype)
+        if self.model:
+            types = () if "all" in self.model else self.model
+            reports += testing.check_shipped_models(types, dtypes=self.dtype)
+        print("\n\n".join(map(str, reports)))
+        if self.json:
+            content = json.dumps([report.as_dict() for report in reports], indent=1)
+            write_atomically(Path(self.json), content.encode())
+        if not all(report.passed for report in reports):
+            raise SystemExit(1)
+
+    def _compare_with_the_notebooks(self) -> None:
+        from jaxmore import data, ninja
+        from jaxmore.ninja import replay
+
+        batch = replay.notebook_003(data.read_words(data.corpus_path(self.input_file)))
+        if self.dump:
+            print(ninja.dump(*batch))
+            return
+        for dtype in ("float32", "float64"):
+            table = ninja.stepwise_table(*batch, dtype)
+            print(f"{dtype}, hand-derived against jax.vjp")
+            print(ninja.format_table(table))
+            if not all(line.approximate for line in table):
+                raise SystemExit(1)

@@ -1,0 +1,29 @@
+"""``jaxmore evaluate``: the exact losses of a trained model."""
+
+from dataclasses import dataclass
+
+from jaxmore.commands.flags import WordsOfRun, WorkDir, note_last, words_path
+from jaxmore.runs.config import Device
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """The exact train, dev and test loss of a trained model."""
+
+    work_dir: WorkDir = "out"
+    """The folder of a trained model: out is the best of a run, out/last its last."""
+    input_file: WordsOfRun = None
+    """Words to evaluate on."""
+    device: Device = None
+    """The platform to evaluate on."""
+
+    def run(self) -> None:
+        """Print the loss of each split, and the number of characters that it is the mean over."""
+        from jaxmore.runs.inference import split_losses
+        from jaxmore.runs.trained import load
+
+        trained = load(self.work_dir)
+        note_last(self.work_dir)
+        losses = split_losses(trained, words_path(self.input_file))
+        for name, (loss, n_characters) in losses.items():
+            print(f"{name:5s} {loss:.4f}  ({n_characters:,} characters)")

@@ -1,0 +1,68 @@
+"""``jaxmore find-lr``: the learning-rate range test, with a figure."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from jaxmore.commands.flags import Words, WorkDir
+from jaxmore.runs.config import SEED, Device, ModelName, Optimizer, TrainConfig
+
+FIGURE = "find-lr.png"
+
+
+@dataclass(frozen=True)
+class FindLr:
+    """Sweep the learning rate of the optimiser that train would use; suggest one, with a figure.
+
+    Plain gradient descent: from 0.001 to 1; AdamW and Muon: from 0.00001 to 0.1.
+    """
+
+    input_file: Words = None
+    """Words, one per line."""
+    work_dir: WorkDir = "out"
+    """Where the figure goes."""
+    type: ModelName = "mlp-bn"
+    """The model."""
+    optimizer: Optimizer = None
+    """As in train."""
+    batch_size: Annotated[int, arg(aliases=["-b"])] = 32
+    """Examples per step."""
+    seed: Annotated[int | None, SEED] = None
+    """Seed of the parameters and the batches."""
+    device: Device = None
+    """The platform to train on."""
+
+    def run(self) -> None:
+        """Run the range test, write its figure and print the rate that it suggests."""
+        config = TrainConfig(**asdict(self))
+        import jax.numpy as jnp
+
+        from jaxmore import plots
+        from jaxmore.data import corpus_path
+        from jaxmore.files import writing_to
+        from jaxmore.runs.prepared import prepare
+        from jaxmore.training.lr_search import EXPONENTS, find_learning_rate
+
+        run = prepare(config, corpus_path(self.input_file))
+        folder = Path(self.work_dir)
+        with writing_to(folder):
+            pass  # find out that a folder cannot be written to before all the work
+        optimizer = run.settings.optimizer
+        test = find_learning_rate(
+            run.model,
+            *(jnp.array(a) for a in run.data["train"]),
+            seed=run.settings.seed,
+            optimizer=optimizer,
+            weight_decay=run.settings.weight_decay,
+            batch_size=run.settings.batch_size,
+            exponents=EXPONENTS[optimizer],
+        )
+        figure = plots.learning_rate_curve(test.rates, test.losses, test.smoothed, test.suggested)
+        with writing_to(folder):
+            plots.save(figure, folder / FIGURE)
+        print(
+            f"suggested learning rate for --optimizer {optimizer}: {test.suggested:.2g}  "
+            f"({folder / FIGURE})"
+        )

@@ -1,0 +1,57 @@
+"""``jaxmore sample``: make more words with a trained model."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+from jaxmore.commands.flags import WordsOfRun, WorkDir, note_last, words_path
+from jaxmore.errors import InputError
+from jaxmore.runs.config import Device, check_at_least, check_seed, default
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Make more words with a trained model."""
+
+    work_dir: WorkDir = "out"
+    """The folder of a trained model: out is the best of a run, out/last its last."""
+    input_file: WordsOfRun = None
+    """Words to mark the samples by."""
+    n_words: Annotated[int, arg(aliases=["-n"])] = 20
+    """How many words."""
+    seed: int = 2147483647
+    """The same seed, the same words."""
+    temperature: float = 1.0
+    """Below 1 more likely words, above 1 more surprising ones."""
+    top_k: Annotated[int | None, default("all", "INT")] = None
+    """Draw among the k likeliest characters only."""
+    prompt: str = ""
+    """What every word begins with."""
+    device: Device = None
+    """The platform to sample on."""
+
+    def run(self) -> None:
+        """Print the words as they are sampled, each marked by where it stands."""
+        check_at_least("n_words", self.n_words, 1)
+        check_seed(self.seed)
+        from jaxmore.runs.inference import corpus_of, print_words, sample_batches
+        from jaxmore.runs.trained import load
+
+        trained = load(self.work_dir)
+        note_last(self.work_dir)
+        try:
+            splits = corpus_of(trained, words_path(self.input_file)).splits
+        except InputError:
+            if self.input_file is not None:
+                raise
+            splits = None  # the words that it was trained on are gone: no marks
+        for words in sample_batches(
+            trained,
+            self.n_words,
+            prompt=self.prompt,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            seed=self.seed,
+        ):
+            print_words(words, splits)

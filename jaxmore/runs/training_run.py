@@ -1,0 +1,210 @@
+"""A training run from words to a trained model: in memory, or in a work folder."""
+
+import os
+import sys
+import traceback
+from collections.abc import Generator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxmore.errors import InputError
+from jaxmore.files import as_json, remove, write_atomically
+from jaxmore.layers import Layer
+from jaxmore.runs.checkpoints import latest_checkpoint, mark_damaged, restore
+from jaxmore.runs.config import TrainConfig
+from jaxmore.runs.corpus import Words, describe_corpus
+from jaxmore.runs.folder import (
+    LAST,
+    LOSS_CURVE,
+    METRICS,
+    RUN,
+    check_overwrite,
+    check_same_run,
+    clear,
+    note_other_versions,
+    open_folder,
+    read_record,
+)
+from jaxmore.runs.inference import print_words, sample
+from jaxmore.runs.metrics import Metrics
+from jaxmore.runs.output import say
+from jaxmore.runs.prepared import PreparedRun, prepare
+from jaxmore.runs.saver import Saver
+from jaxmore.runs.signals import GracefulStop
+from jaxmore.runs.trained import Trained, held_out, save
+from jaxmore.runs.trainer import BestLoss, Files, RunState, Trainer
+
+
+def fit(
+    words: Words,
+    type: str = "mlp-bn",
+    *,
+    model: Layer | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    **flags: Any,
+) -> Trained:
+    """Train a model on words, with the bits of ``jaxmore train``.
+
+    Args:
+        words: a list of words, or the path of a file with one word per line (a ``pathlib.Path``).
+        type: one of :data:`jaxmore.models.MODELS`.
+        model: a layer of your own instead, from ids (B, T) to logits: (B, V) if it reads context
+            windows of ``block_size`` ids, (B, T, V) if it reads whole words.
+        work_dir: the folder for the model, checkpoints, metrics and a figure, as ``jaxmore train
+            -o`` has it; with ``resume=True`` the run in it goes on. None writes nothing.
+        **flags: the flags of ``jaxmore train`` (the fields of
+            :class:`~jaxmore.runs.config.TrainConfig`): ``max_steps``, ``batch_size``,
+            ``learning_rate``, ``optimizer``, ``seed``, ...
+
+    Returns:
+        The trained model, evaluated: the best one if ``eval_every`` is given, else the last.
+
+    Raises:
+        InputError: a flag or a word cannot be used, or the run diverged.
+        TypeError: there is no such flag.
+
+    >>> import jaxmore
+    >>> trained = jaxmore.fit(["ava", "mia", "zoe", "lea"] * 5, max_steps=20, batch_size=4)
+    >>> len(jaxmore.sample(trained, 3))
+    3
+    """
+    from jaxmore.models import MODELS
+
+    if type not in MODELS:
+        raise InputError(f"there is no model type {type!r}: {', '.join(MODELS)}")
+    flags |= {} if work_dir is None else {"work_dir": os.fspath(work_dir)}
+    config = TrainConfig(type=type, **flags)  # pyright: ignore[reportArgumentType]
+    if work_dir is not None:
+        return train_in_folder(config, words, model, quiet=True)
+    with _debugging(on=config.debug):
+        run = prepare(config, words, model)
+        trainer = Trainer(run, RunState(0, run.first_state(), BestLoss()), files=None, quiet=True)
+        return trainer.best_model.update(trainer.train())
+
+
+def train_in_folder(
+    config: TrainConfig, words: Words, model: Layer | None = None, *, quiet: bool
+) -> Trained:
+    """Train a run in its work folder, or resume it there.
+
+    Args:
+        config: the flags of the run.
+        words: a list of words, or the path of a file.
+        model: a layer of the caller's own, or None for ``config.type``.
+        quiet: print nothing, and leave signals alone.
+
+    Returns:
+        The best model of the run.
+
+    Raises:
+        InputError: the run cannot begin, diverged, or cannot be written.
+        Stopped: a signal arrived; the run can be resumed.
+    """
+    check_overwrite(config)
+    theirs = read_record(Path(config.work_dir)) if config.resume else None
+    run = prepare(config, words, model)
+    if theirs is not None:
+        check_same_run(theirs, run.record)
+        note_other_versions(theirs, run.record)
+    with open_folder(config) as work_dir, _debugging(on=config.debug):
+        start = _begin(run, work_dir, quiet)
+        with (
+            closing(Metrics(work_dir / METRICS, start.step)) as metrics,
+            Saver(work_dir, config.save_every, before=metrics.sync) as saver,
+        ):
+            trainer = Trainer(run, start, Files(work_dir, metrics, saver), quiet)
+            signals = nullcontext() if quiet else GracefulStop(trainer.save_and_stop)
+            with signals as stop:
+                last = trainer.train(stop)
+                best = trainer.best_model.update(last)
+                _save_last(run, work_dir, last, best, quiet)
+                _draw_losses(metrics, last.record["losses"], work_dir / LOSS_CURVE)
+                if not quiet:
+                    print_words(sample(best, 20, seed=run.settings.seed), run.corpus.splits)
+        if not quiet:
+            names = sorted(path.name for path in work_dir.iterdir() if path.name[0] != ".")
+            say(f"{work_dir}: {', '.join(names)}")
+    return best
+
+
+def _begin(run: PreparedRun, work_dir: Path, quiet: bool) -> RunState:
+    """Restore the state of a run that is resumed, or clear the folder and begin a new one."""
+    record = as_json(run.record)  # before anything is deleted
+    start = _resume(run, work_dir) if run.config.resume else None
+    if not run.config.resume:
+        clear(work_dir)
+    start = start or RunState(0, run.first_state(), BestLoss())
+    write_atomically(work_dir / RUN, record)
+    if not quiet:
+        say(describe_corpus(run.corpus, run.data))
+        say(run.description)
+    return start
+
+
+def _resume(run: PreparedRun, work_dir: Path) -> RunState | None:
+    """Restore the latest intact checkpoint of this run, or None to begin at the first step."""
+    checkpoint, damaged = latest_checkpoint(work_dir)
+    for path, wrong in damaged.items():
+        renamed = mark_damaged(path)
+        print(f"note: checkpoint {path.name} is damaged ({wrong}): now {renamed}", file=sys.stderr)
+    if checkpoint is None:
+        say(f"{work_dir}: no whole checkpoint, from the first step again")
+        return None
+    try:
+        check_same_run(checkpoint.record, run.record)
+    except InputError as error:
+        raise InputError(f"{checkpoint.path} is of another run: {error}") from error
+    best = BestLoss.of(checkpoint.record)
+    if checkpoint.step > run.settings.max_steps:
+        raise InputError(
+            f"--max-steps {run.settings.max_steps}: the run has {checkpoint.step} behind it"
+        )
+    state = restore(checkpoint, run.state_shapes())
+    say(f"{work_dir}: resumed after step {checkpoint.step:,}")
+    return RunState(checkpoint.step, state, best)
+
+
+def _save_last(run: PreparedRun, work_dir: Path, last: Trained, best: Trained, quiet: bool) -> None:
+    """Save the last model beside the best one, where a run can have both."""
+    folder = work_dir / LAST
+    if best is last and not run.config.eval_every:
+        remove(folder)
+        return
+    save(last, folder)
+    if best is not last and not quiet:
+        split = held_out(last.record["losses"])
+        old, new = (trained.record["losses"][split] for trained in (best, last))
+        say(
+            f"the model of step {best.record['training'].get('step')} is better ({split} {old:.4f} "
+            f"against {new:.4f}): it is kept, the last one is in {folder}"
+        )
+
+
+def _draw_losses(metrics: Metrics, results: dict[str, float], path: Path) -> None:
+    from jaxmore import plots
+
+    chunks = metrics.chunks
+    if chunks:
+        steps, ratios = ([chunk[name] for chunk in chunks] for name in ("step", "update_to_data"))
+        # A chunk has no loss if all of its steps were skipped.
+        losses = [chunk.get("loss", float("nan")) for chunk in chunks]
+        plots.save(plots.loss_curve(steps, losses, ratios, results), path)
+
+
+@contextmanager
+def _debugging(*, on: bool) -> Generator[None]:
+    """Turn on JAX's checks for NaN, for keys that are used twice and for leaked tracers."""
+    if not on:
+        yield
+        return
+    try:
+        with jax.debug_nans(True), jax.debug_key_reuse(True), jax.checking_leaks():
+            yield
+    except FloatingPointError as error:
+        ours = [at for at in traceback.extract_tb(error.__traceback__) if "jaxmore" in at.filename]
+        where = f"{ours[-1].name} ({Path(ours[-1].filename).name}, line {ours[-1].lineno})"
+        what = next(iter(str(error).splitlines()), "NaN")
+        raise InputError(f"--debug: {what} in {where}") from error
