@@ -23,7 +23,7 @@ def load(module: nn.Module, params: Mapping[str, Any]) -> None:
     if ours.keys() != theirs.keys():
         raise ValueError(f"paths on one side only: {sorted(ours.keys() ^ theirs.keys())}")
     for path, parameter in ours.items():
-        value = _turn(module, path, torch.tensor(np.asarray(theirs[path])))
+        value = _orient(module, path, torch.tensor(np.asarray(theirs[path])))
         if value.shape != parameter.shape:
             raise ValueError(f"{path} is {tuple(parameter.shape)}, got {tuple(value.shape)}")
         parameter.data.copy_(value)
@@ -31,12 +31,12 @@ def load(module: nn.Module, params: Mapping[str, Any]) -> None:
 
 def parameters(module: nn.Module) -> dict[str, np.ndarray]:
     """The parameters under jaxmore's paths, in its orientation."""
-    return {p: _turn(module, p, t.detach()).numpy() for p, t in module.named_parameters()}
+    return {p: _orient(module, p, t.detach()).numpy() for p, t in module.named_parameters()}
 
 
 def gradients(module: nn.Module) -> dict[str, np.ndarray]:
     """The gradients under jaxmore's paths, in its orientation."""
-    return {p: _turn(module, p, _gradient(t)).numpy() for p, t in module.named_parameters()}
+    return {p: _orient(module, p, _gradient(t)).numpy() for p, t in module.named_parameters()}
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return total / (targets != -1).sum().clamp(min=1)
 
 
-def _turn(module: nn.Module, path: str, value: Tensor) -> Tensor:
+def _orient(module: nn.Module, path: str, value: Tensor) -> Tensor:
     """From (in, out) to torch's (out, in), or back; only ``nn.Linear`` wants it."""
     owner, _, name = path.rpartition(".")
     is_weight = name == "weight" and isinstance(module.get_submodule(owner), nn.Linear)

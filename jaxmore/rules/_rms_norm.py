@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation: layer normalisation without the mean."""
+"""Root mean square normalisation: layer normalisation without the mean."""
 
 from typing import NamedTuple
 

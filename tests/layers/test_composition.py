@@ -40,7 +40,7 @@ LAYERS = {
     "FlattenConsecutive": FlattenConsecutive(2),
     "FlattenConsecutive to one": FlattenConsecutive(4),
     "Residual": Residual(norm=LayerNorm(6), hidden=Linear(6, 6)),
-    "Chain of recalls": Chain(a=LayerNorm(6), b=Gelu(approximate=True), c=Linear(6, 5)),
+    "Chain that recomputes": Chain(a=LayerNorm(6), b=Gelu(approximate=True), c=Linear(6, 5)),
     "Add": Add(a=Linear(6, 5), b=Chain(c=Tanh(), d=Linear(6, 5, bias=None))),
     "Add of itself": Add(a=Chain(), b=Relu()),
     "CausalSelfAttention": CausalSelfAttention(2, 1, 4),
@@ -109,7 +109,7 @@ def test_add_of_embeddings_has_no_dx():
 @pytest.mark.parametrize(
     "before", [LayerNorm(6), Gelu(approximate=True), CausalSelfAttention(6, 2, 4)]
 )
-def test_a_chain_keeps_no_input_that_the_layer_before_recalls(before, dtype):
+def test_a_chain_keeps_no_input_that_the_layer_before_recomputes(before, dtype):
     x = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4, 18)), dtype)
     x = x if isinstance(before, CausalSelfAttention) else x[..., :6]
     chain = Chain(before=before, hidden=Linear(6, 5), head=Linear(5, 3))
@@ -117,7 +117,7 @@ def test_a_chain_keeps_no_input_that_the_layer_before_recalls(before, dtype):
     y, kept = before.fwd(params["before"], x)
     _, res = chain.fwd(params, x)
     assert not jax.tree.leaves(res["hidden"]) and res["head"].shape == (3, 4, 5)
-    again = before.recall(params["before"], kept)
+    again = before.recompute(params["before"], kept)
     assert (again.shape, again.dtype) == (y.shape, y.dtype)
     np.testing.assert_allclose(
         again.astype("float32"), y.astype("float32"), atol=8 * float(jnp.finfo(dtype).eps)
@@ -134,7 +134,7 @@ def test_a_chain_keeps_no_input_that_the_layer_before_recalls(before, dtype):
         np.testing.assert_allclose(d.astype("float32"), truth.astype("float32"), rtol=0, atol=atol)
 
 
-def test_an_empty_batch_is_recalled():
+def test_an_empty_batch_is_recomputed():
     chain = Chain(norm=LayerNorm(6), hidden=Linear(6, 5))
     params, x = generic(chain), jnp.zeros((0, 6))
     y, res = chain.fwd(params, x)

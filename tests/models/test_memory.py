@@ -36,7 +36,7 @@ def test_temporary_memory_beside_autodiff(monkeypatch, limit, batch_size, option
     a = jax.jit(ours).lower(params, ids, ids).compile()
     # Autodiff with the maximum that everyone takes: ours is a constant to it, so it keeps less. At
     # T 1024 our gradient takes 0.18 of that (python -m benchmarks memory).
-    monkeypatch.setattr(_attention, "kept_maximum", lambda x: x.max(-1, keepdims=True))
+    monkeypatch.setattr(_attention, "max_keepdims", lambda x: x.max(-1, keepdims=True))
     b = jax.jit(theirs).lower(params, ids, ids).compile()
     temporary = [c.memory_analysis().temp_size_in_bytes for c in (a, b)]
     assert temporary[0] <= limit * temporary[1]

@@ -77,7 +77,7 @@ CASES: dict[str, list[Case]] = {
             lambda m: m.Chain(
                 a=L.LayerNorm(E), b=L.Linear(E, 5), c=L.Gelu(approximate=False), d=L.Linear(5, 3)
             ),
-            lambda p, x: _recalling(p, x),
+            lambda p, x: _recomputing(p, x),
         ),
         Case(
             lambda m: m.Residual(a=L.Linear(E, 5), b=L.Linear(5, E)),
@@ -165,7 +165,7 @@ def _gain_and_bias(p):
     return p["gain"], p["bias"]
 
 
-def _recalling(p, x):
+def _recomputing(p, x):
     x = _linear(p["b"], by_definition.layer_norm(x, *_gain_and_bias(p["a"])))
     return _linear(p["d"], torch.nn.functional.gelu(x))
 
@@ -225,8 +225,8 @@ def _right(name: str, i: int, module: ModuleType) -> None:
     assert jax.tree.structure(dparams) == jax.tree.structure(params)
     assert (dx is None) == (case.x == "ids")
     same_values((dparams, dx), cotangents)
-    if layer.recalls:
-        same_values(layer.recall(params, residuals), [value])
+    if layer.can_recompute:
+        same_values(layer.recompute(params, residuals), [value])
     with python_loops():
         y, stats = layer.calibrate(params, x)
         same_values(y, [value])
@@ -291,8 +291,8 @@ def _narrow(name: str, i: int, module: ModuleType) -> None:
         y, residuals = layer.fwd(params, x)
         again, stats = layer.calibrate(params, x)
         outs = [y, layer.bwd(params, residuals, dy), again, layer.apply(params, stats, x)]
-        if layer.recalls:
-            outs.append(layer.recall(params, residuals))
+        if layer.can_recompute:
+            outs.append(layer.recompute(params, residuals))
         if case.by_step:
             outs.append(layer.step(params, stats, layer.cache(params, B), x[:, 0])[0])
         return outs
@@ -332,7 +332,7 @@ def _base(module: ModuleType) -> None:
 
     layer = Double()
     assert (layer.init(jax.random.key(0)), layer.cache({}, 3)) == ({}, ())
-    assert not layer.recalls
+    assert not layer.can_recompute
     assert layer.calibrate({"a": 1}, jnp.array(3)) == (6, {})
     assert layer.apply({"a": 1}, {}, jnp.array(3)) == 6
     assert layer.step({"a": 1}, {}, "cache", jnp.array(3)) == (6, "cache")
@@ -344,7 +344,7 @@ def _combinators(module: ModuleType) -> None:
     assert repr(model) == "Chain(a=Tanh(), b=Relu())"
     assert repr(module.Add(**{"0": L.Tanh()})) == "Add(**{'0': Tanh()})"
     assert repr(module.Residual(a=L.Tanh(), **{"0": L.Tanh()})).startswith("Residual(**{'a'")
-    # What the layer before recalls is not kept, and what it does not recall is.
+    # An input is stored only if the preceding layer cannot recompute it.
     kept = module.Chain(
         a=L.Linear(3, 3), b=L.Gelu(approximate=True), c=L.Linear(3, 3), d=L.Tanh(),
         e=L.Linear(3, 3), f=L.Gelu(approximate=True), g=L.LayerNorm(3),
@@ -391,7 +391,7 @@ def _contexts(module: ModuleType) -> None:
 
 
 def _elementwise(module: ModuleType) -> None:
-    assert module.Gelu.recalls
+    assert module.Gelu.can_recompute
     layer, x = module.Dropout(0.3), jnp.full((30, 30), 0.7)
     y, mask = layer.fwd({}, x, jax.random.key(0))
     assert 0 < (~mask).mean() < 0.5
@@ -426,7 +426,7 @@ def _linear_init(module: ModuleType) -> None:
 
 
 def _mixing(module: ModuleType) -> None:
-    assert module.CausalSelfAttention.recalls
+    assert module.CausalSelfAttention.can_recompute
     refuses(module.CausalSelfAttention, 7, 3, 4)
     layer, x_t = module.CausalSelfAttention(2, 1, 2), jnp.ones((1, 6))
     cache = layer.cache({}, 1)
@@ -436,7 +436,7 @@ def _mixing(module: ModuleType) -> None:
 
 
 def _norms_init(module: ModuleType) -> None:
-    assert module.LayerNorm.recalls
+    assert module.LayerNorm.can_recompute
     for layer in (module.BatchNorm(3), module.LayerNorm(3)):
         params = layer.init(jax.random.key(0))
         assert (params["gain"].tolist(), params["bias"].tolist()) == ([1, 1, 1], [0, 0, 0])

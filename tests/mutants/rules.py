@@ -232,18 +232,18 @@ def _layer_norm(module: ModuleType) -> None:
     x, gain, bias = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)), "bfloat16")
     none = jnp.zeros((1, 1), "float32")
     residuals = module.LayerNormResiduals(x[None], none, none, none + 1, gain)
-    y = module.layer_norm_recall(residuals, bias)
+    y = module.layer_norm_recompute(residuals, bias)
     assert y.dtype == "bfloat16"
     x, gain, bias = (np.asarray(a, "float64") for a in (x, gain, bias))
     rounded_once(y, (gain * x + bias)[None], float(jnp.finfo("bfloat16").eps))
 
 
-def _after(module: ModuleType) -> None:
+def _recompute_after(module: ModuleType) -> None:
     """The residuals as they are, and NaN where the signal beside them is NaN."""
     residuals = {"x": jnp.array([3.0, -1.0]), "y": jnp.array([2.0, 5.0])}
     for signal in (0.5, 0.0, jnp.inf):
-        same(module.after(jnp.array(signal), residuals), residuals)
-    lost = module.after(jnp.array([0.5, jnp.nan]), residuals)
+        same(module.recompute_after(jnp.array(signal), residuals), residuals)
+    lost = module.recompute_after(jnp.array([0.5, jnp.nan]), residuals)
     same(lost, {"x": jnp.array([3.0, jnp.nan]), "y": jnp.array([2.0, jnp.nan])})
 
 
@@ -343,19 +343,19 @@ def _sum_rows(module: ModuleType) -> None:
     same(module.sum_rows(narrow), jnp.array([258.0], jnp.float32))
 
 
-def _kept_maximum(module: ModuleType) -> None:
+def _max_keepdims(module: ModuleType) -> None:
     """Of either sign, over any axis, which stays; and a constant to autodiff."""
     x = jnp.array([[-3.0, -1.0, -2.0], [5.0, -jnp.inf, 7.0]])
-    same(module.kept_maximum(x), jnp.array([[-1.0], [7.0]]))
-    same(module.kept_maximum(x[None]), jnp.array([[[-1.0], [7.0]]]))
-    same(module.kept_maximum(x, axis=0), jnp.array([[5.0, -1.0, 7.0]]))
-    same(module.kept_maximum(jnp.array([100.0, jnp.nan, 1.0])), jnp.array([100.0]))
-    same(jax.grad(lambda x: module.kept_maximum(x).sum())(x), jnp.zeros_like(x))
+    same(module.max_keepdims(x), jnp.array([[-1.0], [7.0]]))
+    same(module.max_keepdims(x[None]), jnp.array([[[-1.0], [7.0]]]))
+    same(module.max_keepdims(x, axis=0), jnp.array([[5.0, -1.0, 7.0]]))
+    same(module.max_keepdims(jnp.array([100.0, jnp.nan, 1.0])), jnp.array([100.0]))
+    same(jax.grad(lambda x: module.max_keepdims(x).sum())(x), jnp.zeros_like(x))
 
 
 HELPERS: dict[str, Check] = {
-    "after": _after,
-    "kept_maximum": _kept_maximum,
+    "recompute_after": _recompute_after,
+    "max_keepdims": _max_keepdims,
     "sum_rows": _sum_rows,
     "widen": _precision,
 }
