@@ -92,7 +92,7 @@ def lstm_cell(
     return out[0].reshape(h.shape), out[1].reshape(h.shape)
 
 
-def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-5) -> Tensor:
+def rms_norm(x: Tensor, gain: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """Over the last axis."""
     return F.rms_norm(x, x.shape[-1:], gain, eps)
 

@@ -29,7 +29,8 @@ ADDS_AND_MULTIPLIES = {
     aten._index_put_impl_, aten.index_put, aten.add, aten.bmm, aten.cat, aten.clone, aten.copy_,
     aten.detach, aten.embedding_dense_backward, aten.expand, aten.index, aten.mean, aten.mm,
     aten.mul, aten.new_empty_strided, aten.new_zeros, aten.nll_loss_backward, aten.ones_like,
-    aten.scatter, aten.select, aten.slice, aten.stack, aten.sum, aten.t, aten.transpose,
+    aten.scatter, aten.select, aten.slice, aten.stack, aten.sum, aten.t, aten.threshold_backward,
+    aten.transpose,
     aten.unsqueeze, aten.view, aten.zeros,
 }  # fmt: skip
 # and what is no sum starts anew from its own magnitude.

@@ -14,7 +14,7 @@ from jaxmore.layers.elementwise import Dropout, Gelu, Relu, Tanh
 from jaxmore.layers.embedding import Embedding, PositionEmbedding
 from jaxmore.layers.linear import Linear, fan_in_linear
 from jaxmore.layers.mixing import CausalMean, CausalSelfAttention
-from jaxmore.layers.norms import BatchNorm, LayerNorm
+from jaxmore.layers.norms import BatchNorm, LayerNorm, RmsNorm
 from jaxmore.layers.recurrent import Cell, GruCell, LstmCell, RnnCell, ScanTime
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "PositionEmbedding",
     "Relu",
     "Residual",
+    "RmsNorm",
     "RnnCell",
     "ScanTime",
     "Tanh",

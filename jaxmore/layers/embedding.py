@@ -41,9 +41,10 @@ class PositionEmbedding(Layer):
 
     block_size: int
     n_embd: int
+    weight: Normal = Normal()
 
     def init(self, key: Array) -> Tree:
-        return {"weight": Normal()(key, (self.block_size, self.n_embd))}
+        return {"weight": self.weight(key, (self.block_size, self.n_embd))}
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
         n_steps = x.shape[-1]

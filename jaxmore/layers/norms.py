@@ -46,6 +46,21 @@ class BatchNorm(Layer):
 
 
 @dataclass(frozen=True)
+class RmsNorm(Layer):
+    """Division of each row by its root mean square, without a gain."""
+
+    eps: float = 1e-5
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
+        y, (x, mean_square, _) = rules.rms_norm_fwd(x, eps=self.eps)
+        return y, (x, mean_square)
+
+    def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array]:
+        dx, _ = rules.rms_norm_bwd(rules.RmsNormResiduals(*res, gain=None), dy, eps=self.eps)
+        return {}, dx
+
+
+@dataclass(frozen=True)
 class LayerNorm(Layer):
     """Layer normalisation of each row by its own mean and biased variance."""
 

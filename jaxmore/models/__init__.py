@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Layer, Tree, Windows
 from jaxmore.models._bow import bow
+from jaxmore.models._microgpt import microgpt
 from jaxmore.models._mlp import bengio, deep_mlp_bn, mlp, mlp_bn
 from jaxmore.models._ngram import bigram
 from jaxmore.models._recurrent import gru, lstm, rnn
@@ -35,6 +36,7 @@ MODELS: dict[str, ModelType] = {
     "gru": ModelType(gru, "sequences"),
     "lstm": ModelType(lstm, "sequences"),
     "transformer": ModelType(transformer, "sequences"),
+    "microgpt": ModelType(microgpt, "sequences"),
 }
 """All model types; the first is the default."""
 
@@ -47,6 +49,7 @@ __all__ = [
     "deep_mlp_bn",
     "gru",
     "lstm",
+    "microgpt",
     "mlp",
     "mlp_bn",
     "model_options",

@@ -72,10 +72,10 @@ def gru_cell(
         h: (*B, H), the previous state.
         w_z: (E + H, H), with the rows for x first.
         b_z: (H,).
-        w_r: as w_z.
-        b_r: as b_z.
-        w_h: as w_z; its last H rows multiply r·h.
-        b_h: as b_z.
+        w_r: (E + H, H), as w_z.
+        b_r: (H,), as b_z.
+        w_h: (E + H, H), as w_z; its last H rows multiply r·h.
+        b_h: (H,), as b_z.
 
     Returns:
         h' (*B, H), with the dtype of h, computed in at least float32.

@@ -20,6 +20,7 @@ ModelName = Literal[
     "gru",
     "lstm",
     "transformer",
+    "microgpt",
 ]
 """The keys of ``jaxmore.models.MODELS``, told again: naming them must not import JAX."""
 

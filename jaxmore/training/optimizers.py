@@ -26,7 +26,8 @@ def make_optimizer(
     """The optimiser of a training run.
 
     Args:
-        name: ``sgd``; ``adamw`` with makemore.py's betas (0.9, 0.99) and eps 1e-8; or ``muon``,
+        name: ``sgd``; ``adam`` with microgpt's betas (0.85, 0.99) and eps 1e-8; ``adamw`` with
+            makemore.py's betas (0.9, 0.99) and eps 1e-8; or ``muon``,
             which takes steps along the orthogonalised momentum of each matrix (Jordan, "Muon: an
             optimizer for hidden layers in neural networks", 2024) and Nadam's for the vectors.
         learning_rate: the highest of the run.
@@ -56,7 +57,8 @@ def learning_rates(
 
     Args:
         schedule: ``constant``; ``step``: a tenth from step ``max_steps // 2`` on; ``cosine``: half
-            a cosine down to zero at ``max_steps`` (Loshchilov and Hutter, ICLR 2017).
+            a cosine down to zero at ``max_steps`` (Loshchilov and Hutter, ICLR 2017); ``linear``:
+            a line down to zero at ``max_steps``.
         learning_rate: the highest.
         max_steps: the length of the run.
         warmup_steps: W; the rate of step i < W is (i + 1) / (W + 1) of the highest (nanoGPT).
@@ -64,6 +66,8 @@ def learning_rates(
     rest = max_steps - warmup_steps
     if schedule == "cosine":
         rates = optax.cosine_decay_schedule(learning_rate, rest)
+    elif schedule == "linear":
+        rates = optax.linear_schedule(learning_rate, 0.0, rest)
     else:
         drops = {max_steps // 2 - warmup_steps: 0.1} if schedule == "step" else None
         rates = optax.piecewise_constant_schedule(learning_rate, drops)
@@ -77,11 +81,14 @@ def learning_rates(
 def descent(
     name: str, rates: float | optax.Schedule, weight_decay: Number
 ) -> optax.GradientTransformation:
-    """``sgd``, ``adamw`` or ``muon`` of :func:`make_optimizer`, at rates of any kind."""
+    """``sgd``, ``adam``, ``adamw`` or ``muon`` of :func:`make_optimizer`, at rates of any kind."""
     if name == "adamw":
         return optax.adamw(rates, b1=0.9, b2=0.99, eps=1e-8, weight_decay=weight_decay)
     if name == "muon":
         return optax.contrib.muon(rates, weight_decay=weight_decay, adam_b2=0.99)
+    optimizer = optax.sgd(rates)
+    if name == "adam":
+        optimizer = optax.adam(rates, b1=0.85, b2=0.99, eps=1e-8)
     if isinstance(weight_decay, Array) or weight_decay:
-        return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rates))
-    return optax.sgd(rates)
+        return optax.chain(optax.add_decayed_weights(weight_decay), optimizer)
+    return optimizer

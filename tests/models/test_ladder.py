@@ -76,6 +76,11 @@ CASES = {
         "transformer.Transformer",
         {"block_size": 6, "n_layer": 2, "n_head": 3, "n_embd": 6},
     ),
+    "microgpt": Case(
+        "microgpt",
+        "microgpt.Microgpt",
+        {"block_size": 6, "n_layer": 2, "n_head": 3, "n_embd": 6},
+    ),
 }
 SMALL = {
     "deep-mlp-bn 1": CASES["deep-mlp-bn"]._replace(
@@ -83,6 +88,9 @@ SMALL = {
     ),
     "wavenet 2": CASES["wavenet"]._replace(options=SIZES | {"block_size": 2}, T=2),
     "transformer 1": CASES["transformer"]._replace(
+        options={"block_size": 1, "n_layer": 1, "n_head": 1, "n_embd": 7}, T=1
+    ),
+    "microgpt 1": CASES["microgpt"]._replace(
         options={"block_size": 1, "n_layer": 1, "n_head": 1, "n_embd": 7}, T=1
     ),
     "mlp of more than T": CASES["mlp"]._replace(options=SIZES | {"block_size": 7}, T=3),
@@ -182,6 +190,7 @@ def test_parameter_counts():
         "gru": 28_315,
         "lstm": 36_635,
         "transformer": 204_544,
+        "microgpt": 4_192,
     }
     assert {type: count_parameters(MODELS[type].make(27)) for type in MODELS} == counts
     for type, count in counts.items():
@@ -217,6 +226,17 @@ def test_makemores_start(type):
             assert (layer.weight, layer.bias) == (start, bias), path
         elif isinstance(layer, Embedding):
             assert layer.weight == Normal(), path
+
+
+def test_microgpts_start():
+    """Every weight from N(0, 0.08), and no bias."""
+    params = by_path(jax.jit(MODELS["microgpt"].make(27).init)(jax.random.key(0)))
+    assert not any(path.endswith("bias") for path in params)
+    numbers = np.concatenate([leaf.ravel() for leaf in params.values()])
+    assert len(set(numbers.tolist())) > 0.99 * numbers.size == 0.99 * 4_192
+    for path, leaf in params.items():
+        assert abs(leaf.mean()) < 4 * 0.08 * leaf.size**-0.5, path
+        assert abs(leaf.std() / 0.08 - 1) < 4 * (2 * leaf.size) ** -0.5, path
 
 
 def test_makemores_recurrent_start():

@@ -150,6 +150,7 @@ _PLACES = _layer(lambda m: m.PositionEmbedding(3, 2), "i[N,5,3]<4", "bfloat16")
 _HEADS = _layer(lambda m: m.CausalSelfAttention(4, 2, 3), "f[N,2,3,12]")
 _RECOMPUTED = _layer(lambda m: m.Chain(a=Gelu(approximate=True), b=Linear(3, 2)), "f[N,2,3,3]")
 _LAYER_NORM = _layer(lambda m: m.LayerNorm(3), "f[N,2,3,3]")
+_RMS_NORM = _layer(lambda m: m.RmsNorm(), "f[N,2,3,3]")
 _LSTM_STEPS = _layer(lambda m: m.ScanTime(m.LstmCell(2, 3)), "f[N,5,2,2]", "bfloat16")
 
 _TURNED = "lax.optimization_barrier(jnp.matmul(drows.T, rows{})).T"
@@ -426,6 +427,14 @@ EQUIVALENT = [
             "dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy)",
             "the backward pass ignores eps, which var already includes",
             _LAYER_NORM,
+        ),
+        (
+            "layers/norms",
+            "RmsNorm.bwd",
+            "dx, _ = rules.rms_norm_bwd(rules.RmsNormResiduals(*res, gain=None), dy, eps=self.eps)",
+            "dx, _ = rules.rms_norm_bwd(rules.RmsNormResiduals(*res, gain=None), dy)",
+            "the backward pass ignores eps, which mean_square already includes",
+            _RMS_NORM,
         ),
         (
             "layers/recurrent",

@@ -136,6 +136,8 @@ CASES: dict[str, list[Case]] = {
         Case(lambda m: m.CausalSelfAttention(E, 2, T), _heads, (B, T, 3 * E)),
     ],
     "norms": [
+        Case(lambda m: m.RmsNorm(), lambda p, x: by_definition.rms_norm(x)),
+        Case(lambda m: m.RmsNorm(eps=0.1), lambda p, x: by_definition.rms_norm(x, eps=0.1)),
         Case(
             lambda m: m.BatchNorm(E, eps=0.1),
             lambda p, x: by_definition.batch_norm(x, p["gain"], p["bias"], eps=0.1),
@@ -410,6 +412,8 @@ def _embedding(module: ModuleType) -> None:
         assert np.isfinite(y_t).all() == finite
     _draws(lambda key, _: module.Embedding(100, 1000).init(key)["weight"], 0, 1, -9, 9)
     _draws(lambda key, _: module.PositionEmbedding(100, 1000).init(key)["weight"], 0, 1, -9, 9)
+    layer = module.PositionEmbedding(100, 1000, weight=L.Normal(0.0, 3.0))
+    assert (layer.init(jax.random.key(0))["weight"] == 3).all()
     # A sum over many rows of a batch, rounded once.
     layer, dy = module.PositionEmbedding(1, 1), jnp.full((3001, 1, 1), 1.0, "bfloat16")
     params = {"weight": jnp.ones((1, 1), "bfloat16")}

@@ -105,7 +105,7 @@ SIZES = {"n_embd": 4, "n_embd2": 6, "n_layer": 1, "n_head": 2, "block_size": T}
 V = 5
 
 
-@pytest.mark.parametrize("type", ["bow", "rnn", "gru", "lstm", "transformer"])
+@pytest.mark.parametrize("type", ["bow", "rnn", "gru", "lstm", "transformer", "microgpt"])
 def test_a_causal_model_learns_nothing_of_the_future(type):
     """A loss at the places before t alone: a token that stands only at t and after has
     gradient exactly 0, and one that stands before has not."""
