@@ -1,4 +1,4 @@
-"""What every rule is by definition, in plain PyTorch: autograd of these is the oracle."""
+"""The definition of every rule in plain PyTorch. Its autograd is the oracle."""
 
 from collections.abc import Callable
 from typing import Any

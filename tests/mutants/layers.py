@@ -1,4 +1,4 @@
-"""What kills a mutant of a layer: its definition, autograd, and what the contract wants."""
+"""Checks that kill mutants of layers: the definition, its autograd, and the contract."""
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -19,15 +19,15 @@ V, E, T, B = 5, 6, 4, 3
 
 
 class Case(NamedTuple):
-    """A layer that a module makes, and what it is by definition."""
+    """A layer built from a module, and its definition."""
 
     make: Callable[[Any], Any]
     definition: Callable[[Any, Any], Any]
-    """Of its parameters and x, in torch."""
+    """A function of the parameters and x, in PyTorch."""
     x: tuple[int, ...] | str = (B, T, E)
     """The shape, or "ids" of shape (B, T)."""
     by_step: bool = True
-    """Whether token by token it gives the same."""
+    """Whether ``step`` gives the same output token by token."""
 
 
 def _linear(p, x):
@@ -185,7 +185,7 @@ def _norms(p, x):
 
 
 def checks_of(module: ModuleType) -> Iterator[Check]:
-    """The checks of the layers that a module defines."""
+    """Yield the checks of the layers that a module defines."""
     name = module.__name__.rpartition(".")[2]
     for i in range(len(CASES.get(name, []))):
         yield partial(_right, name, i)
@@ -245,7 +245,7 @@ def _right(name: str, i: int, module: ModuleType) -> None:
 
 
 def _counted(layer: Any, params: Any, x: Any) -> None:
-    """An example that counts twice is that of one that stands there twice."""
+    """An example with count 2 is equivalent to the example occurring twice."""
     y, stats = layer.calibrate(params, x, jnp.array([2.0, 0.0, 1.0]))
     want, same_stats = layer.calibrate(params, jnp.asarray(np.asarray(x)[[0, 0, 2]]))
     same_values(np.asarray(y)[[0, 2]], [np.asarray(want)[[0, 2]]])
@@ -253,7 +253,7 @@ def _counted(layer: Any, params: Any, x: Any) -> None:
 
 
 def _init(layer: Any, params: Any) -> None:
-    """Parameters of these shapes, others from another key."""
+    """Parameters have these shapes, and another key draws others."""
     first, again, other = (
         jax.tree.map(np.asarray, layer.init(jax.random.key(seed))) for seed in (0, 0, 1)
     )
@@ -269,7 +269,7 @@ def _init(layer: Any, params: Any) -> None:
 
 
 def _leading(name: str, i: int, module: ModuleType) -> None:
-    """Of two batches side by side, each is what it is alone, unless they share statistics."""
+    """Two stacked batches give the same as each alone, unless the layer has statistics."""
     case, (params, x, value, dy, cotangents) = CASES[name][i], _expected(name, i)
     layer = case.make(module)
     xs, dys = (jnp.asarray(np.stack([a, a[::-1]])) for a in map(np.asarray, (x, dy)))
@@ -285,7 +285,7 @@ def _leading(name: str, i: int, module: ModuleType) -> None:
 
 
 def _narrow(name: str, i: int, module: ModuleType) -> None:
-    """In bfloat16: the dtypes, for which nothing needs to be computed."""
+    """Check the dtypes in bfloat16, by abstract evaluation."""
     case, (params, x, _, dy, _) = CASES[name][i], _expected(name, i)
     layer = case.make(module)
 
@@ -308,7 +308,7 @@ def _narrow(name: str, i: int, module: ModuleType) -> None:
     assert all(leaf.dtype == "bfloat16" for leaf in jax.tree.leaves(outs))
 
 
-# What one layer has and others have not -----------------------------------------------------------
+# Properties of single layers ----------------------------------------------------------------------
 
 
 def _draws(sampler: Any, mean: float, std: float, low: float, high: float) -> None:
@@ -414,7 +414,7 @@ def _embedding(module: ModuleType) -> None:
     _draws(lambda key, _: module.PositionEmbedding(100, 1000).init(key)["weight"], 0, 1, -9, 9)
     layer = module.PositionEmbedding(100, 1000, weight=L.Normal(0.0, 3.0))
     assert (layer.init(jax.random.key(0))["weight"] == 3).all()
-    # A sum over many rows of a batch, rounded once.
+    # The sum over many rows of a batch is rounded once.
     layer, dy = module.PositionEmbedding(1, 1), jnp.full((3001, 1, 1), 1.0, "bfloat16")
     params = {"weight": jnp.ones((1, 1), "bfloat16")}
     _, residuals = layer.fwd(params, jnp.zeros((3001, 1), "int32"))

@@ -1,4 +1,4 @@
-"""``recompute_after``: nothing but the order changes."""
+"""``recompute_after`` changes only the order of computation."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def test_nan_stays_in_its_row():
     np.testing.assert_array_equal(recompute_after(signal, x), [[jnp.nan, jnp.nan], [3, 4]])
 
 
-def test_the_compiler_computes_again():
+def test_the_compiler_recomputes():
     """The same expression before and after the cotangent: two exponentials, not one."""
 
     def both(x, dy):
