@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxmore import rules
-from jaxmore.rules._reductions import kept_maximum, sum_rows
+from jaxmore.rules._reductions import max_keepdims, sum_rows
 from jaxmore.training.loop import COMPILER_OPTIONS
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -44,7 +44,7 @@ def attention(q: Array, k: Array, v: Array, do: Array, **options: int) -> tuple[
     return o, rules.causal_attention_bwd(res, do, **options)
 
 
-MAXIMUM = partial(jnp.max, axis=-1, keepdims=True), kept_maximum
+MAXIMUM = partial(jnp.max, axis=-1, keepdims=True), max_keepdims
 LINEAR = (
     partial(weight_step, lambda x, dy, _: x.T @ dy),
     partial(weight_step, lambda x, dy, weight: rules.linear_bwd((x, weight), dy)[1]),

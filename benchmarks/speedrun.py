@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 from jaxmore import mlp_bn
 from jaxmore.data import Vocabulary, context_windows, corpus_path, read_words, split_words
 from jaxmore.layers import Layer, Tree
-from jaxmore.rules._reductions import kept_maximum
+from jaxmore.rules._reductions import max_keepdims
 from jaxmore.training.evaluation import calibrate, distinct_rows, mean_loss
 from jaxmore.training.loop import COMPILER_OPTIONS, TrainState, train
 from jaxmore.training.optimizers import make_optimizer
@@ -79,7 +79,7 @@ def loss_and_grad(
         dlogits = 1/B Σ_v q_v (p − onehot(v)) = (p − q) / B           (Σ_v q_v = 1)
     """
     logits, res = model.fwd(params, x)
-    shifted = logits - kept_maximum(logits)
+    shifted = logits - max_keepdims(logits)
     exponentials = jnp.exp(shifted)
     total = exponentials.sum(-1, keepdims=True)
     dparams, _ = model.bwd(params, res, (exponentials / total - q) / len(x))

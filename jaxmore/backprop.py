@@ -1,4 +1,4 @@
-"""Backpropagation through a whole model, by its layers' hand-derived backward passes."""
+"""Backpropagation through a model, using the hand-derived backward passes of its layers."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -19,18 +19,18 @@ def loss_and_grad(
     y: Int[Array, "*C"],
     key: Array | None = None,
 ) -> tuple[Float[Array, ""], Tree]:
-    """The mean cross-entropy of a batch and its gradient, by the hand-derived rules.
+    """Compute the mean cross-entropy of a batch and its gradient by the hand-derived rules.
 
     Args:
-        model: ids to logits (*C, V).
-        params: its parameters.
-        x: ids, as the model takes them: contexts (B, T).
-        y: targets in [0, V), −1 to ignore one.
-        key: for models with dropout.
+        model: maps ids to logits (*C, V).
+        params: the parameters of the model.
+        x: ids in the form that the model reads, such as contexts (B, T).
+        y: targets (*C) in [0, V), or −1 to ignore a position.
+        key: a key for models with dropout.
 
     Returns:
-        The loss, and the gradient in the tree of ``params``. Pure: ``jit`` it with the model
-        static, ``jax.jit(loss_and_grad, static_argnums=0)``.
+        The loss, and the gradient as a tree like ``params``. The function is pure; compile it with
+        the model as a static argument: ``jax.jit(loss_and_grad, static_argnums=0)``.
 
     >>> import jax, jax.numpy as jnp
     >>> from jaxmore.layers import Chain, Embedding, Normal
@@ -49,13 +49,13 @@ def loss_and_grad(
 
 class _Place(NamedTuple):
     value: Array
-    cotangent: Array | None  # None: ids have none
+    cotangent: Array | None  # None for ids
     dparams: Tree
 
 
 @dataclass(frozen=True)
 class _Traced(Layer):
-    """A layer that reports its output and the output's cotangent in the place of dparams."""
+    """Wraps a layer to return its output and the cotangent of the output along with dparams."""
 
     layer: Layer
 
@@ -73,18 +73,18 @@ class _Traced(Layer):
 def trace(
     model: Layer, params: Tree, x: Int[Array, "*B"], y: Int[Array, "*C"]
 ) -> dict[str, tuple[Array, Array]]:
-    """Every named place of a model with its value and its cotangent, from one jitted call.
+    """Return the value and the cotangent of every layer and parameter, from one jitted call.
 
     Args:
-        model: ids to logits.
-        params: its parameters.
-        x: ids, as the model takes them.
+        model: maps ids to logits.
+        params: the parameters of the model.
+        x: ids in the form that the model reads.
         y: targets.
 
     Returns:
-        {path: (value, cotangent)}: the output of the layer "hidden" under "hidden", its weight
-        under "hidden.weight", the loss under "loss". Places that hold ids have no cotangent
-        and are left out.
+        A dict from path to (value, cotangent). The output of the layer "hidden" is under "hidden",
+        its weight under "hidden.weight" and the loss under "loss". Layers that return ids have no
+        cotangent and are left out.
     """
 
     def traced(layer: Layer) -> Layer:

@@ -1,4 +1,4 @@
-"""The bridge to JAX's autodiff: a rule as a drop-in for ``jax.grad``."""
+"""The bridge to JAX's autodiff: use a rule under ``jax.grad``."""
 
 import inspect
 from collections.abc import Callable
@@ -13,22 +13,22 @@ def custom_vjp(
     op_bwd: Callable[..., tuple[Any, ...]],
     **options: Any,
 ) -> Callable[..., Any]:
-    """Bind a rule's options and return ``op`` with ``op_bwd`` as its gradient under ``jax.grad``.
+    """Return ``op`` with ``op_bwd`` as its gradient under ``jax.grad``, with the options bound.
 
     Args:
         op: the plain forward function, ``op(*arrays, **options) -> y``.
         op_fwd: ``op_fwd(*arrays, **options) -> (y, residuals)``.
         op_bwd: ``op_bwd(residuals, dy, **options) -> cotangents``, one for each array argument.
-        **options: the rule's keyword-only Python values (``eps``, ``axis``, ...).
+        **options: the keyword-only options of the rule (``eps``, ``axis``, ...).
 
     Returns:
-        A function of the arrays alone, for ``jax.grad``, ``jit``, ``vmap``, ``scan`` and
-        ``checkpoint``, and for reverse mode over its own gradient. (As with every
-        ``jax.custom_vjp``, forward mode takes ``op`` itself.)
+        A function of the arrays alone. It works under ``jax.grad``, ``jit``, ``vmap``, ``scan`` and
+        ``checkpoint``, and its gradient can be differentiated again in reverse mode. (As with every
+        ``jax.custom_vjp``, forward mode needs ``op`` itself.)
 
     Raises:
-        ValueError: under ``jax.grad``, when ``op_bwd`` returns more or fewer cotangents than
-            ``op`` has array arguments.
+        ValueError: under ``jax.grad``, if the number of cotangents that ``op_bwd`` returns differs
+            from the number of array arguments of ``op``.
 
     >>> import jax
     >>> from jaxmore.rules import tanh, tanh_bwd, tanh_fwd
@@ -45,7 +45,7 @@ def custom_vjp(
 
     def fwd(*args: Any) -> tuple[Any, Any]:
         y, residuals = op_fwd(*args, **options)
-        # Which arguments were given is static, so it travels as tree structure, not as values.
+        # Which arguments were given is static, so pass it as tree structure, not as values.
         return y, (residuals, tuple(None if arg is None else () for arg in args))
 
     def bwd(saved: tuple[Any, tuple[Any, ...]], dy: Any) -> tuple[Any, ...]:
@@ -53,7 +53,7 @@ def custom_vjp(
         cotangents = op_bwd(residuals, dy, **options)
         if not open_ended and len(cotangents) != n_arguments:
             raise ValueError(f"{len(cotangents)} cotangents for {n_arguments} arguments")
-        # An optional argument that was left out (a bias) has no place for its cotangent.
+        # JAX expects no cotangent for an optional argument that was left out (a bias).
         return tuple(None if arg is None else d for arg, d in zip(given, cotangents, strict=False))
 
     rule = jax.custom_vjp(forward)

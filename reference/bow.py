@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Bow(nn.Module):
-    """Tokens and positions, the mean of all so far, and an MLP, each added to what is there."""
+    """Token and position embeddings, a causal mean and an MLP, both with skip connections."""
 
     def __init__(
         self, vocab_size: int, *, block_size: int = 16, n_embd: int = 64, n_embd2: int = 64

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Bengio(nn.Module):
-    """Bengio et al. (JMLR 2003), as in seed 002."""
+    """Bengio et al. (JMLR 2003), as in notebook 002."""
 
     def __init__(
         self, vocab_size: int, *, block_size: int = 3, n_embd: int = 2, n_embd2: int = 100
@@ -24,8 +24,8 @@ class Bengio(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation with the unbiased variance in training.
 
-    ``nn.BatchNorm1d`` normalises with the biased one. In training the last batch's statistics
-    are kept, so one forward pass over a data set followed by ``eval()`` calibrates on it.
+    ``nn.BatchNorm1d`` normalises with the biased one. Training mode saves the statistics of the
+    last batch, so a forward pass over a data set followed by ``eval()`` calibrates on it.
     """
 
     mean: Tensor
@@ -50,7 +50,7 @@ class BatchNorm(nn.Module):
 
 
 class MlpBn(nn.Module):
-    """The BatchNorm network of seeds 000, 001, 003 and 004."""
+    """The BatchNorm network of notebooks 000, 001, 003 and 004."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class DeepMlpBn(nn.Module):
 
 
 class Mlp(nn.Module):
-    """makemore.py's mlp: each place sees itself and the ids before it, the newest first."""
+    """makemore.py's mlp: the context of a position is its last ids, newest first."""
 
     def __init__(
         self, vocab_size: int, *, block_size: int = 16, n_embd: int = 64, n_embd2: int = 64

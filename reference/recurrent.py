@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Recurrent(nn.Module):
-    """A cell in a loop over time, from a learned start."""
+    """A cell in a loop over time, from a learned initial state."""
 
     def __init__(self, vocab_size: int, n_embd: int, hidden: "Loop") -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Recurrent(nn.Module):
 
 
 class Loop(nn.Module):
-    """(B, T, E) to (B, T, H); the start has a row for each array of the state."""
+    """(B, T, E) to (B, T, H). ``start`` has a row for each array of the state."""
 
     def __init__(self, cell: nn.Module, n_states: int, n_hidden: int) -> None:
         super().__init__()
@@ -27,11 +27,11 @@ class Loop(nn.Module):
         self.cell = cell
 
     def next(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """One step: the hidden state first in the tuple."""
+        """Return the next state, with the hidden state first."""
         raise NotImplementedError(f"{type(self).__name__} does not say what one step is")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Every step."""
+        """Run all steps."""
         state = tuple(row.expand(len(x), -1) for row in self.start)
         hidden = []
         for x_t in x.unbind(1):

@@ -1,6 +1,6 @@
-"""The rules as PyTorch has them: twins of ``jaxmore.rules``, by name, with the same arguments.
+"""PyTorch twins of ``jaxmore.rules``, with the same names and arguments.
 
-Where torch has the operation, it is torch's own; the others are written as one would in torch.
+They call torch's own operation if there is one.
 """
 
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from torch import Tensor
 
 
 def batch_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
-    """The seeds' form: torch.nn.BatchNorm1d would divide by n, not n − 1."""
+    """The notebooks' form: torch.nn.BatchNorm1d would divide by n, not n − 1."""
     batch = tuple(range(x.ndim - 1))
     var, mean = torch.var_mean(x, batch, correction=1)
     return gain * (x - mean) / torch.sqrt(var + eps) + bias
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, block_size: int = 128) -> Tensor:
-    """In blocks of torch's own size."""
+    """torch chooses its own block size."""
     del block_size
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
@@ -31,7 +31,7 @@ def causal_mean(x: Tensor) -> Tensor:
 
 
 def dropout(x: Tensor, mask: Tensor, rate: float) -> Tensor:
-    """With the mask that ``jaxmore`` drew, in the place of its key."""
+    """With the mask that ``jaxmore`` drew instead of its key."""
     return x * (mask / (1 - rate))
 
 
@@ -41,13 +41,13 @@ def embedding(ids: Tensor, weight: Tensor) -> Tensor:
 
 
 def flatten(x: Tensor, block_size: int) -> Tensor:
-    """The rows of a context side by side."""
+    """Concatenate the rows of a context."""
     del block_size
     return x.flatten(-2)
 
 
 def flatten_consecutive(x: Tensor, n: int) -> Tensor:
-    """Each n rows side by side."""
+    """Concatenate each n rows."""
     return x.reshape(*x.shape[:-2], x.shape[-2] // n, n * x.shape[-1])
 
 
@@ -68,7 +68,7 @@ def gru_cell(
 
 
 def l2_penalty(weight: Tensor, scale: float) -> Tensor:
-    """As the fourth lecture's notebook adds it to the loss."""
+    """The mean of squares, as in lecture 2."""
     return scale * (weight**2).mean()
 
 
@@ -85,14 +85,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def lstm_cell(
     x: Tensor, h: Tensor, c: Tensor, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """torch's own; its weights are (out, in), apart for x and h, and it has two biases."""
+    """torch's own cell, which has separate (out, in) weights and biases for x and h."""
     n_in, zero = x.shape[-1], torch.zeros_like(bias)
     flat = [a.reshape(-1, a.shape[-1]) for a in (x, h, c)]
     out = torch.lstm_cell(flat[0], flat[1:], weight[:n_in].T, weight[n_in:].T, bias, zero)
     return out[0].reshape(h.shape), out[1].reshape(h.shape)
 
 
-def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-5) -> Tensor:
+def rms_norm(x: Tensor, gain: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """Over the last axis."""
     return F.rms_norm(x, x.shape[-1:], gain, eps)
 

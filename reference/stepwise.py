@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def forward(parameters: Mapping[str, Tensor], X: Tensor, Y: Tensor) -> dict[str, Tensor]:
-    """Every intermediate of the network and its loss, by seed name, each retaining its gradient.
+    """Return every intermediate and the loss by name; each retains its gradient.
 
     Args:
         parameters: C, W1, b1, W2, b2, bngain and bnbias; seed 004 has no b1.

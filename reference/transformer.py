@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Four times as wide inside, with the normalisation before it."""
+    """A hidden layer of four times the width, with the normalisation before it."""
 
     def __init__(self, n_embd: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What all twins share: parameters in, gradients out, and the loss."""
+"""Shared by all twins: loading parameters, reading gradients, and the loss."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,38 +17,38 @@ def load(module: nn.Module, params: Mapping[str, Any]) -> None:
         params: dicts of arrays, or of such dicts.
 
     Raises:
-        ValueError: a path or a shape stands on one side only.
+        ValueError: if paths or shapes differ.
     """
     ours, theirs = dict(module.named_parameters()), _by_path(params)
     if ours.keys() != theirs.keys():
         raise ValueError(f"paths on one side only: {sorted(ours.keys() ^ theirs.keys())}")
     for path, parameter in ours.items():
-        value = _turn(module, path, torch.tensor(np.asarray(theirs[path])))
+        value = _orient(module, path, torch.tensor(np.asarray(theirs[path])))
         if value.shape != parameter.shape:
             raise ValueError(f"{path} is {tuple(parameter.shape)}, got {tuple(value.shape)}")
         parameter.data.copy_(value)
 
 
 def parameters(module: nn.Module) -> dict[str, np.ndarray]:
-    """The parameters under jaxmore's paths, in its orientation."""
-    return {p: _turn(module, p, t.detach()).numpy() for p, t in module.named_parameters()}
+    """Return the parameters with jaxmore's paths and orientation."""
+    return {p: _orient(module, p, t.detach()).numpy() for p, t in module.named_parameters()}
 
 
 def gradients(module: nn.Module) -> dict[str, np.ndarray]:
-    """The gradients under jaxmore's paths, in its orientation."""
-    return {p: _turn(module, p, _gradient(t)).numpy() for p, t in module.named_parameters()}
+    """Return the gradients with jaxmore's paths and orientation."""
+    return {p: _orient(module, p, _gradient(t)).numpy() for p, t in module.named_parameters()}
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """The mean loss over the targets that are not −1; zero, not NaN, where all of them are."""
+    """Return the mean loss over targets that are not −1, or zero if all of them are."""
     total = F.cross_entropy(
         logits.flatten(0, -2), targets.flatten().long(), ignore_index=-1, reduction="sum"
     )
     return total / (targets != -1).sum().clamp(min=1)
 
 
-def _turn(module: nn.Module, path: str, value: Tensor) -> Tensor:
-    """From (in, out) to torch's (out, in), or back; only ``nn.Linear`` wants it."""
+def _orient(module: nn.Module, path: str, value: Tensor) -> Tensor:
+    """Transpose the weight of an ``nn.Linear`` between (in, out) and (out, in)."""
     owner, _, name = path.rpartition(".")
     is_weight = name == "weight" and isinstance(module.get_submodule(owner), nn.Linear)
     return value.T if is_weight else value

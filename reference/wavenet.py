@@ -7,7 +7,7 @@ from reference.mlp import BatchNorm
 
 
 class Wavenet(nn.Module):
-    """Neighbours side by side, level by level, until one row is left."""
+    """Concatenate pairs of neighbours, level by level, until one row is left."""
 
     def __init__(
         self, vocab_size: int, *, block_size: int = 8, n_embd: int = 24, n_embd2: int = 128

@@ -1,13 +1,13 @@
-"""PyTorch's autograd as the oracle, with the condition scale of everything that it computes.
+"""PyTorch's autograd as the oracle, with the condition scale of every result.
 
-A gradient is a sum of products, and its rounding error is a small multiple of the same sum taken
-over absolute terms: its *condition scale*. Where the terms cancel (b1 before BatchNorm,
-logit_maxes: zero by identity) the scale stays, so that a wrong gradient can be told from the
-rounding. Every comparison here reads |ours - torch's| <= tolerance * scale, with one scale for a
-tensor, the largest of its elements'.
+A gradient is a sum of products, and its rounding error is a small multiple of the same sum over
+absolute terms: its *condition scale*. Where the terms cancel (b1 before BatchNorm and logit_maxes
+have gradient zero by identity) the scale does not vanish, so it separates wrong gradients from
+rounding. Every comparison here is |ours - torch's| <= tolerance * scale, with one scale per tensor,
+the largest of its elements.
 
-The scales come from torch's own backward pass, followed operation by operation, so they hold for
-any twin and do not depend on jaxmore.
+The scales follow torch's own backward pass operation by operation, so they work for any twin and do
+not depend on jaxmore.
 """
 
 from collections.abc import Mapping
@@ -23,16 +23,17 @@ from reference import stepwise, twin
 
 aten = torch.ops.aten
 
-# An operation on absolute values gives the sum over absolute terms where it only moves, adds and
-# multiplies,
+# Operations that only move, add and multiply: applied to absolute values, they give the sum over
+# absolute terms.
 ADDS_AND_MULTIPLIES = {
     aten._index_put_impl_, aten.index_put, aten.add, aten.bmm, aten.cat, aten.clone, aten.copy_,
     aten.detach, aten.embedding_dense_backward, aten.expand, aten.index, aten.mean, aten.mm,
     aten.mul, aten.new_empty_strided, aten.new_zeros, aten.nll_loss_backward, aten.ones_like,
-    aten.scatter, aten.select, aten.slice, aten.stack, aten.sum, aten.t, aten.transpose,
+    aten.scatter, aten.select, aten.slice, aten.stack, aten.sum, aten.t, aten.threshold_backward,
+    aten.transpose,
     aten.unsqueeze, aten.view, aten.zeros,
 }  # fmt: skip
-# and what is no sum starts anew from its own magnitude.
+# Operations that are not sums: the scale of the result is its magnitude.
 NO_SUM = {aten.exp, aten.log, aten.max, aten.pow, aten.reciprocal, aten.sqrt, aten.tanh}
 
 
@@ -46,7 +47,7 @@ def _layer_norm_backward(
     return dx, (dy * x_hat).sum(rows), dy.sum(rows)
 
 
-# These are sums in which something is taken away, divided by or written in one step.
+# Sums with a subtraction or a division, and fused operations.
 OTHERS = {
     aten.native_layer_norm_backward: _layer_norm_backward,
     aten.gelu_backward: lambda dy, x: 1.13 * dy,  # its largest slope
@@ -63,7 +64,7 @@ OTHERS = {
 
 
 def _attention_backward(args: Any, magnitudes: Any) -> tuple[Tensor, Tensor, Tensor]:
-    # The probabilities need the signs of the scores: they come from the arguments themselves.
+    # The probabilities depend on the signs of the scores, so compute them from the arguments.
     scores = args[1] @ args[2].mT / args[1].shape[-1] ** 0.5
     unseen = torch.ones(scores.shape[-2:]).triu(1).bool()
     probs = scores.masked_fill(unseen, -torch.inf).softmax(-1)
@@ -73,10 +74,10 @@ def _attention_backward(args: Any, magnitudes: Any) -> tuple[Tensor, Tensor, Ten
 
 
 class _Scales(TorchDispatchMode):
-    """Computes the condition scale of every tensor that is made inside this context.
+    """Computes the condition scale of every tensor that is created inside this context.
 
-    What was made before it (parameters, and the values that the forward pass saved) counts as
-    exact: its scale is its magnitude.
+    Tensors created before it (parameters, and values saved by the forward pass) count as exact:
+    their scale is their magnitude.
     """
 
     def __init__(self) -> None:
@@ -84,7 +85,7 @@ class _Scales(TorchDispatchMode):
         self._made: dict[int, tuple[Tensor, Tensor]] = {}  # holds the tensor: its id stays its own
 
     def __getitem__(self, made: Tensor) -> float:
-        """The largest condition scale in a tensor that was made inside this context."""
+        """Return the largest condition scale in a tensor that was created inside this context."""
         return self._made[id(made)][1].max().item()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -119,21 +120,21 @@ class _Scales(TorchDispatchMode):
 
 
 class Checked(NamedTuple):
-    """What torch computes, and the condition scale of it."""
+    """A result of torch and its condition scale."""
 
     value: np.ndarray
     scale: float
 
 
 def tensor(array: Any) -> Tensor:
-    """A copy of a JAX or NumPy array."""
+    """Copy a JAX or NumPy array to torch."""
     return torch.tensor(np.asarray(array))
 
 
 def model(
     module: nn.Module, params: Mapping[str, Any], x: Any, y: Any
 ) -> tuple[Checked, dict[str, Checked]]:
-    """The loss of a twin and its gradient by path, in float64."""
+    """Return the loss of a twin and its gradient by path, in float64."""
     module.double()
     twin.load(module, params)
     logits = module(tensor(x))
@@ -143,7 +144,7 @@ def model(
         loss.backward()
     gradients = twin.gradients(module)
     parameters = dict(module.named_parameters())
-    # A term of the loss is a log-sum-exp less a logit.
+    # A term of the loss is a log-sum-exp minus a logit.
     return Checked(loss.detach().numpy(), (loss + logits.abs().max()).item()), {
         path: Checked(gradient, scales[parameters[path].grad])
         for path, gradient in gradients.items()
@@ -153,7 +154,7 @@ def model(
 def network(
     params: Mapping[str, Any], X: Any, Y: Any
 ) -> tuple[dict[str, Checked], dict[str, Checked]]:
-    """The seeds' network: its values and its cotangents by seed name, in the dtype of params."""
+    """Return values and cotangents of the notebooks' network by name, in the dtype of params."""
     leaves = {k: tensor(p).requires_grad_() for k, p in params.items()}
     ids, targets = (tensor(a).long() for a in (X, Y))
     with _Scales() as value_scales:
@@ -170,7 +171,7 @@ def network(
 
 
 def cross_entropy(logits: Any, Y: Any) -> Checked:
-    """The gradient of the fused F.cross_entropy, in the dtype of the logits."""
+    """Return the gradient of the fused F.cross_entropy, in the dtype of the logits."""
     leaf = tensor(logits).requires_grad_()
     loss = twin.cross_entropy(leaf, tensor(Y))
     with _Scales() as scales:
@@ -179,14 +180,14 @@ def cross_entropy(logits: Any, Y: Any) -> Checked:
 
 
 def less_its_maximum(logits: Any, dy: Any) -> np.ndarray:
-    """The cotangent of logits where y = logits - logits.max(1), by autograd."""
+    """Return the cotangent of logits where y = logits - logits.max(1), by autograd."""
     leaf = tensor(logits).requires_grad_()
     (leaf - leaf.max(1, keepdim=True).values).backward(tensor(dy))
     return leaf.grad.numpy()
 
 
 def assert_close(name: str, actual: Any, expected: Checked, tolerance: float) -> None:
-    """Same shape, finite, and within ``tolerance`` of the condition scale."""
+    """Assert the same shape, finite values, and an error within ``tolerance`` of the scale."""
     actual = np.asarray(actual, np.float64)
     assert actual.shape == expected.value.shape, name
     assert np.isfinite(expected.value).all(), name

@@ -1,4 +1,4 @@
-"""`trace`: every named place of a model with its value and its cotangent."""
+"""`trace`: the value and cotangent of every layer and parameter of a model."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("strict_promotion", "x64")
 
 V, E, T, H, B = 5, 3, 2, 7, 4
 
-# The places of mlp_bn by the names of the seeds.
+# The paths of mlp_bn with the notebooks' names.
 SEED_NAMES = {
     "embedding": "emb",
     "embedding.weight": "C",
@@ -73,7 +73,7 @@ def test_trace_equals_stepwise(hidden_bias):
             dscale = np.abs(cotangents.hprebn).sum(0).max()
         expected, dexpected = expected.reshape(value.shape), dexpected.reshape(value.shape)
         np.testing.assert_allclose(value, expected, rtol=0, atol=1e-14 * scale, err_msg=path)
-        # 1e-12: BatchNorm takes most of dhprebn away.
+        # 1e-12, because BatchNorm cancels most of dhprebn.
         np.testing.assert_allclose(cotangent, dexpected, rtol=0, atol=1e-12 * dscale, err_msg=path)
 
 
@@ -93,7 +93,7 @@ def test_trace_equals_fwd_and_loss_and_grad(make):
 
 
 def test_nested_chains_have_nested_paths():
-    """Ids have a value and no cotangent, so their place is left out."""
+    """Layers that return ids have no cotangent and are left out."""
     inner = bengio(V, block_size=T, n_embd=E, n_embd2=H)
     model = Chain(windows=Windows(T), body=Chain(model=inner))
     params, x, y = generic(model), ids(B, 6), ids(B, 6, seed=1)
@@ -103,11 +103,11 @@ def test_nested_chains_have_nested_paths():
         *("act", "head", "head.weight", "head.bias"),
     }
     assert places.keys() == {"loss", "body", "body.model"} | {f"body.model.{p}" for p in within}
-    # A chain's place is that of its last layer.
+    # The path of a chain holds the value of its last layer.
     for path in ("body", "body.model"):
         for ours, last in zip(places[path], places["body.model.head"], strict=True):
             np.testing.assert_array_equal(ours, last)
-    # The windows made by hand, through the inner model alone.
+    # The inner model alone, on the windows.
     contexts = Windows(T).fwd({}, x)[0]
     for path, (value, cotangent) in trace(inner, params["body"]["model"], contexts, y).items():
         nested = places[path if path == "loss" else f"body.model.{path}"]
@@ -120,6 +120,6 @@ def test_nested_chains_have_nested_paths():
 def test_trace_is_one_compiled_call():
     before = trace._cache_size()
     for seed in range(3):
-        model = bengio(V, block_size=T, n_embd=E, n_embd2=H + 2)  # equal, made anew each time
+        model = bengio(V, block_size=T, n_embd=E, n_embd2=H + 2)  # equal, built anew each time
         trace(model, generic(model, seed), ids(B, T, seed=seed), ids(B, seed=seed))
     assert trace._cache_size() == before + 1

@@ -1,7 +1,8 @@
-"""custom_vjp under JAX's transformations, against JAX's own gradient of the plain operation.
+"""custom_vjp under JAX's transformations, against JAX's gradient of the plain operation.
 
-On what the bridge has to tell apart: options, integers, an argument left out, arguments that vmap
-leaves alone. ``check_rule`` takes every shipped rule through it (tests/testing/test_rule.py).
+The cases cover what the bridge has to distinguish: options, integers, omitted arguments, and
+arguments that vmap does not map. ``check_rule`` tests it with every rule
+(tests/testing/test_rule.py).
 """
 
 import jax
@@ -32,7 +33,7 @@ CASES = {
 
 @pytest.fixture(params=CASES.values(), ids=CASES)
 def case(request):
-    """The drop-in and the plain operation, arguments, and which of them to differentiate."""
+    """The drop-in, the plain operation, their arguments, and which of them to differentiate."""
     name, specs, n_batched, options = request.param
     op, fwd, bwd = [getattr(rules, name + suffix) for suffix in ("", "_fwd", "_bwd")]
     rng = np.random.default_rng(0)
@@ -48,7 +49,7 @@ def case(request):
 
 
 def grad(f, argnums):
-    """Of a sum of sines: a generic cotangent of y, with a derivative of its own."""
+    """The gradient of a sum of sines: a generic cotangent of y with its own derivative."""
 
     def loss(*args):
         return sum(

@@ -1,4 +1,4 @@
-"""jaxmore's rules where people live: in a Flax NNX and in an Equinox module, trained by optax."""
+"""jaxmore's rules in a Flax NNX and in an Equinox module, trained by optax."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 B, T, V, E = 5, 4, 7, 6
 N_STEPS = 12
-LEARNING_RATE = 0.5  # plain descent: Adam would level a gradient that is twice too large
+LEARNING_RATE = 0.5  # plain descent: Adam would hide a constant factor
 
 
 class Operations(NamedTuple):
-    """What the modules are made with: jaxmore's drop-ins, or what JAX differentiates itself."""
+    """The operations of the modules: jaxmore's drop-ins, or functions that JAX differentiates."""
 
     batch_norm: Callable[..., Any]
     causal_attention: Callable[..., Any]
@@ -44,7 +44,7 @@ def hand_derived(called: list[str]) -> Operations:
 
 
 def by_autodiff() -> Operations:
-    """Not by jaxmore's forward functions either."""
+    """Written without jaxmore's forward functions."""
 
     def batch_norm(x, gain, bias):
         mean, var = x.mean((0, 1)), x.var((0, 1), ddof=1)
@@ -72,7 +72,7 @@ def assert_the_same(train: Callable[[Operations], list[float]]) -> None:
     ours, theirs = train(hand_derived(called)), train(by_autodiff())
     assert set(called) == {"batch_norm", "causal_attention", "softmax_cross_entropy"}
     assert len(ours) == N_STEPS
-    assert ours[-1] < 0.8 * ours[0]  # it learns: the steps were no small ones
+    assert ours[-1] < 0.8 * ours[0]  # it learns, so the steps were not tiny
     np.testing.assert_allclose(ours, theirs, rtol=1e-11)
 
 
@@ -106,7 +106,7 @@ def test_a_flax_nnx_module():
 
 
 def test_an_equinox_module():
-    """As is usual there, a module is for one example and vmapped; BatchNorm sees them all."""
+    """As usual, modules act on one example and are vmapped; BatchNorm acts on the batch."""
     eqx = pytest.importorskip("equinox", reason="the extra 'frameworks' brings Equinox")
 
     def train(ops: Operations) -> list[float]:

@@ -1,9 +1,9 @@
-"""The algebra: layers bind rules to named parameters, combinators compose layers.
+"""Layers bind rules to named parameters; combinators compose layers.
 
-A layer is a frozen dataclass with pure methods. It is hashable and equal by value, so equal
-models share one compilation. Parameters, residuals, statistics and caches are plain trees that
-it takes and returns; a layer holds none of them. No derivative is taken here: ``bwd`` only
-routes cotangents through the rules.
+A layer is a frozen dataclass with pure methods. It is hashable and compares by value, so equal
+models share one compilation. Parameters, residuals, statistics and caches are plain trees, which
+its methods take and return; a layer stores none of them. Layers compute no derivatives of their
+own: ``bwd`` only routes cotangents through the rules.
 """
 
 from jaxmore.layers.base import Layer, Normal, Tree, Uniform
@@ -14,7 +14,7 @@ from jaxmore.layers.elementwise import Dropout, Gelu, Relu, Tanh
 from jaxmore.layers.embedding import Embedding, PositionEmbedding
 from jaxmore.layers.linear import Linear, fan_in_linear
 from jaxmore.layers.mixing import CausalMean, CausalSelfAttention
-from jaxmore.layers.norms import BatchNorm, LayerNorm
+from jaxmore.layers.norms import BatchNorm, LayerNorm, RmsNorm
 from jaxmore.layers.recurrent import Cell, GruCell, LstmCell, RnnCell, ScanTime
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "PositionEmbedding",
     "Relu",
     "Residual",
+    "RmsNorm",
     "RnnCell",
     "ScanTime",
     "Tanh",

@@ -1,4 +1,4 @@
-"""What a layer is, and what its parameters are drawn from."""
+"""The layer interface, and the distributions that parameters are drawn from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ import jax
 from jaxtyping import Array, Float
 
 Tree = dict[str, Any]
-"""Parameters, their cotangents or statistics: a dict of arrays, or of such dicts."""
+"""Parameters, their cotangents or statistics: a nested dict of arrays."""
 
 
 @dataclass(frozen=True)
 class Normal:
-    """Draws of a normal distribution: mean + std · N(0, 1)."""
+    """Initialise from a normal distribution, mean + std · N(0, 1)."""
 
     std: float = 1.0
     mean: float = 0.0
@@ -24,7 +24,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Draws of a uniform distribution: U(−bound, bound)."""
+    """Initialise from a uniform distribution, U(−bound, bound)."""
 
     bound: float
 
@@ -32,57 +32,57 @@ class Uniform:
         return jax.random.uniform(key, shape, minval=-self.bound, maxval=self.bound)
 
 
-class Recalled(NamedTuple):
-    """In the place of residuals that are the layer's input: the layer before recalls its output."""
+class Recomputed(NamedTuple):
+    """Marks residuals that are not stored: the backward recomputes them (rematerialisation)."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What every layer offers. The defaults are those of a layer with nothing to remember."""
+    """The interface of every layer. The defaults suit a layer without parameters or state."""
 
-    recalls: ClassVar[bool] = False
-    """Whether ``recall`` is defined: cheap beside the memory that the output would take."""
+    can_recompute: ClassVar[bool] = False
+    """Whether ``recompute`` is defined, and cheap compared with storing the output."""
 
     def init(self, key: Array) -> Tree:
-        """Fresh parameters."""
+        """Draw new parameters."""
         del key
         return {}
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
-        """The forward pass in training: (y, residuals). ``key`` feeds what is random."""
+        """Run the forward pass in training: (y, residuals). ``key`` drives dropout."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array | None]:
-        """The backward pass: (dparams in the tree of params, dx or None for integer inputs)."""
+        """Run the backward pass: (dparams in the tree of params, dx or None for integer inputs)."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
-    def recall(self, params: Tree, res: Any) -> Array:
-        """The output of ``fwd`` again, out of its residuals."""
-        raise NotImplementedError(f"{type(self).__name__} recalls nothing")
+    def recompute(self, params: Tree, res: Any) -> Array:
+        """Recompute the output of ``fwd`` from its residuals."""
+        raise NotImplementedError(f"{type(self).__name__} cannot recompute its output")
 
     def apply(self, params: Tree, stats: Tree, x: Array) -> Array:
-        """The forward pass in inference."""
+        """Run the forward pass in inference."""
         del stats
         return self.fwd(params, x)[0]
 
     def calibrate(self, params: Tree, x: Array, counts: Array | None = None) -> tuple[Array, Tree]:
-        """:meth:`apply` with statistics that are taken of x itself: (y, stats).
+        """Compute the inference statistics from x and :meth:`apply` with them: (y, stats).
 
-        ``counts`` says how many equal examples each x[i] stands for; None: one.
+        ``counts`` weights each x[i] by how often it occurs; None means once.
         """
         del counts
         return self.apply(params, {}, x), {}
 
     def cache(self, params: Tree, batch_size: int) -> Any:
-        """What ``step`` carries from token to token, before the first token."""
+        """Return the initial cache that ``step`` carries from token to token."""
         del params, batch_size
         return ()
 
     def step(self, params: Tree, stats: Tree, cache: Any, x_t: Array) -> tuple[Array, Any]:
-        """Inference for one token of each of B sequences: (y_t, cache)."""
+        """Run inference on one token of each of B sequences: (y_t, cache)."""
         return self.apply(params, stats, x_t), cache
 
     def map(self, function: Callable[["Layer"], "Layer"]) -> "Layer":
-        """The same layer with ``function`` applied to its sub-layers; a leaf has none."""
+        """Return this layer with ``function`` applied to its sublayers; a leaf has none."""
         del function
         return self

@@ -1,4 +1,4 @@
-"""Layers made of named layers: one after the other, around, and side by side."""
+"""Layers composed of named layers: in sequence, with a skip connection, or summed."""
 
 import functools
 import operator
@@ -9,13 +9,13 @@ from typing import cast
 import jax
 from jaxtyping import Array
 
-from jaxmore.layers.base import Layer, Recalled, Tree
-from jaxmore.rules._recompute import after
+from jaxmore.layers.base import Layer, Recomputed, Tree
+from jaxmore.rules._recompute import recompute_after
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Combinator(Layer):
-    """What combinators share: the names of their layers are the keys of every tree."""
+    """Base class of the combinators. The layers' names are the keys of every tree."""
 
     layers: tuple[tuple[str, Layer], ...]
 
@@ -24,7 +24,7 @@ class Combinator(Layer):
 
     def __repr__(self) -> str:
         layers = ", ".join(f"{name}={layer!r}" for name, layer in self.layers)
-        # The names of equal blocks, "0", "1", …, are no Python names: they need the **.
+        # Block names such as "0" are not Python identifiers, so they need the **.
         if not all(name.isidentifier() for name, _ in self.layers):
             layers = f"**{dict(self.layers)!r}"
         return f"{type(self).__name__}({layers})"
@@ -42,30 +42,31 @@ class Combinator(Layer):
 
 @dataclass(frozen=True, init=False, repr=False)
 class Chain(Combinator):
-    """Layers one after the other.
+    """Layers applied in sequence.
 
-    A layer whose residual is its input, as ``Linear``'s, does not keep it where the layer before
-    recalls it: one array less for the whole of the backward pass, for a computation more.
+    Some layers keep their input as the residual (``Linear`` does). If the preceding layer can
+    recompute that array, it is not stored: the backward pass trades memory for computation.
     """
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Tree]:
         res: Tree = {}
-        recalled = False
+        recomputable = False
         for i, (name, layer) in enumerate(self.layers):
             y, kept = layer.fwd(params[name], x, _key_of(key, i))
-            spared = recalled and kept is x
-            res[name] = Recalled() if spared else kept
-            x, recalled = y, layer.recalls and not spared  # it recalls from its own residuals
+            dropped = recomputable and kept is x
+            res[name] = Recomputed() if dropped else kept
+            # A layer whose own residuals were dropped has nothing to recompute from.
+            x, recomputable = y, layer.can_recompute and not dropped
         return x, res
 
     def bwd(self, params: Tree, res: Tree, dy: Array | None) -> tuple[Tree, Array | None]:
         dparams: Tree = {}
         for i, (name, layer) in reversed(tuple(enumerate(self.layers))):
             kept = res[name]
-            if isinstance(kept, Recalled):
-                before, recalling = self.layers[i - 1]
+            if isinstance(kept, Recomputed):
+                before, previous = self.layers[i - 1]
                 first = cast(Array, dy)[(slice(1),) * cast(Array, dy).ndim].sum()  # 0 if empty
-                kept = recalling.recall(params[before], after(first, res[before]))
+                kept = previous.recompute(params[before], recompute_after(first, res[before]))
             dparams[name], dy = layer.bwd(params[name], kept, cast(Array, dy))
         return dparams, dy
 
@@ -89,7 +90,7 @@ class Chain(Combinator):
 
 @dataclass(frozen=True, init=False, repr=False)
 class Residual(Chain):
-    """A chain f with a way around it: y = x + f(x), hence dx = dy + f's own dx."""
+    """A chain f with a skip connection: y = x + f(x), hence dx = dy + f's own dx."""
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Tree]:
         y, res = super().fwd(params, x, key)
@@ -113,7 +114,7 @@ class Residual(Chain):
 
 @dataclass(frozen=True, init=False, repr=False)
 class Add(Combinator):
-    """The sum of layers that take the same x: each has dy as its cotangent, and dx is their sum."""
+    """The sum of layers applied to the same x: each receives dy, and dx is the sum of theirs."""
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Tree]:
         res: Tree = {}

@@ -1,4 +1,4 @@
-"""From tokens to contexts, and from a context's rows to one row."""
+"""Layers that turn tokens into contexts, and the rows of a context into one row."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from jaxmore.layers.base import Layer, Tree
 
 @dataclass(frozen=True)
 class Windows(Layer):
-    """Ids (B, T) to the contexts of the last n ids: (B, T, n), oldest or newest first.
+    """Map ids (B, T) to contexts of the last n ids, (B, T, n), with the oldest or newest first.
 
-    Places before the first id hold ``blank``. Token by token, the last ids are the cache.
+    Positions before the first id hold ``blank``. For :meth:`step`, the cache holds the last n ids.
     """
 
     n: int
@@ -22,7 +22,7 @@ class Windows(Layer):
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, tuple[()]]:
         n_steps = x.shape[-1]
-        ids = x.astype(jnp.int32)  # int8 holds the ids of V = 128, but not the blank 128
+        ids = x.astype(jnp.int32)  # int8 can hold the ids for V = 128, but not blank = 128
         padded = jnp.pad(ids, ((0, 0), (self.n - 1, 0)), constant_values=self.blank)
         return padded[:, jnp.arange(n_steps)[:, None] + self._order()], ()
 
@@ -43,7 +43,7 @@ class Windows(Layer):
 
 @dataclass(frozen=True)
 class JoinIds(Layer):
-    """The n ids of a context as one: (*B, n) to (*B), its digits in base V."""
+    """Join the n ids of a context, (*B, n) to (*B), as the digits of a number in base V."""
 
     n_vocab: int
 
@@ -57,7 +57,7 @@ class JoinIds(Layer):
 
 @dataclass(frozen=True)
 class Flatten(Layer):
-    """The T rows of a context side by side: (*B, T, E) to (*B, T·E)."""
+    """Concatenate the T rows of a context: (*B, T, E) to (*B, T·E)."""
 
     block_size: int
 
@@ -71,16 +71,16 @@ class Flatten(Layer):
 
 @dataclass(frozen=True)
 class FlattenConsecutive(Layer):
-    """Every n rows side by side: (*B, T, E) to (*B, T/n, n·E), and for T = n to (*B, n·E).
+    """Concatenate each n rows: (*B, T, E) to (*B, T/n, n·E), or to (*B, n·E) if T = n.
 
-    Source: zero-to-hero lecture 6, whose layer drops the axis of length 1 as well.
+    Source: lecture 6 of zero-to-hero, whose layer also drops the axis of length 1.
     """
 
     n: int
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
         y, _ = rules.flatten_consecutive_fwd(x, n=self.n)
-        shape_of_x = x[..., :0]  # no elements: it tells bwd whether an axis was dropped
+        shape_of_x = x[..., :0]  # an empty array that tells bwd the shape of x
         return y.squeeze(-2) if y.shape[-2] == 1 else y, shape_of_x
 
     def bwd(self, params: Tree, res: Array, dy: Array) -> tuple[Tree, Array]:

@@ -1,4 +1,4 @@
-"""A model's parameters by path, their number, and its table."""
+"""Summaries of a model: parameters by path, their number, and a table of layers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,19 +10,19 @@ from jaxmore.layers.combinators import Combinator
 
 
 def by_path(tree: Tree) -> dict[str, Any]:
-    """The leaves of a tree of dicts under their dotted paths, ``hidden.weight``."""
+    """Flatten a nested dict to dotted paths such as ``hidden.weight``."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(k, simple=True, separator="."): leaf for k, leaf in leaves}
 
 
 def count_parameters(model: Layer) -> int:
-    """How many numbers the model learns."""
+    """Count the parameters of a model."""
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def describe(model: Combinator) -> str:
-    """A table of the model: its layers, the shapes of their parameters, the counts.
+    """Format a table of a model: its layers, the shapes of their parameters, and counts.
 
     >>> from jaxmore.layers import Chain, Embedding, Flatten
     >>> print(describe(Chain(embedding=Embedding(27, 10), flatten=Flatten(3))))
@@ -31,8 +31,8 @@ def describe(model: Combinator) -> str:
     270 parameters
     """
     rows: list[tuple[str, str, str, str]] = []
-    for name, layer in _places(model, ""):
-        if isinstance(layer, Combinator):  # its layers have rows of their own
+    for name, layer in _named_layers(model, ""):
+        if isinstance(layer, Combinator):  # its layers get their own rows
             rows.append((name, type(layer).__name__, "", ""))
             continue
         shapes = by_path(jax.eval_shape(layer.init, jax.random.key(0)))
@@ -47,8 +47,8 @@ def describe(model: Combinator) -> str:
     return "\n".join([*lines, f"{count_parameters(model):,} parameters"])
 
 
-def _places(model: Combinator, prefix: str) -> Iterator[tuple[str, Layer]]:
+def _named_layers(model: Combinator, prefix: str) -> Iterator[tuple[str, Layer]]:
     for name, layer in model.layers:
         yield prefix + name, layer
         if isinstance(layer, Combinator):
-            yield from _places(layer, f"{prefix}{name}.")
+            yield from _named_layers(layer, f"{prefix}{name}.")

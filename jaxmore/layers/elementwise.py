@@ -1,4 +1,4 @@
-"""Layers that treat each element by itself; none has parameters."""
+"""Elementwise layers, which have no parameters."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,7 +23,7 @@ class Tanh(Layer):
 
 @dataclass(frozen=True)
 class Relu(Layer):
-    """The rectifier, elementwise."""
+    """The rectified linear unit, elementwise."""
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
         return rules.relu_fwd(x)
@@ -35,10 +35,10 @@ class Relu(Layer):
 
 @dataclass(frozen=True)
 class Gelu(Layer):
-    """The Gaussian error linear unit, elementwise; ``approximate``: its tanh form, "NewGELU"."""
+    """The Gaussian error linear unit, elementwise; ``approximate`` selects the tanh form."""
 
     approximate: bool
-    recalls: ClassVar[bool] = True
+    can_recompute: ClassVar[bool] = True
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
         return rules.gelu_fwd(x, approximate=self.approximate)
@@ -47,13 +47,13 @@ class Gelu(Layer):
         (dx,) = rules.gelu_bwd(res, dy, approximate=self.approximate)
         return {}, dx
 
-    def recall(self, params: Tree, res: Array) -> Array:
+    def recompute(self, params: Tree, res: Array) -> Array:
         return rules.gelu(res, approximate=self.approximate)
 
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Random zeros where there is a key, that is in training; without one, the identity."""
+    """Dropout if ``fwd`` receives a key (in training), else the identity."""
 
     rate: float
 

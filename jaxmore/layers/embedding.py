@@ -1,4 +1,4 @@
-"""Ids and positions to rows of a table."""
+"""Token and position embeddings."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from jaxmore.rules._precision import widen
 
 @dataclass(frozen=True)
 class Embedding(Layer):
-    """Ids (*shape) to rows of a table, (*shape, E)."""
+    """Look up ids (*shape) in a table: (*shape, E)."""
 
     n_vocab: int
     n_embd: int
@@ -33,17 +33,18 @@ class Embedding(Layer):
 
 @dataclass(frozen=True)
 class PositionEmbedding(Layer):
-    """The row of each id's place, whatever the id: (*B, T) to (*B, T, E), T ≤ ``block_size``.
+    """Look up the position of each id: (*B, T) to (*B, T, E), with T ≤ ``block_size``.
 
-    Token by token, the place is the cache; beyond ``block_size`` tokens there is no row, and the
-    result is NaN.
+    For :meth:`step`, the cache is the position. Beyond ``block_size`` tokens the table has no row
+    and the output is NaN.
     """
 
     block_size: int
     n_embd: int
+    weight: Normal = Normal()
 
     def init(self, key: Array) -> Tree:
-        return {"weight": Normal()(key, (self.block_size, self.n_embd))}
+        return {"weight": self.weight(key, (self.block_size, self.n_embd))}
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
         n_steps = x.shape[-1]
@@ -53,7 +54,7 @@ class PositionEmbedding(Layer):
         return jnp.broadcast_to(y, (*x.shape, self.n_embd)), places
 
     def bwd(self, params: Tree, res: Array, dy: Array) -> tuple[Tree, None]:
-        # Summed over the batch first, the transpose of the broadcast: T rows are left to scatter.
+        # Sum over the batch first (the transpose of the broadcast), which leaves T rows to scatter.
         drows = widen(dy).sum(tuple(range(dy.ndim - 2))).astype(dy.dtype)
         _, dweight = rules.embedding_bwd(rules.EmbeddingResiduals(res, params["weight"]), drows)
         return {"weight": dweight}, None

@@ -1,4 +1,4 @@
-"""Affine maps."""
+"""Affine layers."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from jaxmore.layers.base import Layer, Normal, Tree, Uniform
 
 @dataclass(frozen=True)
 class Linear(Layer):
-    """An affine map of the last axis, (*B, n_in) to (*B, n_out); ``bias=None``: without one."""
+    """An affine map of the last axis, (*B, n_in) to (*B, n_out); ``bias=None`` omits the bias."""
 
     n_in: int
     n_out: int
@@ -27,7 +27,7 @@ class Linear(Layer):
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Array]:
         y, (x, _) = rules.linear_fwd(x, params["weight"], params.get("bias"))
-        return y, x  # weights are not residuals of a layer
+        return y, x  # a layer does not save its weights
 
     def bwd(self, params: Tree, res: Array, dy: Array) -> tuple[Tree, Array]:
         dx, dweight, dbias = rules.linear_bwd((res, params["weight"]), dy)
@@ -35,7 +35,7 @@ class Linear(Layer):
 
 
 def fan_in_linear(n_in: int, n_out: int, *, bias: bool = True) -> Linear:
-    """A ``Linear`` that starts as PyTorch's does: weight and bias from U(±1/√n_in).
+    """Return a ``Linear`` with PyTorch's initialisation: weight and bias from U(±1/√n_in).
 
     >>> fan_in_linear(4, 3, bias=False)
     Linear(n_in=4, n_out=3, weight=Uniform(bound=0.5), bias=None)

@@ -1,4 +1,4 @@
-"""Layers through which a place learns of the places before it."""
+"""Layers that mix information between positions: causal mean and causal self-attention."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxmore import rules
 from jaxmore.layers.base import Layer, Tree
-from jaxmore.rules._attention import MASKED
+from jaxmore.rules._attention import MASK_VALUE
 
 
 class RunningSum(NamedTuple):
@@ -20,7 +20,7 @@ class RunningSum(NamedTuple):
 
 @dataclass(frozen=True)
 class CausalMean(Layer):
-    """The mean of all rows up to each, (*B, T, E) to the same shape; its cache is a sum."""
+    """The mean of all rows up to each position; the cache for :meth:`step` is a running sum."""
 
     n_embd: int
 
@@ -32,7 +32,7 @@ class CausalMean(Layer):
         return {}, dx
 
     def cache(self, params: Tree, batch_size: int) -> RunningSum:
-        # In JAX's own float: there are no parameters whose dtype it could take.
+        # In JAX's default float dtype: the layer has no parameters to take a dtype from.
         return RunningSum(jnp.zeros((batch_size, self.n_embd)), jnp.zeros((), jnp.int32))
 
     def step(
@@ -43,8 +43,8 @@ class CausalMean(Layer):
         return (total / n.astype(dtype)).astype(x_t.dtype), RunningSum(total, n)
 
 
-class KeysAndValues(NamedTuple):
-    """The cache of :class:`CausalSelfAttention`: room for ``block_size`` tokens, n in use."""
+class KVCache(NamedTuple):
+    """The cache of :class:`CausalSelfAttention`: ``block_size`` slots, of which n are filled."""
 
     k: Float[Array, "B N S D"]
     v: Float[Array, "B N S D"]
@@ -53,20 +53,20 @@ class KeysAndValues(NamedTuple):
 
 @dataclass(frozen=True)
 class CausalSelfAttention(Layer):
-    """N heads of causal attention between two ``Linear``: (*B, T, 3E) to (*B, T, E).
+    """Multi-head causal attention, to be placed between two ``Linear``: (*B, T, 3E) to (*B, T, E).
 
-    The last axis holds queries, keys and values in that order, E of each, and each in heads of
-    E/N; the heads' outputs stand side by side again. Token by token, keys and values are the
-    cache; beyond ``block_size`` tokens there is no room, and the result is NaN.
+    The last axis of the input holds queries, keys and values in this order, E of each, split into
+    heads of width E/N. The output concatenates the heads. For :meth:`step`, the cache holds the
+    keys and values of up to ``block_size`` tokens; beyond that the output is NaN.
     """
 
     n_embd: int
     n_head: int
     block_size: int
-    recalls: ClassVar[bool] = True
+    can_recompute: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse heads that do not divide the embedding."""
+        """Check that the heads divide the embedding."""
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
 
@@ -81,34 +81,32 @@ class CausalSelfAttention(Layer):
         dqkv = rules.causal_attention_bwd(res, do)
         return {}, jnp.concatenate([self._merge(d) for d in dqkv], axis=-1)
 
-    def recall(self, params: Tree, res: rules.AttentionResiduals) -> Array:
+    def recompute(self, params: Tree, res: rules.AttentionResiduals) -> Array:
         return self._merge(res.o)
 
-    def cache(self, params: Tree, batch_size: int) -> KeysAndValues:
-        # In JAX's own float: there are no parameters whose dtype it could take.
+    def cache(self, params: Tree, batch_size: int) -> KVCache:
+        # In JAX's default float dtype: the layer has no parameters to take a dtype from.
         room = jnp.zeros((batch_size, self.n_head, self.block_size, self.n_embd // self.n_head))
-        return KeysAndValues(room, room, jnp.zeros((), jnp.int32))
+        return KVCache(room, room, jnp.zeros((), jnp.int32))
 
-    def step(
-        self, params: Tree, stats: Tree, cache: KeysAndValues, x_t: Array
-    ) -> tuple[Array, KeysAndValues]:
+    def step(self, params: Tree, stats: Tree, cache: KVCache, x_t: Array) -> tuple[Array, KVCache]:
         dtype, place = cache.k.dtype, cache.n
         q, k_t, v_t = (part.astype(dtype) for part in self._split(x_t[:, None]))
         k = cache.k.at[:, :, place].set(k_t[:, :, 0], mode="drop")
         v = cache.v.at[:, :, place].set(v_t[:, :, 0], mode="drop")
-        seen = jnp.arange(self.block_size, dtype=jnp.int32) <= place
+        mask = jnp.arange(self.block_size, dtype=jnp.int32) <= place
         scores: Array = (q @ k.mT) * q.shape[-1] ** -0.5
-        o = rules.softmax(jnp.where(seen, scores, MASKED)) @ v
+        o = rules.softmax(jnp.where(mask, scores, MASK_VALUE)) @ v
         o = jnp.where(place < self.block_size, o, jnp.nan)
-        return self._merge(o)[:, 0].astype(x_t.dtype), KeysAndValues(k, v, place + 1)
+        return self._merge(o)[:, 0].astype(x_t.dtype), KVCache(k, v, place + 1)
 
     def _split(self, x: Array) -> tuple[Array, Array, Array]:
-        # (*B, T, 3E) to three of (*B, N, T, D).
+        # From (*B, T, 3E) to three arrays (*B, N, T, D).
         heads = x.reshape(*x.shape[:-1], 3, self.n_head, -1)
         q, k, v = (heads[..., i, :, :].swapaxes(-2, -3) for i in range(3))
         return q, k, v
 
     def _merge(self, heads: Array) -> Array:
-        # (*B, N, T, D) to (*B, T, E).
+        # From (*B, N, T, D) to (*B, T, E).
         rows = heads.swapaxes(-2, -3)
         return rows.reshape(*rows.shape[:-2], self.n_embd)

@@ -1,4 +1,4 @@
-"""Normalisation, over the batch and over the features."""
+"""Normalisation layers."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from jaxmore.layers.base import Layer, Normal, Tree
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """Batch normalisation of the last axis over all the others, with the unbiased variance."""
+    """Batch normalisation of each feature over all leading axes, with the unbiased variance."""
 
     n_features: int
     gain: Normal = Normal(std=0.0, mean=1.0)
@@ -46,12 +46,27 @@ class BatchNorm(Layer):
 
 
 @dataclass(frozen=True)
+class RmsNorm(Layer):
+    """Division of each row by its root mean square, without a gain."""
+
+    eps: float = 1e-5
+
+    def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
+        y, (x, mean_square, _) = rules.rms_norm_fwd(x, eps=self.eps)
+        return y, (x, mean_square)
+
+    def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array]:
+        dx, _ = rules.rms_norm_bwd(rules.RmsNormResiduals(*res, gain=None), dy, eps=self.eps)
+        return {}, dx
+
+
+@dataclass(frozen=True)
 class LayerNorm(Layer):
-    """Layer normalisation: every row of the last axis by its own mean and biased variance."""
+    """Layer normalisation of each row by its own mean and biased variance."""
 
     n_features: int
     eps: float = 1e-5
-    recalls: ClassVar[bool] = True
+    can_recompute: ClassVar[bool] = True
 
     def init(self, key: Array) -> Tree:
         return {"gain": jnp.ones(self.n_features), "bias": jnp.zeros(self.n_features)}
@@ -65,6 +80,6 @@ class LayerNorm(Layer):
         dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy, eps=self.eps)
         return {"gain": dgain, "bias": dbias}, dx
 
-    def recall(self, params: Tree, res: Any) -> Array:
+    def recompute(self, params: Tree, res: Any) -> Array:
         residuals = rules.LayerNormResiduals(*res, gain=params["gain"])
-        return rules.layer_norm_recall(residuals, params["bias"])
+        return rules.layer_norm_recompute(residuals, params["bias"])

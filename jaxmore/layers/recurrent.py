@@ -1,4 +1,4 @@
-"""Recurrence: cells that make one step, and backpropagation through time."""
+"""Recurrent cells and backpropagation through time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from jaxmore.layers.linear import fan_in_linear
 from jaxmore.rules._precision import widen
 
 CellState = tuple[Array, ...]
-"""What a cell hands on to the next step: arrays (*B, H), its output first."""
+"""The state that a cell passes to the next step: arrays (*B, H), the output first."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One step in time, (*B, E) and a state to the next state; :class:`ScanTime` runs it."""
+    """One time step, from an input (*B, E) and a state to the next state. See :class:`ScanTime`."""
 
     n_in: int
     n_hidden: int
     n_states: ClassVar[int] = 1
 
     def init(self, key: Array) -> Tree:
-        """Fresh parameters."""
+        """Return initial parameters."""
         raise NotImplementedError(f"{type(self).__name__} defines no parameters")
 
     def fwd(self, params: Tree, x: Array, state: CellState) -> tuple[CellState, Any]:
-        """The next state and the residuals, which hold no parameters: a scan would stack them."""
+        """Return (state, residuals). Residuals exclude parameters, which a scan would stack."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def bwd(self, params: Tree, res: Any, dstate: CellState) -> tuple[Tree, Array, CellState]:
-        """(dparams, dx, the cotangent of the state before) from that of the next state."""
+        """Return (dparams, dx, dstate of the previous state) from dstate of the next state."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
 
@@ -48,11 +48,11 @@ class RnnCell(Cell):
     def fwd(self, params: Tree, x: Array, state: CellState) -> tuple[CellState, Any]:
         (h,) = state
         h_new, _ = rules.rnn_cell_fwd(x, h, params["weight"], params["bias"])
-        return (h_new,), (_join(x, h), h_new)
+        return (h_new,), (_concat(x, h), h_new)
 
     def bwd(self, params: Tree, res: Any, dstate: CellState) -> tuple[Tree, Array, CellState]:
         (xh, h_new), (dh_new,) = res, dstate
-        x, h = _part(xh, self.n_in)
+        x, h = _split(xh, self.n_in)
         residuals = rules.RnnCellResiduals(x, h, h_new, params["weight"])
         dx, dh, dweight, dbias = rules.rnn_cell_bwd(residuals, dh_new)
         return {"weight": dweight, "bias": dbias}, dx, (dh,)
@@ -85,12 +85,16 @@ class GruCell(Cell):
         }
         return dparams, dx, (dh,)
 
-    _gates: ClassVar[tuple[str, ...]] = ("update", "reset", "candidate")  # as the rule takes them
+    _gates: ClassVar[tuple[str, ...]] = (
+        "update",
+        "reset",
+        "candidate",
+    )  # in the rule's order
 
 
 @dataclass(frozen=True)
 class LstmCell(Cell):
-    """The long short-term memory cell; its state is (h, c)."""
+    """The long short-term memory cell, with the state (h, c)."""
 
     n_states: ClassVar[int] = 2
 
@@ -101,42 +105,41 @@ class LstmCell(Cell):
         h, c = state
         states, res = rules.lstm_cell_fwd(x, h, c, params["weight"], params["bias"])
         _, _, *kept, _ = res
-        return states, (_join(x, h), *kept)
+        return states, (_concat(x, h), *kept)
 
     def bwd(self, params: Tree, res: Any, dstate: CellState) -> tuple[Tree, Array, CellState]:
         (xh, *kept), (dh_new, dc_new) = res, dstate
-        x, h = _part(xh, self.n_in)
+        x, h = _split(xh, self.n_in)
         residuals = rules.LstmCellResiduals(x, h, *kept, weight=params["weight"])
         dx, dh, dc, dweight, dbias = rules.lstm_cell_bwd(residuals, (dh_new, dc_new))
         return {"weight": dweight, "bias": dbias}, dx, (dh, dc)
 
 
-def _join(x: Array, h: Array) -> tuple[Array, ...]:
-    # One array where one can be: a scan writes and reads it faster than two, which the rule would
-    # put together again.
+def _concat(x: Array, h: Array) -> tuple[Array, ...]:
+    # A single array if the dtypes allow it: a scan writes and reads it faster than two arrays.
     return (jnp.concatenate([x, h], axis=-1),) if x.dtype == h.dtype else (x, h)
 
 
-def _part(xh: tuple[Array, ...], n_in: int) -> Sequence[Array]:
+def _split(xh: tuple[Array, ...], n_in: int) -> Sequence[Array]:
     return xh if len(xh) == 2 else jnp.split(xh[0], [n_in], axis=-1)
 
 
 @dataclass(frozen=True)
 class ScanTime(Layer):
-    """A cell along the rows, (*B, T, E) to (*B, T, H), from a learned start: ``start`` (S, H).
+    """Run a cell over time, (*B, T, E) to (*B, T, H), from a learned initial state.
 
-    ``start`` has a row for each array of the cell's state, and is zero at first. Forwards, with
-    s[0] = start and y the first array of the state::
+    The parameter ``start`` (S, H) has a row for each array of the cell's state and is initialised
+    to zero. The forward pass, with s[0] = start and the output h as the first array of the state::
 
         s[t] = cell(x[t], s[t−1])          y[t] = s[t].h          t from 1 to T
 
-    Backwards s[t] is used twice, as the output and by the next step, and the cell's parameters T
-    times; a cotangent is the sum over the uses. So the scan runs from T down to 1 and carries two
-    things, the cotangent of the state and the sum of the parameters' so far::
+    In the backward pass, s[t] is used twice, as the output and by the next step, and the parameters
+    of the cell are used T times; a cotangent is the sum over all uses. So the scan runs from T down
+    to 1 and carries the cotangent of the state and the running sum of the parameters' cotangents::
 
         ds[t] += dy[t] (its h)             dparams[t], dx[t], ds[t−1] = cell_bwd(ds[t])
 
-    Only the cell's residuals are stacked over time. Token by token, the state is the cache.
+    Only the residuals of the cell are stacked over time. For :meth:`step`, the cache is the state.
 
     Source: Werbos, Backpropagation through time (1990).
     """

@@ -1,4 +1,4 @@
-"""Models: compositions of layers only, one file per family."""
+"""Models: compositions of layers, with one file per family."""
 
 import inspect
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Layer, Tree, Windows
 from jaxmore.models._bow import bow
+from jaxmore.models._microgpt import microgpt
 from jaxmore.models._mlp import bengio, deep_mlp_bn, mlp, mlp_bn
 from jaxmore.models._ngram import (
     bigram,
@@ -22,12 +23,12 @@ from jaxmore.models._wavenet import wavenet
 
 
 class ModelType(NamedTuple):
-    """A ``--type`` of the command line."""
+    """A model type, as chosen by ``--type`` on the command line."""
 
     make: Callable[..., Chain]
-    """From the size of the vocabulary, and options by name."""
+    """Builds the model from the vocabulary size and keyword options."""
     reads: Literal["windows", "sequences"]
-    """windows: contexts (B, T) to logits (B, V). sequences: ids (B, T) to logits (B, T, V)."""
+    """windows: contexts (B, T) to logits (B, V); sequences: ids (B, T) to logits (B, T, V)."""
 
 
 MODELS: dict[str, ModelType] = {
@@ -42,8 +43,9 @@ MODELS: dict[str, ModelType] = {
     "gru": ModelType(gru, "sequences"),
     "lstm": ModelType(lstm, "sequences"),
     "transformer": ModelType(transformer, "sequences"),
+    "microgpt": ModelType(microgpt, "sequences"),
 }
-"""Every type, the default first."""
+"""All model types; the first is the default."""
 
 __all__ = [
     "MODELS",
@@ -57,6 +59,7 @@ __all__ = [
     "log_probabilities",
     "lstm",
     "mean_nll",
+    "microgpt",
     "mlp",
     "mlp_bn",
     "model_options",
@@ -70,15 +73,16 @@ __all__ = [
 
 
 def model_options(type: str, *, longest_word: int | None = None, **asked: int) -> dict[str, Any]:
-    """Every keyword option of a model: those that are asked for, else its defaults.
+    """Return all keyword options of a model, with defaults for those not given.
 
     Args:
         type: one of ``MODELS``.
-        longest_word: of the words; a model of sequences reads one more place by default.
+        longest_word: the length of the longest word. The default ``block_size`` of a model of
+            sequences is one more.
         **asked: sizes by name.
 
     Raises:
-        InputError: the model has no such option.
+        InputError: if the model has no such option.
     """
     parameters = inspect.signature(MODELS[type].make).parameters.values()
     options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -93,6 +97,6 @@ def model_options(type: str, *, longest_word: int | None = None, **asked: int) -
 def token_by_token(
     model: Layer, params: Tree, stats: Tree, block_size: int
 ) -> tuple[Chain, Tree, Tree]:
-    """A model of ready windows as one of tokens, for ``step``: with the last ids as its cache."""
+    """Wrap a model of windows as one of sequences, so that ``step`` takes one token at a time."""
     chain = Chain(windows=Windows(block_size), model=model)
     return chain, {"windows": {}, "model": params}, {"windows": {}, "model": stats}

@@ -1,4 +1,4 @@
-"""makemore.py's bag of words."""
+"""The bag of words of makemore.py."""
 
 from jaxmore.layers import (
     Add,
@@ -13,11 +13,11 @@ from jaxmore.layers import (
 
 
 def bow(vocab_size: int, *, block_size: int = 16, n_embd: int = 64, n_embd2: int = 64) -> Chain:
-    """Every place averages what it has seen; 12,827 parameters at 27 characters.
+    """Return the bag-of-words model, with 12,827 parameters for 27 characters.
 
     Args:
         vocab_size: V.
-        block_size: the most characters of a word, its start included.
+        block_size: the maximum sequence length, including the start token.
         n_embd: E, the length of an embedding.
         n_embd2: H, the width of the hidden layer.
     """

@@ -1,4 +1,4 @@
-"""The multi-layer perceptrons: a context of n characters predicts the next one."""
+"""Multi-layer perceptrons, which predict the next character from the last n."""
 
 from jaxmore.layers import (
     BatchNorm,
@@ -14,7 +14,9 @@ from jaxmore.layers import (
 
 
 def bengio(vocab_size: int, *, block_size: int = 3, n_embd: int = 2, n_embd2: int = 100) -> Chain:
-    """Seed 002's network, after Bengio et al. (JMLR 2003); 3,481 parameters at 27 characters.
+    """Return the network of Bengio et al. (JMLR 2003), with 3,481 parameters for 27 characters.
+
+    This is the model of notebook 002.
 
     Args:
         vocab_size: V.
@@ -39,18 +41,18 @@ def mlp_bn(
     n_embd2: int = 200,
     hidden_bias: bool = True,
 ) -> Chain:
-    """The BatchNorm network of seeds 000, 001, 003, 004; 12,297 parameters at 27 characters.
+    """Return the notebooks' network with BatchNorm, with 12,297 parameters for 27 characters.
 
-    Scales as in the seeds: Kaiming's 5/3 gain for tanh over the root of the fan-in, and 0.1,
-    not zero, where zeros would mask a wrong gradient.
+    Notebooks 000, 001, 003 and 004 use it. Initial scales are theirs: the Kaiming gain of 5/3 for
+    tanh over the root of the fan-in, and 0.1 instead of zero, which would mask a wrong gradient.
 
     Args:
         vocab_size: V.
         block_size: T, the length of the context.
         n_embd: E, the length of a character's embedding.
-        n_embd2: H, the width of the hidden layer (64 in seed 000, 200 in seed 001's training).
-        hidden_bias: b1, which BatchNorm makes useless (its gradient is zero by identity); seed
-            004 has none.
+        n_embd2: H, the width of the hidden layer (64 in notebook 000, 200 in the training of 001).
+        hidden_bias: whether to include b1. BatchNorm cancels it (its gradient is zero by identity);
+            notebook 004 omits it.
     """
     fan_in = block_size * n_embd
     b1 = Normal(0.1) if hidden_bias else None
@@ -72,15 +74,16 @@ def deep_mlp_bn(
     n_embd: int = 10,
     n_embd2: int = 100,
 ) -> Chain:
-    """Zero-to-hero lecture 4's network of six layers; 47,024 parameters at 27 characters.
+    """Return the six-layer network of lecture 4, with 47,024 parameters for 27 characters.
 
-    No ``Linear`` has a bias, for a BatchNorm follows each: the last one too, whose gain of 0.1
-    makes the first predictions unsure. The weights have Kaiming's 5/3 gain for tanh.
+    No ``Linear`` has a bias, because a BatchNorm follows each of them. The gain of the last one
+    starts at 0.1, so that the initial predictions are close to uniform. Weights use the Kaiming
+    gain of 5/3 for tanh.
 
     Args:
         vocab_size: V.
         block_size: T, the length of the context.
-        n_layer: how many hidden layers; the head makes one more.
+        n_layer: the number of hidden layers, not counting the head.
         n_embd: E, the length of a character's embedding.
         n_embd2: H, the width of a hidden layer.
     """
@@ -104,10 +107,10 @@ def deep_mlp_bn(
 
 
 def mlp(vocab_size: int, *, block_size: int = 16, n_embd: int = 64, n_embd2: int = 64) -> Chain:
-    """makemore.py's ``mlp``; 69,147 parameters at 27 characters.
+    """Return the ``mlp`` of makemore.py, with 69,147 parameters for 27 characters.
 
-    It reads whole words, and makes each character's context itself: the last ``block_size`` ids,
-    the newest first, and before the word a BLANK with an embedding of its own, id V.
+    It reads whole words and builds the context of each character itself: the last ``block_size``
+    ids, newest first. Positions before the word hold a BLANK token, id V, with its own embedding.
 
     Args:
         vocab_size: V.

@@ -1,7 +1,8 @@
-"""The character before, or the two before, predict the next one: three ways to the same table.
+"""N-gram models, which predict the next character from the last one or two.
 
-Looked up (makemore.py's ``bigram``), counted, or learned by gradient descent. A table has an axis
-of length V for each character of the context, and a last one for what follows.
+There are three ways to the same table: trained logits (makemore.py's ``bigram``), counts, and
+full-batch gradient descent. A table has an axis of length V for each character of the context and
+a last axis for the next character.
 """
 
 from functools import partial
@@ -16,7 +17,9 @@ from jaxmore.layers import Chain, Embedding, JoinIds, Normal, Windows
 
 
 def bigram(vocab_size: int) -> Chain:
-    """makemore.py's ``bigram``: a table of logits, zero at first; 729 at 27 characters.
+    """Return the ``bigram`` of makemore.py: a table of logits, initially zero.
+
+    It has 729 parameters for 27 characters.
 
     Args:
         vocab_size: V.
@@ -25,11 +28,11 @@ def bigram(vocab_size: int) -> Chain:
 
 
 def ngram(vocab_size: int, n: int) -> Chain:
-    """A row of logits for each n ids, zero at first: n = 1 a bigram, n = 2 a trigram.
+    """Return a table with a row of logits for each context of n ids, initially zero.
 
     Args:
         vocab_size: V.
-        n: the length of the context.
+        n: the length of the context: 1 for a bigram, 2 for a trigram.
     """
     return Chain(
         windows=Windows(n),
@@ -41,15 +44,15 @@ def ngram(vocab_size: int, n: int) -> Chain:
 def count_ngrams(
     X: Int[np.ndarray, "M n"], Y: Int[np.ndarray, " M"], vocab_size: int
 ) -> Int[np.ndarray, "*table"]:
-    """How often each id follows each context.
+    """Count how often each id follows each context.
 
     Args:
-        X: contexts (M, n), of :func:`jaxmore.context_windows`.
-        Y: what follows (M,).
+        X: contexts (M, n), from :func:`jaxmore.context_windows`.
+        Y: the next ids (M,).
         vocab_size: V.
 
     Returns:
-        A table with n + 1 axes of length V; its last axis is what follows.
+        A table with n + 1 axes of length V; the last axis is the next id.
 
     >>> count_ngrams(np.array([[0], [1], [0]]), np.array([1, 0, 1]), 2).tolist()
     [[0, 2], [1, 0]]
@@ -62,15 +65,15 @@ def count_ngrams(
 def log_probabilities(
     counts: Int[np.ndarray, "*table"], *, smoothing: float = 0.0
 ) -> Float[np.ndarray, "*table"]:
-    """The logarithms of a counted model's probabilities: (count + smoothing) / their sum.
+    """Return the log-probabilities of a counted model: log((count + smoothing) / their sum).
 
     Args:
-        counts: of :func:`count_ngrams`.
+        counts: from :func:`count_ngrams`.
         smoothing: added to every count; 1 is Laplace's rule of succession.
 
     Returns:
-        Float64, the same table: −inf for what was never seen, and −log V throughout a context
-        that was never seen.
+        The same table in float64: −inf for an id that never followed, and −log V for all ids after
+        a context that never occurred.
 
     >>> np.exp(log_probabilities(np.array([[1, 3], [0, 0]]))).tolist()
     [[0.25, 0.75], [0.5, 0.5]]
@@ -83,48 +86,48 @@ def log_probabilities(
 
 
 def mean_nll(log_probs: Float[np.ndarray, "*table"], counts: Int[np.ndarray, "*table"]) -> float:
-    """The mean negative log-likelihood of counted data: −Σ counts · log p / Σ counts.
+    """Compute the mean negative log-likelihood of counted data: −Σ counts · log p / Σ counts.
 
     Args:
-        log_probs: of :func:`log_probabilities`.
-        counts: of the data, those of the model or others.
+        log_probs: from :func:`log_probabilities`.
+        counts: of the data to evaluate, which may differ from those of the model.
 
     Returns:
-        Nats per id; infinite where the data hold what the model has never seen.
+        Nats per id; infinite if the data contain an n-gram that has probability zero.
     """
-    seen = counts > 0  # what does not occur costs nothing, be it impossible
+    seen = counts > 0  # n-grams that do not occur contribute nothing, even at −inf
     total = (counts[seen] * log_probs[seen]).sum()
-    return float((0.0 - total) / counts.sum())  # of a certainty 0, not −0
+    return float((0.0 - total) / counts.sum())  # 0, not −0, for a certain prediction
 
 
 def neural_ngram_loss_and_grad(
     weight: Float[Array, "C V"], counts: Int[Array, "C V"], *, penalty: float = 0.01
 ) -> tuple[Float[Array, ""], Float[Array, "C V"]]:
-    """Zero-to-hero lecture 2's network, one linear layer on one-hot vectors, and its gradient.
+    """Compute the loss and gradient of lecture 2's network, a linear layer on one-hot vectors.
 
-    M examples, the context of each a one-hot vector of length C = Vⁿ, a row of P (M, C)::
+    Each of M examples has a one-hot context of length C = Vⁿ, a row of P (M, C)::
 
         logits = P W          loss = cross-entropy(logits, y) + penalty · mean(W²)
 
-    A row of P W is the row of W that belongs to the example's context, so examples that are
-    alike need not be computed apart: with N[c, v] the examples of context c and target v,
-    N[c] = Σ_v N[c, v], and p = softmax(W)::
+    A row of P W is the row of W for the context of the example, so equal examples can be grouped.
+    With N[c, v] the number of examples with context c and target v, N[c] = Σ_v N[c, v] and
+    p = softmax(W)::
 
         loss = −1/M · Σ N[c, v] log p[c, v] + penalty · mean(W²)
 
     Derivation. One example gives dlogits = (p − onehot(y))/M (see ``softmax_cross_entropy``),
-    and dW = Pᵀ dlogits (see ``linear``) adds them up by context. W is used in the penalty,
-    too, and its two cotangents add::
+    and dW = Pᵀ dlogits (see ``linear``) sums them by context. W is also used in the penalty, and
+    its two cotangents add::
 
         dW = (N[c] p − N)/M + 2 penalty/(C V) · W
 
-    It is zero for penalty = 0 where p[c, v] = N[c, v]/N[c]: where the counted model stands. The
-    penalty pulls the probabilities of a context together, as smoothing does.
+    For penalty = 0 it is zero at p[c, v] = N[c, v]/N[c], the counted model. The penalty makes the
+    probabilities of a context more uniform, as smoothing does.
 
     Args:
         weight: W.
-        counts: N of :func:`count_ngrams`, the axes of the context joined in one.
-        penalty: the share of mean(W²) in the loss.
+        counts: N from :func:`count_ngrams`, with the axes of the context merged into one.
+        penalty: the factor of mean(W²) in the loss.
 
     Returns:
         The loss and dW.
@@ -148,16 +151,16 @@ def train_neural_ngram(
     *,
     penalty: float = 0.01,
 ) -> Float[Array, "*table"]:
-    """Full-batch gradient descent on :func:`neural_ngram_loss_and_grad` from W = 0 on.
+    """Run full-batch gradient descent on :func:`neural_ngram_loss_and_grad`, starting at W = 0.
 
     Args:
-        counts: of :func:`count_ngrams`.
-        n_steps: how many.
+        counts: from :func:`count_ngrams`.
+        n_steps: the number of steps.
         learning_rate: 50 in the lecture.
-        penalty: the share of mean(W²) in the loss.
+        penalty: the factor of mean(W²) in the loss.
 
     Returns:
-        The logarithms of the probabilities that it learned, the same table.
+        The learned log-probabilities, a table with the shape of ``counts``.
     """
     flat = counts.reshape(-1, counts.shape[-1])
 

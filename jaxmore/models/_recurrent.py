@@ -1,13 +1,14 @@
-"""makemore.py's recurrent networks, and the LSTM that it promised.
+"""The recurrent networks of makemore.py, and an LSTM.
 
-A learned state starts each word; one cell takes a character and the state to the next state.
+Each word starts from a learned initial state; a cell maps a character and the state to the next
+state.
 """
 
 from jaxmore.layers import Chain, Embedding, GruCell, LstmCell, RnnCell, ScanTime, fan_in_linear
 
 
 def rnn(vocab_size: int, *, n_embd: int = 64, n_embd2: int = 64) -> Chain:
-    """The plain recurrent network; 11,803 parameters at 27 characters.
+    """Return the plain recurrent network, with 11,803 parameters for 27 characters.
 
     Args:
         vocab_size: V.
@@ -22,7 +23,7 @@ def rnn(vocab_size: int, *, n_embd: int = 64, n_embd2: int = 64) -> Chain:
 
 
 def gru(vocab_size: int, *, n_embd: int = 64, n_embd2: int = 64) -> Chain:
-    """The gated recurrent unit; 28,315 parameters at 27 characters.
+    """Return the gated recurrent unit, with 28,315 parameters for 27 characters.
 
     Args:
         vocab_size: V.
@@ -37,10 +38,10 @@ def gru(vocab_size: int, *, n_embd: int = 64, n_embd2: int = 64) -> Chain:
 
 
 def lstm(vocab_size: int, *, n_embd: int = 64, n_embd2: int = 64) -> Chain:
-    """Long short-term memory; 36,635 parameters at 27 characters.
+    """Return the long short-term memory network, with 36,635 parameters for 27 characters.
 
-    makemore's README names it, makemore.py has none: here it is in the form of its others, all
-    gates from [x, h], and starts for both h and c learned.
+    makemore's README lists an LSTM but makemore.py has none. This one follows its other cells: all
+    gates act on [x, h], and the initial h and c are both learned.
 
     Args:
         vocab_size: V.

@@ -1,4 +1,4 @@
-"""makemore.py's transformer: GPT-2's, with the normalisation before each branch."""
+"""The transformer of makemore.py: a GPT-2 with pre-normalisation."""
 
 from jaxmore.layers import (
     Add,
@@ -21,14 +21,14 @@ def transformer(
     n_head: int = 4,
     n_embd: int = 64,
 ) -> Chain:
-    """The transformer; 204,544 parameters at 27 characters.
+    """Return the transformer, with 204,544 parameters for 27 characters.
 
     Args:
         vocab_size: V.
-        block_size: the most characters of a word, its start included.
-        n_layer: how many blocks.
-        n_head: N, a divisor of ``n_embd``.
-        n_embd: E, the width of it all.
+        block_size: the maximum sequence length, including the start token.
+        n_layer: the number of blocks.
+        n_head: N, the number of heads, a divisor of ``n_embd``.
+        n_embd: E, the width of the residual stream.
     """
     return Chain(
         embedding=Add(
@@ -42,7 +42,7 @@ def transformer(
 
 
 def block(block_size: int, n_head: int, n_embd: int) -> Chain:
-    """Attention mixes the places, then an MLP works on each: both add to what was there."""
+    """Return a transformer block: attention, then an MLP, each with a skip connection."""
     return Chain(
         attention=Residual(
             norm=LayerNorm(n_embd),

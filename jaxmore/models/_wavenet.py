@@ -1,22 +1,22 @@
-"""Zero-to-hero lecture 6: neighbours are fused in pairs, level by level, as in WaveNet."""
+"""The WaveNet-like model of lecture 6, which fuses neighbours in pairs, level by level."""
 
 from jaxmore.layers import BatchNorm, Chain, Embedding, FlattenConsecutive, Linear, Normal, Tanh
 
 
 def wavenet(vocab_size: int, *, block_size: int = 8, n_embd: int = 24, n_embd2: int = 128) -> Chain:
-    """A tree over the context; 76,579 parameters at 27 characters.
+    """Return a tree-structured model of the context, with 76,579 parameters for 27 characters.
 
-    After van den Oord et al. (2016), without dilated convolutions: one context at a time. Weights
-    start at 1/√fan-in, the head at a tenth of it.
+    It follows van den Oord et al. (2016), without dilated convolutions: it processes one context
+    at a time. The initial scale of weights is 1/√fan-in, and a tenth of that for the head.
 
     Args:
         vocab_size: V.
-        block_size: T, the length of the context: a power of two, and its exponent the levels.
+        block_size: T, the length of the context, a power of two. The number of levels is log₂ T.
         n_embd: E, the length of a character's embedding.
-        n_embd2: H, the width of every level.
+        n_embd2: H, the width of each level.
 
     Raises:
-        ValueError: ``block_size`` is no power of two.
+        ValueError: if ``block_size`` is not a power of two.
     """
     if block_size < 2 or block_size & (block_size - 1):
         raise ValueError(f"block_size {block_size} is not a power of two, 2 or more")

@@ -1,14 +1,14 @@
-"""The calculus: every operation with its forward and its hand-derived backward, side by side.
+"""Rules: each operation with its forward pass and its hand-derived backward pass.
 
-A rule ``op`` is three functions, in the convention of ``jax.custom_vjp``:
+A rule ``op`` is three functions that follow the convention of ``jax.custom_vjp``:
 
-* ``op(x, ...)`` -> y, the plain forward function;
-* ``op_fwd(x, ...)`` -> (y, residuals), the same y and the least that the backward needs;
-* ``op_bwd(residuals, dy)`` -> a tuple with one cotangent for each array argument of ``op``,
-  ``None`` for integer arrays.
+* ``op(x, ...)`` -> y: the plain forward function;
+* ``op_fwd(x, ...)`` -> (y, residuals): the same y, and the least that the backward pass needs;
+* ``op_bwd(residuals, dy)`` -> a tuple with one cotangent for each array argument of ``op``, and
+  ``None`` for each integer array.
 
-Options are keyword-only and the same for the three. Sums, statistics and softmax scores are
-taken in at least float32; an output has the dtype of its input, a loss at least float32.
+Options are keyword-only and the same for all three. Sums, statistics and softmax scores are
+computed in at least float32. An output has the dtype of its input; a loss is at least float32.
 """
 
 from jaxmore.rules._activations import (
@@ -85,7 +85,7 @@ from jaxmore.rules._layer_norm import (
     layer_norm,
     layer_norm_bwd,
     layer_norm_fwd,
-    layer_norm_recall,
+    layer_norm_recompute,
 )
 from jaxmore.rules._linear import (
     LinearResiduals,
@@ -163,7 +163,7 @@ __all__ = [
     "layer_norm",
     "layer_norm_bwd",
     "layer_norm_fwd",
-    "layer_norm_recall",
+    "layer_norm_recompute",
     "linear",
     "linear_bwd",
     "linear_fwd",

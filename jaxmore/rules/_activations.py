@@ -1,4 +1,4 @@
-"""Elementwise non-linearities."""
+"""Elementwise activations."""
 
 import math
 from functools import reduce
@@ -11,26 +11,27 @@ from jaxmore.rules._precision import widen
 
 
 def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Hyperbolic tangent, y = tanh x, elementwise.
+    """Compute the hyperbolic tangent elementwise: y = tanh x.
 
-    Derivation. Elementwise, so d(loss) = sum dy · y'(x) dx, and by the quotient rule on
-    tanh = sinh / cosh with sinh' = cosh, cosh' = sinh and cosh² − sinh² = 1::
+    Derivation. The map is elementwise, so d(loss) = sum dy · y'(x) dx. By the quotient rule on
+    tanh = sinh / cosh, with sinh' = cosh, cosh' = sinh and cosh² − sinh² = 1::
 
         y' = (cosh² − sinh²) / cosh² = 1 − tanh² = 1 − y²      hence   dx = (1 − y²) dy
 
-    The output alone is enough, so the input need not be kept. But where |y| is near 1 an error of
-    y is all that is left of 1 − y², and XLA's float32 tanh is off by up to 4.9 units in the last
-    place. So float32, and the 16-bit dtypes that are computed in it, have a tanh of their own, off
-    by 1.3 at most when compiled, and all but correctly rounded where |y| > 0.97. It takes a small
-    fraction from a number that has no error, a = |x| or 1: by tanh = (E − 1)/(E + 1) with
-    E = e^(2a), and by Lambert's continued fraction, on one line::
+    The output suffices, so the input is not saved. But 1 − y² cancels where |y| is near 1: there
+    the error of y dominates it, and XLA's float32 tanh is off by up to 4.9 units in the last place
+    (ULP). Float32, and the 16-bit dtypes that are computed in it, therefore use their own tanh,
+    whose error is at most 1.3 ULP when compiled, and close to correct rounding where |y| > 0.97. It
+    subtracts a small fraction from an exact number, a = |x| or 1. The fraction comes from
+    tanh = (E − 1)/(E + 1) with E = e^(2a), or from Lambert's continued fraction written as one
+    quotient::
 
         |y| = 1 − 2/(1 + E)                                                            a ≥ 1
         |y| = a/(1 + a²/(3 + a²/(5 + a²/(7 + a²/(9 + a²/11)))))                        a < 1
             = a − a³ (3465 + 189 a² + a⁴) / (10395 + 4725 a² + 210 a⁴ + a⁶)
 
-    E is q(a)², q a polynomial near e^a: an exponential with all its digits would cost a training
-    step more, and the larger E is, the fewer of its digits reach y.
+    E is q(a)², where the polynomial q approximates e^a. A fully accurate exponential would make a
+    training step slower, and the larger E is, the fewer of its digits affect y.
 
     Args:
         x: any shape, float64, float32, bfloat16 or float16.
@@ -46,8 +47,8 @@ def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     >>> [round(float(d), 4) for d in dx]
     [1.0, 0.7864]
     """
-    # Derivatives of any order are those of JAX's tanh, not of the polynomials. The difference of
-    # two neighbours is exact, and so is its sum with one of them: the other.
+    # Derivatives of every order are those of jnp.tanh, not of the polynomials. The two values are
+    # so close that their difference is exact, and subtracting it gives accurate_tanh(x) exactly.
     theirs = jnp.tanh(x)
     return theirs - lax.stop_gradient(theirs - accurate_tanh(x))
 
@@ -55,7 +56,7 @@ def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def tanh_fwd(
     x: Float[Array, "*shape"],
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """``tanh(x)`` and its residual: the output, which the next layer keeps anyway."""
+    """Return ``tanh(x)`` and its residual: the output, which the next layer saves anyway."""
     y = accurate_tanh(x)
     return y, y
 
@@ -63,12 +64,12 @@ def tanh_fwd(
 def tanh_bwd(
     y: Float[Array, "*shape"], dy: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"]]:
-    """dx = (1 − y²) dy."""
+    """Compute dx = (1 − y²) dy."""
     return ((1 - y * y) * dy,)
 
 
-# e^a for 1 ≤ a ≤ 9, the highest power first: the least squares of what its error does to
-# 2/(1 + e^(2a)), 3e-9 at most. Beyond 9 only q² > 7e7 matters: y rounds to 1.
+# Coefficients of q(a) ≈ e^a for 1 ≤ a ≤ 9, highest power first. They minimise the squared error of
+# 2/(1 + e^(2a)), which is at most 3e-9. Beyond 9 it only matters that q² > 7e7: y rounds to 1.
 _EXP = (
     5.45986632e-06, -9.87761305e-05, 9.73146816e-04, -5.08676982e-03, 2.05230154e-02,
     -3.83201763e-02, 1.18942343e-01, 8.09800401e-02, 5.60820520e-01, 9.75048840e-01,
@@ -77,33 +78,33 @@ _EXP = (
 
 
 def accurate_tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The values of ``tanh(x)``, as derived there, for what has a backward of its own.
+    """Compute the values of ``tanh(x)``, for use in forward passes with their own backward pass.
 
-    Under autodiff its slopes are those of the polynomials, not 1 − y².
+    Autodiff of this function differentiates the polynomials; it does not give 1 − y².
     """
     if x.dtype == jnp.float64:
         return jnp.tanh(x)
-    # tanh 10 is 1 already, and powers of more would overflow. The dearest of the arithmetic comes
-    # once: what is divided is chosen first.
+    # tanh 10 rounds to 1, and higher powers would overflow. Selecting numerator and denominator
+    # first leaves a single division, the most expensive operation here.
     a = jnp.minimum(jnp.abs(widen(x)), 10)
     small, square = a < 1, a * a
     q = reduce(lambda value, coefficient: value * a + coefficient, _EXP)
     above = jnp.where(small, a * square * (3465 + (189 + square) * square), 2)
     below = jnp.where(small, 10395 + (4725 + (210 + square) * square) * square, 1 + q * q)
     y = jnp.where(small, a, 1) - above / below
-    # At 0 itself: −0 keeps its sign, and |x| has no slope there for who differentiates this.
+    # At 0, returning x keeps the sign of −0 and avoids differentiating |x|, which has a kink there.
     return jnp.where(x == 0, x, jnp.where(x < 0, -y, y).astype(x.dtype))
 
 
 def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Logistic function, y = 1 / (1 + exp(−x)), elementwise.
+    """Compute the logistic function elementwise: y = 1 / (1 + exp(−x)).
 
-    Derivation. Elementwise, so d(loss) = sum dy · y'(x) dx. By the chain rule on y = 1/u with
-    u = 1 + e, e = exp(−x), e' = −e, and with 1 − y = e/u::
+    Derivation. The map is elementwise, so d(loss) = sum dy · y'(x) dx. By the chain rule on y = 1/u
+    with u = 1 + e, e = exp(−x), e' = −e, and with 1 − y = e/u::
 
         y' = −u'/u² = e / u² = (1/u) · (e/u) = y (1 − y)       hence   dx = y (1 − y) dy
 
-    The output alone is enough, so the input need not be kept.
+    The output suffices, so the input is not saved.
 
     Args:
         x: any shape, float64, float32, bfloat16 or float16.
@@ -125,7 +126,7 @@ def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def sigmoid_fwd(
     x: Float[Array, "*shape"],
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """``sigmoid(x)`` and its residual: the output."""
+    """Return ``sigmoid(x)`` and its residual: the output."""
     y = sigmoid(x)
     return y, y
 
@@ -133,21 +134,21 @@ def sigmoid_fwd(
 def sigmoid_bwd(
     y: Float[Array, "*shape"], dy: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"]]:
-    """dx = y (1 − y) dy."""
+    """Compute dx = y (1 − y) dy."""
     return (y * (1 - y) * dy,)
 
 
 def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Rectifier, y = max(x, 0), elementwise.
+    """Compute the rectified linear unit elementwise: y = max(x, 0).
 
-    Derivation. Elementwise, so d(loss) = sum dy · y'(x) dx. The slope is 1 where x > 0 and 0
-    where x < 0; at 0 every number in [0, 1] is a subgradient, and 0 is taken, as PyTorch does
-    (the gradient of ``jnp.maximum`` would be ½)::
+    Derivation. The map is elementwise, so d(loss) = sum dy · y'(x) dx. The slope is 1 where x > 0
+    and 0 where x < 0. At 0 every number in [0, 1] is a subgradient; this rule takes 0, as PyTorch
+    does (the gradient of ``jnp.maximum`` would be ½)::
 
         dx = dy where x > 0, else 0
 
-    x > 0 exactly where y > 0, so the output alone is enough. A NaN stays a NaN, forwards and
-    backwards.
+    x > 0 exactly where y > 0, so the output suffices. NaN propagates through the forward and the
+    backward pass.
 
     Args:
         x: any shape, float64, float32, bfloat16 or float16.
@@ -169,7 +170,7 @@ def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def relu_fwd(
     x: Float[Array, "*shape"],
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """``relu(x)`` and its residual: the output, which the next layer keeps anyway."""
+    """Return ``relu(x)`` and its residual: the output, which the next layer saves anyway."""
     y = relu(x)
     return y, y
 
@@ -177,39 +178,40 @@ def relu_fwd(
 def relu_bwd(
     y: Float[Array, "*shape"], dy: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"]]:
-    """dx = dy where y > 0, else 0."""
+    """Compute dx = dy where y > 0, else 0."""
     return (jnp.where(y <= 0, jnp.zeros_like(dy), dy),)
 
 
 def gelu(x: Float[Array, "*shape"], *, approximate: bool) -> Float[Array, "*shape"]:
-    """Gaussian error linear unit, y = x Φ(x), elementwise; exact, or with tanh for Φ.
+    """Compute the Gaussian error linear unit elementwise: y = x Φ(x), exactly or with tanh for Φ.
 
-    Φ is the cumulative distribution of N(0, 1), φ = Φ' its density. The approximation ("NewGELU"
-    in makemore) puts ½ (1 + tanh u) for Φ, with u = √(2/π) (x + 0.044715 x³). They differ by up
-    to 4.7e-4, so the choice has no default (PyTorch's is the exact form, JAX's the tanh form).
+    Φ is the cumulative distribution function of N(0, 1), and φ = Φ' is its density. The
+    approximation ("NewGELU" in makemore) replaces Φ by ½ (1 + tanh u) with
+    u = √(2/π) (x + 0.044715 x³). The two differ by up to 4.7e-4, so ``approximate`` has no default
+    (PyTorch defaults to the exact form, JAX to the tanh form).
 
-    Derivation. Elementwise, so d(loss) = sum dy · y'(x) dx, and by the product rule
+    Derivation. The map is elementwise, so d(loss) = sum dy · y'(x) dx, and by the product rule
     y' = Φ + x Φ'.
 
     Exact: Φ(x) = ½ erfc(−x/√2), and by the fundamental theorem of calculus on its integral::
 
         Φ' = φ(x) = exp(−x²/2) / √(2π)                 dx = (Φ + x φ) dy
 
-    Tanh: ½ (1 + tanh u) = 1 / (1 + exp(−2u)) = σ(2u), which loses no digit where tanh u is near
+    Tanh: ½ (1 + tanh u) = 1 / (1 + exp(−2u)) = σ(2u), which does not cancel where tanh u is near
     −1. By the chain rule with σ' = σ (1 − σ) (see ``sigmoid``) and 1 − σ(2u) = σ(−2u)::
 
         Φ' = σ(2u) σ(−2u) 2u',   2u' = 2 √(2/π) (1 + 3 · 0.044715 x²)
 
         dx = (σ(2u) + x σ(2u) σ(−2u) 2u') dy
 
-    Of σ(2u) and σ(−2u) the larger is 1/(1 + e) with e = exp(−|2u|), and the other e times that:
-    one exponential and one division for both.
+    The larger of σ(2u) and σ(−2u) is 1/(1 + e) with e = exp(−|2u|), and the smaller is e times
+    that, so both take one exponential and one division.
 
-    dy is multiplied into both terms, for one rounding less than their sum times dy has.
+    The code multiplies dy into each term, which rounds once less than multiplying their sum.
 
     Args:
         x: any shape, float64, float32, bfloat16 or float16.
-        approximate: True for the tanh form, False for the exact one.
+        approximate: whether to use the tanh form instead of the exact one.
 
     Returns:
         y, with the shape and dtype of x.
@@ -231,10 +233,10 @@ def gelu(x: Float[Array, "*shape"], *, approximate: bool) -> Float[Array, "*shap
 def gelu_fwd(
     x: Float[Array, "*shape"], *, approximate: bool
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """``gelu(x)`` and its residual: the input.
+    """Return ``gelu(x)`` and its residual: the input.
 
-    y does not tell x (two inputs share each y in (−0.17, 0)). Φ is computed again from x: one
-    exp or erfc an element, against another array of x's size kept for the whole backward pass.
+    The output does not determine x (two inputs share each y in (−0.17, 0)). Recomputing Φ costs one
+    exp or erfc per element; saving it would hold another array of the size of x.
     """
     return gelu(x, approximate=approximate), x
 
@@ -242,9 +244,9 @@ def gelu_fwd(
 def gelu_bwd(
     x: Float[Array, "*shape"], dy: Float[Array, "*shape"], *, approximate: bool
 ) -> tuple[Float[Array, "*shape"]]:
-    """dx = (Φ + x Φ') dy."""
+    """Compute dx = (Φ + x Φ') dy."""
     dy_wide = widen(dy)
-    # Beyond ±40 Φ' is zero to the last digit; without the clip x² would overflow, and 0 · inf.
+    # Beyond ±40 Φ' rounds to zero. Without the clip x² would overflow and give 0 · inf = NaN.
     near = jnp.clip(widen(x), -40, 40)
     if approximate:
         twice_u = _twice_u(near)
@@ -265,7 +267,7 @@ _SQRT_HALF = math.sqrt(0.5)
 
 
 def _normal_cdf(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    # erfc, for 1 + erf would lose every digit where x is well below zero.
+    # erfc, because 1 + erf cancels completely where x is well below zero.
     return 0.5 * lax.erfc(-x * _SQRT_HALF)
 
 

@@ -1,4 +1,4 @@
-"""Causal self-attention in blocks: exact, in memory linear in T."""
+"""Exact causal self-attention in blocks, with memory linear in T."""
 
 import math
 from typing import NamedTuple, cast
@@ -9,16 +9,16 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmore.rules._precision import accumulator, widen
-from jaxmore.rules._recompute import after
-from jaxmore.rules._reductions import kept_maximum
+from jaxmore.rules._recompute import recompute_after
+from jaxmore.rules._reductions import max_keepdims
 
 
 class AttentionResiduals(NamedTuple):
-    """The inputs, the output, and two numbers a row: m and l.
+    """The inputs, the output, and two numbers per row: m and l.
 
-    P, T² numbers a head, is recomputed block by block as exp(S − m) / l: one matrix product more
-    in the backward (five for four), for 4 D + 2 numbers a row kept instead of T. Keeping m and l
-    apart (not m + log l, their log-sum-exp) loses no digit of P, however large the scores.
+    The backward pass recomputes P, which has T² numbers per head, block by block as exp(S − m) / l.
+    This takes five matrix products instead of four, and saves 4 D + 2 numbers per row instead of T.
+    Saving m and l separately, not as m + log l, keeps P accurate for scores of any size.
     """
 
     q: Float[Array, "*B T D"]
@@ -36,42 +36,42 @@ def causal_attention(
     *,
     block_size: int = 128,
 ) -> Float[Array, "*B T D"]:
-    """Every query averages the values at and before its place: o = softmax(mask(q kᵀ/√D)) v.
+    """Average the values up to each position, weighted by attention: o = softmax(mask(q kᵀ/√D)) v.
 
-    Per head (all leading axes are batch and heads)::
+    For each head (all leading axes are batch and head axes)::
 
         S = q kᵀ / √D        P[t, s] = exp(S[t, s] − m[t]) / l[t] for s ≤ t, else 0        o = P v
         m[t] = max over s ≤ t of S[t, s]        l[t] = sum over s ≤ t of exp(S[t, s] − m[t])
 
-    so each row of P is a softmax over the keys that its query may see.
+    so each row of P is a softmax over the keys that its query may attend to.
 
-    Derivation. o = P v is a product of matrices, so by tr's cyclic rule (see ``linear``)::
+    Derivation. o = P v is a matrix product, so by the cyclic property of tr (see ``linear``)::
 
         dv = Pᵀ do          dP = do vᵀ
 
-    Each row of P is a softmax (see ``softmax``), where S is masked P is zero, and so is dS::
+    Each row of P is a softmax (see ``softmax``). Where S is masked, P is zero and so is dS::
 
         dS = P · (dP − δ),    δ[t] = sum over s of dP[t, s] P[t, s]
 
-    δ needs no row of P at once: dP[t, s] = sum_d do[t, d] v[s, d], and with the sums exchanged::
+    δ does not need a whole row of P. Insert dP[t, s] = sum_d do[t, d] v[s, d], exchange the sums::
 
         δ[t] = sum_d do[t, d] · sum_s P[t, s] v[s, d] = sum_d do[t, d] o[t, d]
 
-    and S = q kᵀ/√D is a product again::
+    Finally S = q kᵀ/√D is again a matrix product::
 
         dq = dS k / √D          dk = dSᵀ q / √D
 
-    Every term is a sum over pairs (t, s), and P[t, s] follows from q[t], k[s], m[t] and l[t]. So
-    both passes go through the pairs of blocks (queries i, keys j ≤ i) in one scan and add up;
-    blocks above the diagonal are not visited. The forward knows m and l at the end only: it keeps
-    the maximum m so far, the total l of exp(S − m) and the sum a of exp(S − m) v, and when a
-    block raises m to m', it scales both by exp(m − m') first, which does not change a/l. The
-    backward over blocks divides do by l at once, a row at a time, makes δ of that, and has
-    exp(S − m) in the place of P.
+    Every term is a sum over pairs (t, s), and P[t, s] follows from q[t], k[s], m[t] and l[t]. Both
+    passes therefore scan over the pairs of blocks (queries i, keys j ≤ i) and accumulate; they
+    skip the blocks above the diagonal. The forward pass knows m and l only at the end. It carries
+    the running maximum m, the sum l of exp(S − m) and the sum a of exp(S − m) v. When a block
+    raises m to m', it first scales both sums by exp(m − m'), which leaves a/l unchanged. The
+    backward pass over blocks divides do by l once per row, computes δ from the quotient, and then
+    uses exp(S − m) in place of P.
 
-    In one block a row of P is whole. There it is divided by its own sum, and as it sums to one, a
-    constant added to a row of dP changes nothing: what rounding left in dP − δ of a mean by P is
-    taken off::
+    In a single block every row of P is complete. The code divides it by its own sum, so that it
+    sums to one, and then adding a constant to a row of dP changes nothing. It subtracts the mean
+    under P that rounding leaves in dP − δ::
 
         dS = P · (u − sum over s of P[t, s] u[t, s]),    u = dP − δ
 
@@ -79,11 +79,11 @@ def causal_attention(
         q: (*B, T, D), queries.
         k: (*B, T, D), keys.
         v: (*B, T, D), values.
-        block_size: the most rows of a block; memory beyond inputs and outputs is its square.
-            Up to this T there is one block and no loop.
+        block_size: the largest number of rows in a block. Memory beyond inputs and outputs grows
+            with its square. A sequence that is no longer than this is one block, without a loop.
 
     Returns:
-        o (*B, T, D), the dtype of q; scores, exponentials and sums in at least float32.
+        o (*B, T, D), with the dtype of q. Scores, exponentials and sums are in at least float32.
 
     Raises:
         ValueError: ``block_size`` is below 1.
@@ -105,10 +105,10 @@ def causal_attention_fwd(
     *,
     block_size: int = 128,
 ) -> tuple[Float[Array, "*B T D"], AttentionResiduals]:
-    """``causal_attention(q, k, v)`` and its residuals."""
+    """Return ``causal_attention(q, k, v)`` and its residuals."""
     n_rows, n_blocks, size = _blocks(q, block_size)
     wide = accumulator(q.dtype)
-    # The last block is padded. No query of ours sees a key after it.
+    # Pad the last block. No real query attends to the padded keys, which come after it.
     q_pad, k_pad, v_pad = (_pad(x, n_blocks * size) for x in (q, k, v))
     if n_blocks == 1:
         acc, maximum, total = _attend(q_pad, k_pad, v_pad, jnp.array(0, jnp.int32))
@@ -124,7 +124,7 @@ def causal_attention_fwd(
         rows = (*q.shape[:-2], n_blocks * size)
         start = (
             jnp.zeros((*rows, v.shape[-1]), wide),
-            jnp.full((*rows, 1), MASKED, wide),
+            jnp.full((*rows, 1), MASK_VALUE, wide),
             jnp.zeros((*rows, 1), wide),
         )
         (acc, maximum, total), _ = lax.scan(step, start, _pairs(n_blocks))
@@ -136,21 +136,21 @@ def causal_attention_fwd(
 def causal_attention_bwd(
     res: AttentionResiduals, do: Float[Array, "*B T D"], *, block_size: int = 128
 ) -> tuple[Float[Array, "*B T D"], Float[Array, "*B T D"], Float[Array, "*B T D"]]:
-    """dv = Pᵀ do, dS = P (do vᵀ − Σ do o), dq = dS k/√D, dk = dSᵀ q/√D, block by block."""
+    """Compute dv = Pᵀ do, dS = P (do vᵀ − Σ do o), dq = dS k/√D, dk = dSᵀ q/√D by blocks."""
     q, k, v, o, maximum, total = res
     n_rows, n_blocks, size = _blocks(q, block_size)
     wide = accumulator(q.dtype)
     do = widen(do)
-    # Over blocks the l of P, in one place for dv, dP and δ: its rounding is then small beside
-    # dP − δ, not beside dP alone.
+    # With several blocks, divide by l here, once for dv, dP and δ: the rounding error is then
+    # relative to dP − δ and not to dP.
     do = do if n_blocks == 1 else do / total
     delta = (do * widen(o)).sum(-1, keepdims=True)
-    # The padded rows have do = δ = 0, so they add nothing to dk and dv.
+    # The padded rows have do = δ = 0, so they contribute nothing to dk and dv.
     rows = (q, k, v, maximum, do, delta)
     q, k, v, maximum, do, delta = (_pad(x, n_blocks * size) for x in rows)
     if n_blocks == 1:
-        # Without a loop around them the scores would be taken for the forward's, and kept.
-        q = after(delta, q)
+        # Without a loop, XLA would merge these scores with those of the forward pass and keep them.
+        q = recompute_after(delta, q)
         grads = _attend_bwd(q, k, v, maximum, do, delta, jnp.array(0, jnp.int32), whole=True)
     else:
 
@@ -170,9 +170,9 @@ def causal_attention_bwd(
 
 _Sums = tuple[Array, Array, Array]
 
-# Far below any score, yet finite: a row of masks alone stays a number (and is not used). In
-# float32 at least, for scores are; float16 has no such number.
-MASKED = -1e30
+# Far below any score but finite, so that a fully masked row (which is never used) is not NaN.
+# Scores are at least float32; float16 could not represent it.
+MASK_VALUE = -1e30
 
 
 def _attend(
@@ -181,11 +181,11 @@ def _attend(
     v: Float[Array, "*B b D"],
     shift: Int[Array, ""],
 ) -> _Sums:
-    # Of one block: (sum of exp(S − m) v, m, sum of exp(S − m)).
-    seen = _seen(q.shape[-2], shift)
-    scores = _scores(q, k, seen)
-    maximum = kept_maximum(scores)
-    weights = jnp.where(seen, jnp.exp(scores - maximum), 0)
+    # For one block: (sum of exp(S − m) v, m, sum of exp(S − m)).
+    mask = _causal_mask(q.shape[-2], shift)
+    scores = _scores(q, k, mask)
+    maximum = max_keepdims(scores)
+    weights = jnp.where(mask, jnp.exp(scores - maximum), 0)
     return weights @ widen(v), maximum, weights.sum(-1, keepdims=True)
 
 
@@ -207,20 +207,20 @@ def _attend_bwd(
     *,
     whole: bool = False,
 ) -> _Sums:
-    # Of one block: its shares of dq, dk, dv. Pᵀ and dSᵀ are made, not P and dS: of the three
-    # products that they enter, two want them so. Over blocks do and δ come divided by l, and P is
-    # not; of one block (``whole``) P is divided by its own sum.
-    seen_t = _seen(q.shape[-2], shift).T
-    # Made as k qᵀ a score may round to more than the maximum, at 1e12 by enough to overflow exp.
-    # The excess is taken off, as a constant: a derivative of this derivative has no kink.
-    above_t = _scores(k, q, seen_t) - maximum.mT
+    # The contributions of one block to dq, dk and dv. It computes Pᵀ and dSᵀ because two of the
+    # three products need the transpose. With several blocks, do and δ come divided by l and P is
+    # not normalised; with a single block (``whole``), P is divided by its own sum.
+    mask_t = _causal_mask(q.shape[-2], shift).T
+    # A score computed as k qᵀ may round above the maximum; at 1e12 the excess would overflow exp.
+    # Subtract the excess as a constant, so that second derivatives have no kink.
+    above_t = _scores(k, q, mask_t) - maximum.mT
     above_t = above_t - lax.stop_gradient(jnp.maximum(above_t, 0))
-    probs_t = jnp.where(seen_t, jnp.exp(above_t), 0)
+    probs_t = jnp.where(mask_t, jnp.exp(above_t), 0)
     dprobs_t = widen(v) @ do.mT - delta.mT
     if whole:
-        # All keys are here, so P is made to sum to one; and dP less δ has a mean by P of zero but
-        # for roundings, which are taken off. A key alone in its row has 1 and 0, to the last bit.
-        # (At 1e12 all scores of a row may round to far less than its maximum: no weight is left.)
+        # All keys are here, so normalise P to sum to one, and subtract the mean of dP − δ under P,
+        # which is zero except for rounding. A row with a single key then has P = 1 and dS = 0
+        # exactly. (At 1e12 all scores of a row may round far below its maximum: its sum is 0.)
         total = probs_t.sum(-2, keepdims=True)
         probs_t = probs_t / jnp.where(total == 0, 1, total)
         dprobs_t = dprobs_t - (probs_t * dprobs_t).sum(-2, keepdims=True)
@@ -229,27 +229,27 @@ def _attend_bwd(
     return (dscores_t.mT @ widen(k)) * scale, (dscores_t @ widen(q)) * scale, probs_t @ do
 
 
-def _seen(size: int, shift: Int[Array, ""]) -> Bool[Array, "b b"]:
-    # Query t (down) of this block is ``shift`` rows further down than key t (across).
+def _causal_mask(size: int, shift: Int[Array, ""]) -> Bool[Array, "b b"]:
+    # Row t is a query that stands ``shift`` positions after the key of column t.
     place = jnp.arange(size, dtype=jnp.int32)
     return place[:, None] + shift >= place
 
 
 def _scores(
-    q: Float[Array, "*B b D"], k: Float[Array, "*B b D"], seen: Bool[Array, "b b"]
+    q: Float[Array, "*B b D"], k: Float[Array, "*B b D"], mask: Bool[Array, "b b"]
 ) -> Float[Array, "*B b b"]:
-    # Where a pair is masked the score is masked here and its exponential again by the caller:
-    # so neither a value nor a derivative of any order sees an overflow there.
+    # The score of a masked pair is masked here, and its exponential again by the caller, so that
+    # no value and no derivative of any order overflows there.
     scores = (widen(q) @ widen(k).mT) * (1 / math.sqrt(q.shape[-1]))
-    return jnp.where(seen, scores, MASKED)
+    return jnp.where(mask, scores, MASK_VALUE)
 
 
 def _blocks(q: Float[Array, "*B T D"], block_size: int) -> tuple[int, int, int]:
-    # T, the number of blocks and their equal size: 150 rows are 2 blocks of 80, not of 128. A
-    # multiple of 8 if that is a seventh more at most: XLA's CPU compiler makes 15 exponentials one
-    # by one, and 16 at once.
+    # T, the number of blocks and their common size: 150 rows are 2 blocks of 80, not of 128. The
+    # size is rounded up to a multiple of 8 if that adds at most a seventh, because XLA's CPU
+    # compiler vectorises 16 exponentials but not 15.
     if block_size < 1:
-        raise ValueError(f"causal_attention takes a block_size of at least 1, got {block_size}")
+        raise ValueError(f"causal_attention needs a block_size of at least 1, got {block_size}")
     n_rows = q.shape[-2]
     n_blocks = max(-(-n_rows // block_size), 1)
     size = -(-n_rows // n_blocks)

@@ -1,4 +1,4 @@
-"""Batch normalisation, with the unbiased variance of the seeds' networks."""
+"""Batch normalisation with the unbiased variance, as in the notebooks."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ from jaxmore.rules._precision import widen
 
 
 class BatchNormResiduals(NamedTuple):
-    """The input, the batch's statistics (for inference too) and the gain.
+    """The input, the statistics of the batch (also used for inference) and the gain.
 
-    x̂ would take the same room and is one rounding further from x: x − mean is exact where the two
-    are near. The backward makes it, and (var + eps)^(−½), again.
+    Saving x̂ instead of x would take the same memory and add a rounding error: x − mean is exact
+    where the two are close. The backward pass recomputes x̂ and (var + eps)^(−½).
     """
 
     x: Float[Array, "*B H"]
@@ -29,14 +29,14 @@ def batch_norm(
     *,
     eps: float = 1e-5,
 ) -> Float[Array, "*B H"]:
-    """Normalise every feature over the batch, then scale and shift: y = gain · x̂ + bias.
+    """Normalise each feature over the batch, then scale and shift: y = gain · x̂ + bias.
 
-    With n rows (all leading axes are the batch)::
+    With n rows (all leading axes are batch axes)::
 
         mean = 1/n · sum x        var = 1/(n−1) · sum (x − mean)²        (Bessel's correction)
         r = (var + eps)^(−1/2)    x̂ = (x − mean) · r
 
-    Derivation, for one feature; sums run over the n rows. From y = gain x̂ + bias::
+    Derivation, for one feature; sums are over the n rows. From y = gain x̂ + bias::
 
         dgain = sum dy · x̂        dbias = sum dy        dx̂ = gain · dy
 
@@ -46,34 +46,34 @@ def batch_norm(
         dvar = −½ (var + eps)^(−3/2) dr = −½ r³ dr = −½ r² · sum dx̂ · x̂
         dc   = r dx̂ + 2 c/(n−1) · dvar = r · (dx̂ − x̂/(n−1) · sum dx̂ · x̂)      (c = x̂ / r)
 
-    c = x − mean is the projection I − 11ᵀ/n, symmetric, so its transpose is itself: dx is dc
-    less its mean; and x̂ sums to zero, so only dx̂ has a mean to take away::
+    c = x − mean is the projection I − 11ᵀ/n applied to x. It is symmetric, hence its own
+    transpose: dx is dc minus its mean. x̂ sums to zero, so only dx̂ contributes to that mean::
 
         dx = r · (dx̂ − 1/n · sum dx̂ − x̂/(n−1) · sum dx̂ · x̂)
            = gain · r · (dy − dbias/n − x̂ · dgain/(n−1))
 
-    As c sums to zero, sum dy · c = sum d · c with d = dy − dbias/n; of a c that is off by a
-    constant (a rounded mean) the second sees nothing. With x̂ = c r and r² = 1/(var + eps)::
+    Since c sums to zero, sum dy · c = sum d · c with d = dy − dbias/n. The second sum does not
+    change if c is off by a constant (a rounded mean). With x̂ = c r and r² = 1/(var + eps)::
 
         s = sum d · c        dgain = r · s        dx = gain · r · (d − c · s/((n−1) (var + eps)))
 
-    Consequences: dx sums to zero over the batch, so a bias added to x before the normalisation
-    (the seeds' b1) has gradient zero by identity. It is useless.
+    Consequence: dx sums to zero over the batch, so a bias added to x before the normalisation
+    (the notebooks' b1) has gradient zero by identity. It has no effect on the output.
 
     Args:
-        x: (*B, H), at least two rows in all.
+        x: (*B, H), with at least two rows in total.
         gain: (H,).
         bias: (H,).
         eps: added to the variance, under the root.
 
     Returns:
-        y (*B, H), the dtype of x; statistics in at least float32.
+        y (*B, H), with the dtype of x. Statistics are in at least float32.
 
     Raises:
-        ValueError: one row only: it has no unbiased variance.
+        ValueError: if there is only one row, which has no unbiased variance.
 
-    Source: Ioffe & Szegedy, Batch Normalization (2015), with n − 1 for n as in zero-to-hero's
-    lecture 4. (torch.nn.BatchNorm1d divides by n here.)
+    Source: Ioffe & Szegedy, Batch Normalization (2015), with n − 1 in place of n, as in lecture 4
+    of zero-to-hero. (torch.nn.BatchNorm1d divides by n.)
 
     >>> import jax.numpy as jnp
     >>> x = jnp.array([[1.0], [2.0], [3.0]])
@@ -91,7 +91,7 @@ def batch_norm_fwd(
     *,
     eps: float = 1e-5,
 ) -> tuple[Float[Array, "*B H"], BatchNormResiduals]:
-    """``batch_norm(x, gain, bias)`` and its residuals."""
+    """Return ``batch_norm(x, gain, bias)`` and its residuals."""
     mean, var = batch_norm_statistics(x)
     x_hat = (widen(x) - mean) * lax.rsqrt(var + eps)
     y = widen(gain) * x_hat + widen(bias)
@@ -101,23 +101,23 @@ def batch_norm_fwd(
 def batch_norm_statistics(
     x: Float[Array, "*B H"], counts: Float[Array, " B"] | None = None
 ) -> tuple[Float[Array, " H"], Float[Array, " H"]]:
-    """The mean and the unbiased variance of every feature over all leading axes.
+    """Compute the mean and the unbiased variance of each feature over all leading axes.
 
-    Where x[i] stands for c[i] equal examples, each of R rows, n = R · sum c and ::
+    If x[i] stands for c[i] equal examples of R rows each, then n = R · sum c and ::
 
         mean = 1/n · sum c x        var = 1/(n−1) · sum c (x − mean)²
 
-    The variance is that of the whole data and not of a sample of weights, hence n − 1.
+    The counts are frequencies of the data, not sampling weights, hence n − 1.
 
     Args:
         x: (*B, H).
-        counts: (B,), how often each entry of the first axis occurs, 0 for never; None for once.
+        counts: (B,), how often each entry of the first axis occurs (possibly 0). None means once.
 
     Returns:
-        mean (H,) and var (H,), in at least float32; var is no number unless n > 1.
+        mean (H,) and var (H,), in at least float32. var is NaN unless n > 1.
 
     Raises:
-        ValueError: one row only, and no counts.
+        ValueError: if there is only one row and no counts.
     """
     x = widen(x)
     batch = tuple(range(x.ndim - 1))
@@ -135,7 +135,7 @@ def batch_norm_statistics(
 def batch_norm_bwd(
     res: BatchNormResiduals, dy: Float[Array, "*B H"], *, eps: float = 1e-5
 ) -> tuple[Float[Array, "*B H"], Float[Array, " H"], Float[Array, " H"]]:
-    """dbias = Σ dy, d = dy − dbias/n, dgain = r Σ d c, dx = gain r (d − c r² Σ d c / (n−1))."""
+    """Compute dx = gain r (d − c r² Σ d c / (n−1)), dgain = r Σ d c and dbias, d = dy − dbias/n."""
     n = dy.size // dy.shape[-1]
     batch = tuple(range(dy.ndim - 1))
     dy_wide, gain, var = widen(dy), widen(res.gain), res.var + eps
@@ -156,18 +156,18 @@ def batch_norm_inference(
     *,
     eps: float = 1e-5,
 ) -> Float[Array, "*B H"]:
-    """The forward with given statistics: gain (x − mean) (var + eps)^(−½) + bias.
+    """Normalise with given statistics: gain (x − mean) (var + eps)^(−½) + bias.
 
     Args:
-        x: (*B, H); one row is enough here.
+        x: (*B, H); a single row is allowed.
         gain: (H,).
         bias: (H,).
-        mean: (H,), of the whole training split (or a batch).
-        var: (H,), unbiased, of the same.
+        mean: (H,), over the training split (or a batch).
+        var: (H,), the unbiased variance over the same data.
         eps: as in training.
 
     Returns:
-        y (*B, H), the dtype of x.
+        y (*B, H), with the dtype of x.
     """
     x_hat = (widen(x) - mean) * lax.rsqrt(var + eps)
     return (widen(gain) * x_hat + widen(bias)).astype(x.dtype)

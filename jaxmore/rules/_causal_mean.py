@@ -1,4 +1,4 @@
-"""Causal mean: every position averages itself and all before it (a bag of words)."""
+"""Causal mean: each position averages itself and all positions before it (a bag of words)."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -8,23 +8,24 @@ from jaxmore.rules._precision import widen
 
 
 def causal_mean(x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
-    """The mean of all rows up to each: y[t] = 1/t · (x[1] + … + x[t]), t from 1 to T.
+    """Average all rows up to each position: y[t] = 1/t · (x[1] + … + x[t]), t from 1 to T.
 
-    This is causal attention with equal weights, as in makemore's CausalBoW, without the T×T
-    matrix: a running sum.
+    This is causal attention with equal weights, as in makemore's CausalBoW, computed as a running
+    sum instead of a product with a T×T matrix.
 
-    Derivation. y = A x with the lower triangular matrix A[t, s] = [s ≤ t] / t, the same for each
-    feature, so d(loss) = <dy, A dX> = <Aᵀ dy, dX> and::
+    Derivation. y = A x with the lower triangular matrix A[t, s] = [s ≤ t] / t, the same for all
+    features, so d(loss) = <dy, A dX> = <Aᵀ dy, dX> and::
 
         dx[s] = sum over t ≥ s of dy[t] / t
 
-    a running sum from the end. A is constant: there is nothing to save, T follows from dy.
+    which is a running sum from the end. A is constant, so there is nothing to save: T follows from
+    the shape of dy.
 
     Args:
         x: (*B, T, E), any number of leading axes.
 
     Returns:
-        y (*B, T, E), the dtype of x; sums in at least float32.
+        y (*B, T, E), with the dtype of x. Sums are in at least float32.
 
     Source: Karpathy, makemore (2022), CausalBoW.
 
@@ -37,12 +38,12 @@ def causal_mean(x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
 
 
 def causal_mean_fwd(x: Float[Array, "*B T E"]) -> tuple[Float[Array, "*B T E"], tuple[()]]:
-    """``causal_mean(x)``, and no residuals."""
+    """Return ``causal_mean(x)`` and empty residuals."""
     return causal_mean(x), ()
 
 
 def causal_mean_bwd(res: tuple[()], dy: Float[Array, "*B T E"]) -> tuple[Float[Array, "*B T E"]]:
-    """dx[s] = Σ over t ≥ s of dy[t] / t."""
+    """Compute dx[s] = Σ over t ≥ s of dy[t] / t."""
     del res
     shares = widen(dy)
     shares = shares / _counts(shares)

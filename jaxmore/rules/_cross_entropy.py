@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, fused: logits and integer targets in, the mean loss out."""
+"""Fused softmax cross-entropy: the mean loss of logits and integer targets."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmore.rules._precision import widen
-from jaxmore.rules._reductions import kept_maximum
+from jaxmore.rules._reductions import max_keepdims
 
 
 class CrossEntropyResiduals(NamedTuple):
-    """The logits as they came, two numbers a row, and the targets.
+    """The logits, the targets, and two numbers per row.
 
-    The probabilities are recomputed from these: exp(logits − maximum) / total. Keeping
-    maximum and total apart (not their log-sum-exp) keeps them exact for logits of any size.
+    The backward pass recomputes the probabilities as exp(logits − maximum) / total. Saving maximum
+    and total separately, not as log-sum-exp, keeps them accurate for logits of any size.
     """
 
     logits: Float[Array, "*B V"]
@@ -25,31 +25,31 @@ class CrossEntropyResiduals(NamedTuple):
 def softmax_cross_entropy(
     logits: Float[Array, "*B V"], targets: Int[Array, "*B"]
 ) -> Float[Array, ""]:
-    """Mean negative log-likelihood of the targets under softmax(logits).
+    """Compute the mean negative log-likelihood of the targets under softmax(logits).
 
-    With p = softmax(z) = exp(z − m) / s, m = max z, s = sum exp(z − m), over the n positions
+    With p = softmax(z) = exp(z − m) / s, m = max z and s = sum exp(z − m), over the n positions
     whose target t is not −1::
 
         loss = 1/n · sum of (log s + m − z[t]) = −1/n · sum of log p[t]
 
     Derivation, for one position; v runs over the vocabulary. loss = (log Σ_v exp z_v − z_t)/n
-    (m cancels: log(e^m s') − …, so it has no cotangent; subtracting it only avoids overflow)::
+    (m cancels, so it has no cotangent; subtracting it only avoids overflow)::
 
         ∂/∂z_v  log Σ_u exp z_u = exp z_v / Σ_u exp z_u = p_v      (chain rule on log)
         ∂/∂z_v  z_t = [v = t]                                      (one-hot)
 
         dlogits = (p − onehot(t)) · dloss / n
 
-    and zero where the target is ignored. Rows of dlogits sum to zero since p and onehot both
-    sum to one.
+    and zero where the target is ignored. Each row of dlogits sums to zero, since p and onehot
+    both sum to one.
 
     Args:
         logits: (*B, V).
         targets: (*B), integers in [0, V), or −1 to ignore the position.
 
     Returns:
-        The loss, float32 (float64 for float64 logits). If every target is ignored there is
-        nothing to average: the loss is 0 and so is its gradient.
+        The loss, in float32 (float64 for float64 logits). If every target is ignored, the loss and
+        its gradient are 0.
 
     Source: Goodfellow, Bengio & Courville, Deep Learning (2016), section 6.2.2.3.
 
@@ -67,12 +67,12 @@ def softmax_cross_entropy(
 def softmax_cross_entropy_fwd(
     logits: Float[Array, "*B V"], targets: Int[Array, "*B"]
 ) -> tuple[Float[Array, ""], CrossEntropyResiduals]:
-    """``softmax_cross_entropy(logits, targets)`` and its residuals."""
+    """Return ``softmax_cross_entropy(logits, targets)`` and its residuals."""
     z = widen(logits)
-    maximum = kept_maximum(z)
+    maximum = max_keepdims(z)
     shifted = z - maximum
     total = jnp.exp(shifted).sum(-1, keepdims=True)
-    # A comparison instead of a gather: it fuses, and −1 matches no class.
+    # A comparison instead of a gather: XLA fuses it, and −1 matches no class.
     chosen = jnp.where(_one_hot(targets, logits.shape[-1]), shifted, 0).sum(-1)
     valid = targets != -1
     nll = jnp.where(valid, jnp.log(total[..., 0]) - chosen, 0)
@@ -83,9 +83,10 @@ def softmax_cross_entropy_fwd(
 def softmax_cross_entropy_bwd(
     res: CrossEntropyResiduals, dloss: Float[Array, ""]
 ) -> tuple[Float[Array, "*B V"], None]:
-    """dlogits = (softmax(logits) − onehot(targets)) · dloss / n, zero where ignored.
+    """Compute dlogits = (softmax(logits) − onehot(targets)) · dloss / n, zero where ignored.
 
-    Multiplied out: a probability near 1 would lose digits by its rounding, before 1 is taken off.
+    The code multiplies the factor into each term: rounding a probability near 1 before subtracting
+    1 would lose digits.
     """
     logits, targets, maximum, total = res
     z = widen(logits)
@@ -98,7 +99,7 @@ def softmax_cross_entropy_bwd(
 
 
 def _one_hot(targets: Int[Array, "*B"], n_classes: int) -> Bool[Array, "*B V"]:
-    # int32: in the targets' own int8, class 255 would be −1, the ignored target.
+    # Compare in int32: in int8, class 255 would wrap to −1, the ignored target.
     return targets[..., None].astype(jnp.int32) == jnp.arange(n_classes, dtype=jnp.int32)
 
 

@@ -1,4 +1,4 @@
-"""The gated recurrent unit in makemore's form, one step in time."""
+"""The gated recurrent unit in makemore's form: one time step."""
 
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ from jaxmore.rules._precision import widen
 
 
 class GruCellResiduals(NamedTuple):
-    """The input, the state before, two gates, the candidate, and the weights (no copies).
+    """The input, the previous state, both gates, the candidate, and the weights (no copies).
 
-    z, r and ĥ are outputs of an activation, whose derivatives need nothing else; to recompute
-    them would take the forward's matrix products again. [x, h] and [x, r·h] are put together
+    z, r and ĥ are outputs of activations, whose derivatives need nothing else. Recomputing them
+    would repeat the matrix products of the forward pass. [x, h] and [x, r·h] are concatenated
     again.
     """
 
@@ -38,46 +38,47 @@ def gru_cell(
     w_h: Float[Array, "EH H"],
     b_h: Float[Array, " H"],
 ) -> Float[Array, "*B H"]:
-    """One step of the gated recurrent unit, in makemore's form.
+    """Compute one step of the gated recurrent unit in makemore's form.
 
-    With σ the logistic function, the update gate z, the reset gate r and the candidate ĥ::
+    With the logistic function σ, the update gate z, the reset gate r and the candidate ĥ::
 
         z = σ([x, h] W_z + b_z)        r = σ([x, h] W_r + b_r)
         ĥ = tanh([x, r·h] W_h + b_h)   h' = (1 − z) h + z ĥ
 
-    (PyTorch's GRU applies r after the matrix product and takes z for 1 − z: not the same cell.)
+    (PyTorch's GRU is a different cell: it applies r after the matrix product, and swaps z and
+    1 − z.)
 
-    Derivation. Write a_z, a_r, a_h for the three pre-activations and cut the rows of each W in
-    Wx (the first E) and Wh (the other H). By the product rule on h'::
+    Derivation. Let a_z, a_r, a_h be the three pre-activations, and split the rows of each W into
+    Wx (the first E) and Wh (the last H). By the product rule on h'::
 
-        dz = (ĥ − h) dh'           dĥ = z dh'           dh = (1 − z) dh'     (its first share)
+        dz = (ĥ − h) dh'           dĥ = z dh'           dh = (1 − z) dh'     (first part)
 
-    by the derivatives of tanh and σ from their outputs (see ``tanh``, ``sigmoid``), and by the
-    product rule on r·h, whose cotangent comes back through W_h::
+    By the derivatives of tanh and σ in terms of their outputs (see ``tanh``, ``sigmoid``), and by
+    the product rule on r·h, whose cotangent passes through W_h::
 
         da_h = (1 − ĥ²) dĥ         d(r·h) = da_h W_h,hᵀ
         dr = h d(r·h)              dh += r d(r·h)
         da_z = z (1 − z) dz        da_r = r (1 − r) dr
         dh += da_z W_z,hᵀ + da_r W_r,hᵀ
 
-    and as for ``linear``, each factor moved over by tr's cyclic rule::
+    And as in ``linear``, moving each factor to the other side by the cyclic property of the trace::
 
         dx = da_z W_z,xᵀ + da_r W_r,xᵀ + da_h W_h,xᵀ
         dW_z = [x, h]ᵀ da_z        dW_r = [x, h]ᵀ da_r        dW_h = [x, r·h]ᵀ da_h
-        db_z, db_r, db_h: the sums of da_z, da_r, da_h over the rows
+        db_z, db_r, db_h = the sums of da_z, da_r, da_h over the rows
 
     Args:
         x: (*B, E), the input of this step.
-        h: (*B, H), the state before.
-        w_z: (E + H, H), rows for x first; w_r and w_h alike.
-        b_z: (H,); b_r and b_h alike.
-        w_r: see w_z.
-        b_r: see b_z.
-        w_h: see w_z; its last rows take r·h.
-        b_h: see b_z.
+        h: (*B, H), the previous state.
+        w_z: (E + H, H), with the rows for x first.
+        b_z: (H,).
+        w_r: (E + H, H), as w_z.
+        b_r: (H,), as b_z.
+        w_h: (E + H, H), as w_z; its last H rows multiply r·h.
+        b_h: (H,), as b_z.
 
     Returns:
-        h' (*B, H), the dtype of h; computed in at least float32.
+        h' (*B, H), with the dtype of h, computed in at least float32.
 
     Source: Cho et al., Learning phrase representations (2014), in makemore's form (GRUCell).
 
@@ -100,9 +101,9 @@ def gru_cell_fwd(
     w_h: Float[Array, "EH H"],
     b_h: Float[Array, " H"],
 ) -> tuple[Float[Array, "*B H"], GruCellResiduals]:
-    """``gru_cell(x, h, ...)`` and its residuals.
+    """Return ``gru_cell(x, h, ...)`` and its residuals.
 
-    (One matrix product for both gates was no faster on a CPU than two.)
+    (On a CPU, one matrix product for both gates was no faster than two.)
     """
     dtype, x_wide, state = h.dtype, widen(x), widen(h)
     xh = jnp.concatenate([x_wide, state], axis=-1)
@@ -127,7 +128,7 @@ def gru_cell_bwd(
     Float[Array, "EH H"],
     Float[Array, " H"],
 ]:
-    """(dx, dh, dw_z, db_z, dw_r, db_r, dw_h, db_h), as derived in ``gru_cell``."""
+    """Compute (dx, dh, dw_z, db_z, dw_r, db_r, dw_h, db_h) as derived in ``gru_cell``."""
     x_wide, state, z, r, h_hat, w_z, w_r, w_h = (widen(a) for a in res)
     n_in, dnew = x_wide.shape[-1], widen(dh_new)
     xh = jnp.concatenate([x_wide, state], axis=-1)

@@ -1,4 +1,4 @@
-"""The L2 penalty on a weight."""
+"""The L2 penalty of a weight."""
 
 from jaxtyping import Array, Float
 
@@ -6,7 +6,7 @@ from jaxmore.rules._precision import widen
 
 
 def l2_penalty(weight: Float[Array, "*shape"], *, scale: float) -> Float[Array, ""]:
-    """A loss that pulls a weight towards zero: scale · mean(weight²).
+    """Penalise the size of a weight: scale · mean(weight²).
 
     Derivation. With n elements, loss = scale/n · sum w², and by the power rule, elementwise::
 
@@ -14,10 +14,10 @@ def l2_penalty(weight: Float[Array, "*shape"], *, scale: float) -> Float[Array, 
 
     Args:
         weight: any shape, float64, float32, bfloat16 or float16.
-        scale: its share in the whole loss (0.01 in zero-to-hero's neural bigram).
+        scale: the factor of the penalty in the loss (0.01 in zero-to-hero's neural bigram).
 
     Returns:
-        The penalty, float32 (float64 for a float64 weight); 0 for a weight without elements.
+        The penalty, in float32 (float64 for a float64 weight). It is 0 for an empty weight.
 
     Source: Karpathy, zero-to-hero lecture 2 (2022); Goodfellow, Bengio & Courville, Deep
     Learning (2016), section 7.1.1.
@@ -33,13 +33,13 @@ def l2_penalty(weight: Float[Array, "*shape"], *, scale: float) -> Float[Array, 
 def l2_penalty_fwd(
     weight: Float[Array, "*shape"], *, scale: float
 ) -> tuple[Float[Array, ""], Float[Array, "*shape"]]:
-    """``l2_penalty(weight)`` and its residual: the weight, a parameter (no copy)."""
+    """Return ``l2_penalty(weight)`` and its residual: the weight (a parameter, so no copy)."""
     return l2_penalty(weight, scale=scale), weight
 
 
 def l2_penalty_bwd(
     weight: Float[Array, "*shape"], dloss: Float[Array, ""], *, scale: float
 ) -> tuple[Float[Array, "*shape"]]:
-    """dweight = 2 scale/n · weight · dloss."""
+    """Compute dweight = 2 scale/n · weight · dloss."""
     slope = 2 * scale / max(weight.size, 1) * dloss
     return ((slope * widen(weight)).astype(weight.dtype),)

@@ -1,4 +1,4 @@
-"""Layer normalisation: every row by its own mean and variance."""
+"""Layer normalisation."""
 
 from typing import NamedTuple
 
@@ -11,12 +11,12 @@ from jaxmore.rules._reductions import sum_rows
 
 
 class LayerNormResiduals(NamedTuple):
-    """The input, three numbers a row, and the gain (a parameter: no copy).
+    """The input, three numbers per row, and the gain (a parameter, so no copy).
 
-    x̂ would take the same room and is two roundings further from x. The mean is kept as two
-    numbers, itself and what its rounding left, and the variance with eps in it; x̂ is x less
-    both, times (var + eps)^(−½). The bias does not matter. Nor is y kept, which the next layer's
-    backward may want: ``layer_norm_recall`` tells it again from these and the bias.
+    Saving x̂ instead of x would take the same memory and add two rounding errors. The mean is saved
+    as two numbers, the rounded mean and the remainder, and the variance includes eps; x̂ is x minus
+    both, times (var + eps)^(−½). The gradient does not depend on the bias. If the next layer's
+    backward pass needs y, ``layer_norm_recompute`` computes it from these residuals and the bias.
     """
 
     x: Float[Array, "*B E"]
@@ -33,42 +33,43 @@ def layer_norm(
     *,
     eps: float = 1e-5,
 ) -> Float[Array, "*B E"]:
-    """Normalise every row over its features, then scale and shift: y = gain · x̂ + bias.
+    """Normalise each row over its features, then scale and shift: y = gain · x̂ + bias.
 
-    For each row, with the biased variance (divided by E, not E − 1)::
+    For each row, with the biased variance (divided by E, not by E − 1)::
 
         mean = 1/E · sum x        var = 1/E · sum (x − mean)²
         r = (var + eps)^(−1/2)    x̂ = (x − mean) · r
 
-    Derivation. From y = gain x̂ + bias, sums over the rows being the transpose of the broadcast::
+    Derivation. From y = gain x̂ + bias, since a sum over rows is the transpose of a broadcast::
 
         dgain = sum over rows of dy · x̂      dbias = sum over rows of dy      dx̂ = gain · dy
 
-    The rest is for one row; means run over its E features. x̂ = c · r with c = x − mean, so by
-    the product rule, and by the power rule on r = (var + eps)^(−1/2)::
+    The rest is for one row; means are over its E features. x̂ = c · r with c = x − mean, so by the
+    product rule, and by the power rule on r = (var + eps)^(−1/2)::
 
         dr   = sum dx̂ · c = sum dx̂ · x̂ / r                                    (c = x̂ / r)
         dvar = −½ (var + eps)^(−3/2) dr = −½ r³ dr = −½ r² · sum dx̂ · x̂
         dc   = r dx̂ + 2 c/E · dvar = r · (dx̂ − x̂ · mean(dx̂ · x̂))
 
-    c = x − mean is the projection I − 11ᵀ/E, symmetric, so its transpose is itself: dx is dc
-    less its mean::
+    c = x − mean is the projection I − 11ᵀ/E applied to x. It is symmetric, hence its own
+    transpose: dx is dc minus its mean::
 
         dx = r · (t − mean(t)),    t = dx̂ − x̂ · mean(dx̂ · x̂)
 
-    (x̂ sums to zero, so mean(t) = mean(dx̂); but the mean of the rounded t leaves less of a sum.)
-    With x̂ = c r and r² = 1/(var + eps), the roundings of x̂ and of r² stay out of the difference::
+    (x̂ sums to zero, so mean(t) = mean(dx̂), but with the mean of the rounded t, dx sums closer to
+    zero.) Writing x̂ = c r and r² = 1/(var + eps) keeps the rounding errors of x̂ and r² out of the
+    difference::
 
         t = dx̂ − c · mean(dx̂ · c) / (var + eps)
 
     Args:
-        x: (*B, E), any number of leading axes; with E = 1, y is the bias and dx is zero.
+        x: (*B, E), with any number of leading axes. If E = 1, y is the bias and dx is zero.
         gain: (E,).
         bias: (E,).
         eps: added to the variance, under the root.
 
     Returns:
-        y (*B, E), the dtype of x; statistics in at least float32.
+        y (*B, E), with the dtype of x. Statistics are in at least float32.
 
     Source: Ba, Kiros & Hinton, Layer Normalization (2016).
 
@@ -88,18 +89,18 @@ def layer_norm_fwd(
     *,
     eps: float = 1e-5,
 ) -> tuple[Float[Array, "*B E"], LayerNormResiduals]:
-    """``layer_norm(x, gain, bias)`` and its residuals."""
+    """Return ``layer_norm(x, gain, bias)`` and its residuals."""
     x_wide = widen(x)
     mean = x_wide.mean(-1, keepdims=True)
-    # The mean was rounded, to more than 1e-3 of a small deviation: what it left is taken off too.
+    # The rounding error of the mean can exceed 1e-3 of a small deviation, so subtract it as well.
     rest = (x_wide - mean).mean(-1, keepdims=True)
     var = jnp.square(x_wide - mean - rest).mean(-1, keepdims=True) + eps
     res = LayerNormResiduals(x, mean, rest, var, gain)
-    return layer_norm_recall(res, bias), res
+    return layer_norm_recompute(res, bias), res
 
 
-def layer_norm_recall(res: LayerNormResiduals, bias: Float[Array, " E"]) -> Float[Array, "*B E"]:
-    """y, from what the backward keeps: gain · x̂ + bias."""
+def layer_norm_recompute(res: LayerNormResiduals, bias: Float[Array, " E"]) -> Float[Array, "*B E"]:
+    """Recompute y = gain · x̂ + bias from the residuals."""
     x_hat = _centred(res) * lax.rsqrt(res.var)
     return (widen(res.gain) * x_hat + widen(bias)).astype(res.x.dtype)
 
@@ -107,8 +108,8 @@ def layer_norm_recall(res: LayerNormResiduals, bias: Float[Array, " E"]) -> Floa
 def layer_norm_bwd(
     res: LayerNormResiduals, dy: Float[Array, "*B E"], *, eps: float = 1e-5
 ) -> tuple[Float[Array, "*B E"], Float[Array, " E"], Float[Array, " E"]]:
-    """dgain = Σ dy x̂, dbias = Σ dy, dx = r (t − mean t), t = dx̂ − c mean(dx̂ c) / (var + eps)."""
-    del eps  # it is inside var
+    """Compute dx = r (t − mean t) with t = dx̂ − c mean(dx̂ c)/(var + eps), dgain = Σ dy x̂, dbias."""
+    del eps  # already included in var
     dy_wide, gain, centred, r = widen(dy), widen(res.gain), _centred(res), lax.rsqrt(res.var)
     dgain = sum_rows(dy_wide * (centred * r))
     dbias = sum_rows(dy)

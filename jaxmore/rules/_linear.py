@@ -1,4 +1,4 @@
-"""Linear: a matrix product and a bias."""
+"""Affine maps: a matrix product and a bias."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxmore.rules._precision import accumulator
-from jaxmore.rules._recompute import after
+from jaxmore.rules._recompute import recompute_after
 from jaxmore.rules._reductions import sum_rows
 
 
 class LinearResiduals(NamedTuple):
-    """The input; and the weight, which is a parameter (no copy). The bias does not matter."""
+    """The input and the weight (a parameter, so no copy). The gradient does not need the bias."""
 
     x: Float[Array, "*B I"]
     weight: Float[Array, "I O"]
@@ -21,26 +21,26 @@ class LinearResiduals(NamedTuple):
 def linear(
     x: Float[Array, "*B I"], weight: Float[Array, "I O"], bias: Float[Array, " O"] | None = None
 ) -> Float[Array, "*B O"]:
-    """Affine map of the last axis: y = x W + b.
+    """Apply an affine map to the last axis: y = x W + b.
 
-    Derivation. Write the leading axes as one, of n rows. The product rule on y = x W + 1 b
-    (1 is the column of n ones that broadcasts b) gives dY = dX W + x dW + 1 db, so with the
-    inner product <A, C> = tr(Aᵀ C), and tr's cyclic rule to move each factor over::
+    Derivation. Merge the leading axes into one of n rows. The product rule on y = x W + 1 b, where
+    1 is the column of n ones that broadcasts b, gives dY = dX W + x dW + 1 db. With the inner
+    product <A, C> = tr(Aᵀ C), the cyclic property of the trace moves each factor across::
 
         d(loss) = <dy, dX W> + <dy, x dW> + <dy, 1 db>
                 = <dy Wᵀ, dX> + <xᵀ dy, dW> + <1ᵀ dy, db>
 
         dx = dy Wᵀ          dweight = xᵀ dy          dbias = 1ᵀ dy = sum of dy over the rows
 
-    The sum in dbias is the transpose of the broadcast in the forward.
+    The sum in dbias is the transpose of the broadcast in the forward pass.
 
     Args:
-        x: (*B, I), any number of leading axes.
+        x: (*B, I), with any number of leading axes.
         weight: (I, O).
-        bias: (O,), or None for a linear map without one.
+        bias: (O,), or None for no bias.
 
     Returns:
-        y (*B, O), the dtype of x. Products accumulate in at least float32.
+        y (*B, O), with the dtype of x. Products accumulate in at least float32.
 
     Source: Petersen & Pedersen, The Matrix Cookbook (2012), section 2.5.
 
@@ -59,7 +59,7 @@ def linear(
 def linear_fwd(
     x: Float[Array, "*B I"], weight: Float[Array, "I O"], bias: Float[Array, " O"] | None = None
 ) -> tuple[Float[Array, "*B O"], LinearResiduals]:
-    """``linear(x, weight, bias)`` and its residuals."""
+    """Return ``linear(x, weight, bias)`` and its residuals."""
     return linear(x, weight, bias), LinearResiduals(x, weight)
 
 
@@ -67,20 +67,20 @@ def linear_bwd(
     res: LinearResiduals | tuple[Float[Array, "*B I"], Float[Array, "I O"]],
     dy: Float[Array, "*B O"],
 ) -> tuple[Float[Array, "*B I"], Float[Array, "I O"], Float[Array, " O"]]:
-    """dx = dy Wᵀ, dweight = xᵀ dy, dbias = sum of dy; ignore dbias where there is no bias.
+    """Compute dx = dy Wᵀ, dweight = xᵀ dy and dbias = Σ dy; ignore dbias if there is no bias.
 
-    dbias is computed in any case, for the rest waits for it: so a NaN in dy, which makes dweight
-    and dbias no numbers, makes every row of dx one too.
+    The other two wait for dbias, which is therefore always computed. As a consequence, a NaN in dy,
+    which makes dweight and dbias NaN, also makes every row of dx NaN.
     """
     x, weight = res
     dbias = sum_rows(dy)
-    dy = after(dbias, dy)  # else XLA would keep the dy of every layer for a sum at its leisure
+    dy = recompute_after(dbias, dy)  # else XLA delays the sum and keeps dy alive
     wide = accumulator(dy.dtype)
     dx = jnp.matmul(dy, weight.T, preferred_element_type=wide)
     rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
     if dy.shape[-1] < min(rows.shape):
-        # XLA's CPU product is slow where the result's last axis is the shortest of the three: so
-        # xᵀ dy is made as (dyᵀ x)ᵀ. The barrier stops XLA from turning it back.
+        # XLA's CPU matrix product is slow if the last axis of the result is the shortest of the
+        # three, so compute xᵀ dy as (dyᵀ x)ᵀ. The barrier stops XLA from undoing the transposition.
         dweight = lax.optimization_barrier(jnp.matmul(drows.T, rows, preferred_element_type=wide)).T
     else:
         dweight = jnp.matmul(rows.T, drows, preferred_element_type=wide)

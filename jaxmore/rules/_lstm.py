@@ -1,4 +1,4 @@
-"""The long short-term memory cell, one step in time."""
+"""The long short-term memory cell: one time step."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ from jaxmore.rules._precision import widen
 
 
 class LstmCellResiduals(NamedTuple):
-    """The input, the states, the four activated gates, and the weight (no copy).
+    """The input, the states, the four gates after activation, and the weight (no copy).
 
-    tanh c' is recomputed from c', which through time is kept anyway, as the next step's c: one
-    tanh an element, against another H numbers a row. The gates meet elementwise: as four arrays
-    they need not be put together and cut again.
+    The backward pass recomputes tanh c' from c', which is saved anyway as the c of the next step.
+    This costs one tanh per element and saves H numbers per row. The gates are four separate arrays,
+    which avoids concatenating and splitting them.
     """
 
     x: Float[Array, "*B E"]
@@ -36,41 +36,41 @@ def lstm_cell(
     weight: Float[Array, "EH G"],
     bias: Float[Array, " G"],
 ) -> tuple[Float[Array, "*B H"], Float[Array, "*B H"]]:
-    """One step of long short-term memory; all four gates in one matrix product.
+    """Compute one step of long short-term memory, with all four gates in one matrix product.
 
-    With σ the logistic function, the input, forget and output gates i, f, o and the candidate
-    g, in the order of PyTorch's LSTM::
+    With the logistic function σ, the input, forget and output gates i, f, o and the candidate g, in
+    the order of PyTorch's LSTM::
 
         [a_i, a_f, a_g, a_o] = [x, h] W + b        i, f, o = σ(a_i), σ(a_f), σ(a_o)
         g = tanh(a_g)        c' = f c + i g        h' = o tanh(c')
 
-    Derivation. c' has a cotangent of its own, dc', and one through h'. By the product rule on
+    Derivation. c' receives its own cotangent dc' and another one through h'. By the product rule on
     h', with t = tanh c' and its derivative 1 − t²::
 
         do = t dh'           dc' += o (1 − t²) dh'
 
-    by the product rule on c'::
+    By the product rule on c'::
 
         di = g dc'           df = c dc'           dg = i dc'           dc = f dc'
 
-    by the derivatives of σ and tanh from their outputs (see ``sigmoid``, ``tanh``)::
+    By the derivatives of σ and tanh in terms of their outputs (see ``sigmoid``, ``tanh``)::
 
         da_i = i (1 − i) di  da_f = f (1 − f) df  da_g = (1 − g²) dg   da_o = o (1 − o) do
 
-    and with da = [da_i, da_f, da_g, da_o] and W's rows cut in Wx (the first E) and Wh, as for
-    ``linear``::
+    With da = [da_i, da_f, da_g, da_o], and the rows of W split into Wx (the first E) and Wh (the
+    last H), as in ``linear``::
 
         dx = da Wxᵀ          dh = da Whᵀ          dW = [x, h]ᵀ da      db = sum of da over rows
 
     Args:
         x: (*B, E), the input of this step.
-        h: (*B, H), the state before.
-        c: (*B, H), the memory before.
-        weight: (E + H, 4H), rows for x first, columns for i, f, g, o.
+        h: (*B, H), the previous state.
+        c: (*B, H), the previous memory.
+        weight: (E + H, 4H), with the rows for x first and columns in the order i, f, g, o.
         bias: (4H,).
 
     Returns:
-        h' and c' (*B, H), in the dtypes of h and c; computed in at least float32.
+        h' and c' (*B, H), with the dtypes of h and c, computed in at least float32.
 
     Source: Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000).
 
@@ -90,7 +90,7 @@ def lstm_cell_fwd(
     weight: Float[Array, "EH G"],
     bias: Float[Array, " G"],
 ) -> tuple[tuple[Float[Array, "*B H"], Float[Array, "*B H"]], LstmCellResiduals]:
-    """``lstm_cell(x, h, c, weight, bias)`` and its residuals."""
+    """Return ``lstm_cell(x, h, c, weight, bias)`` and its residuals."""
     xh = jnp.concatenate([widen(x), widen(h)], axis=-1)
     a_i, a_f, a_g, a_o = jnp.split(linear(xh, weight, bias), 4, axis=-1)
     i, f, g, o = sigmoid(a_i), sigmoid(a_f), accurate_tanh(a_g), sigmoid(a_o)
@@ -109,7 +109,7 @@ def lstm_cell_bwd(
     Float[Array, "EH G"],
     Float[Array, " G"],
 ]:
-    """(dx, dh, dc, dweight, dbias) from dy = (dh', dc')."""
+    """Compute (dx, dh, dc, dweight, dbias) from dy = (dh', dc')."""
     x, h, c, i, f, g, o, c_new = (widen(a) for a in res[:-1])
     t, dh_new = accurate_tanh(c_new), widen(dy[0])
     dc_new = widen(dy[1]) + o * (1 - t * t) * dh_new

@@ -1,4 +1,4 @@
-"""What the backward computes again, where the forward did not keep it, and when."""
+"""Rematerialisation: making XLA recompute values in the backward pass."""
 
 from typing import TypeVar
 
@@ -9,24 +9,25 @@ from jaxtyping import Array, Float
 _Residuals = TypeVar("_Residuals")
 
 
-def after(signal: Float[Array, "*shape"], residuals: _Residuals) -> _Residuals:
-    """``residuals`` as they are, yet not before ``signal``, which comes of the cotangent.
+def recompute_after(signal: Float[Array, "*shape"], residuals: _Residuals) -> _Residuals:
+    """Return ``residuals`` unchanged, but make them depend on ``signal``, a part of the cotangent.
 
-    Forward and backward are one program to the compiler. It merges equal expressions, and it
-    starts each as soon as its arguments are there: what the backward computes again from
-    residuals would be the forward's own array, kept in between, and nothing would be saved.
-    ``jax.lax.optimization_barrier`` is meant to stop that, but XLA's CPU compiler drops it before
-    it merges for the last time and puts in order. So each element is chosen by the signal beside
-    it: itself if the signal equals itself, which every number does, and NaN if it is NaN. XLA may
-    not drop that, and fuses it into whatever comes next.
+    The compiler sees forward and backward pass as one program. It merges equal expressions and
+    schedules each as soon as its operands exist, so a value that the backward pass recomputes from
+    residuals would be the array of the forward pass, kept alive in between, and no memory would be
+    saved. ``jax.lax.optimization_barrier`` is meant to prevent this, but XLA's CPU compiler removes
+    it before the last merging and scheduling passes. So this function selects each element by
+    comparing the signal with itself: the element where they are equal, which holds for every
+    number, and NaN where the signal is NaN. XLA cannot remove the selection, and fuses it into
+    whatever comes next.
 
     Args:
-        signal: as NaN in it becomes NaN in the residuals, a part of the cotangent whose NaN
-            spoils the same gradients anyway. It broadcasts to the shape of each residual.
+        signal: a part of the cotangent. A NaN in it becomes a NaN in the residuals, so choose a
+            part whose NaN would reach the same gradients anyway. It broadcasts to each residual.
         residuals: a tree of floating-point arrays.
 
     >>> import jax.numpy as jnp
-    >>> after(jnp.array(0.5), {"x": jnp.array([3.0])})["x"].tolist()
+    >>> recompute_after(jnp.array(0.5), {"x": jnp.array([3.0])})["x"].tolist()
     [3.0]
     """
     return jax.tree.map(lambda x: jnp.where(signal == signal, x, jnp.nan), residuals)

@@ -1,6 +1,6 @@
-"""Sums and maxima in the forms that XLA's CPU compiler makes fast.
+"""Sums and maxima in forms that XLA compiles to fast CPU code.
 
-How fast stands in docs/benchmarks.md, under "Forms that XLA makes fast".
+For timings see "Forms that XLA makes fast" in docs/benchmarks.md.
 """
 
 import jax.numpy as jnp
@@ -11,22 +11,22 @@ from jaxmore.rules._precision import widen
 
 
 def sum_rows(x: Float[Array, "*B E"]) -> Float[Array, " E"]:
-    """The sum over all axes but the last, in at least float32.
+    """Sum over all axes but the last, in at least float32.
 
-    ``x`` is written to memory first (the barrier). Else XLA makes it within the sum, which runs
-    down one column after the other, and nothing in it is vectorised.
+    The barrier writes ``x`` to memory first. Otherwise XLA fuses its computation into the sum,
+    which runs down one column after another and is not vectorised.
     """
     rows = widen(x).reshape(-1, x.shape[-1])
     return lax.optimization_barrier(rows).sum(0)
 
 
-def kept_maximum(x: Float[Array, "*shape"], *, axis: int = -1) -> Float[Array, "..."]:
-    """The maximum over ``axis``, which stays as an axis of size 1.
+def max_keepdims(x: Float[Array, "*shape"], *, axis: int = -1) -> Float[Array, "..."]:
+    """Return the maximum over ``axis``, which remains as an axis of size 1.
 
-    ``x.max`` hands on a NaN, which no vector instruction does, so XLA takes one number after the
-    other. A comparison passes a NaN over; the exponentials of the caller hand it on.
+    ``x.max`` propagates NaN, for which there is no vector instruction, so XLA does not vectorise
+    it. The comparison here ignores NaN; the exponentials of the caller propagate it.
 
-    No derivative goes through it: in a softmax the maximum cancels.
+    It is a constant to autodiff, because the maximum cancels in a softmax.
     """
     least = jnp.array(-jnp.inf, x.dtype)
     maximum = lax.reduce(

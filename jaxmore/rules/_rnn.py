@@ -1,4 +1,4 @@
-"""The plain recurrent cell, one step in time."""
+"""The plain recurrent cell: one time step."""
 
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ from jaxmore.rules._precision import widen
 
 
 class RnnCellResiduals(NamedTuple):
-    """The input, the states before and after, and the weight (a parameter: no copy).
+    """The input, the previous and the new state, and the weight (a parameter, so no copy).
 
-    tanh needs its output alone, which is the next state: through time nothing is kept but
-    inputs and states. [x, h] is put together again, a copy of E + H numbers a row.
+    The derivative of tanh needs only its output, which is the next state, so over time only inputs
+    and states are saved. [x, h] is concatenated again, a copy of E + H numbers per row.
     """
 
     x: Float[Array, "*B E"]
@@ -29,26 +29,26 @@ def rnn_cell(
     weight: Float[Array, "EH H"],
     bias: Float[Array, " H"],
 ) -> Float[Array, "*B H"]:
-    """One step of the plain recurrent network: h' = tanh([x, h] W + b).
+    """Compute one step of the plain recurrent network: h' = tanh([x, h] W + b).
 
-    Derivation. With a = [x, h] W + b and W's rows cut in Wx (the first E) and Wh (the other H),
-    a = x Wx + h Wh + b. By the derivative of tanh (see ``tanh``) and the product rule (see
-    ``linear``), each factor moved over by tr's cyclic rule::
+    Derivation. Let a = [x, h] W + b, and split the rows of W into Wx (the first E) and Wh (the last
+    H), so that a = x Wx + h Wh + b. By the derivative of tanh (see ``tanh``), the product rule and
+    the cyclic property of the trace (see ``linear``)::
 
         da = (1 − h'²) dh'
         dx = da Wxᵀ        dh = da Whᵀ        dW = [xᵀ da; hᵀ da]        db = sum of da over rows
 
-    Through time dh is added to the cotangent that h has from elsewhere (its own output), and
-    dW, db are sums over the steps: the same parameter is used in each.
+    Over time, dh adds to the cotangent that h receives elsewhere (as the output of its own step),
+    and dW and db are sums over the steps, since every step uses the same parameters.
 
     Args:
         x: (*B, E), the input of this step.
-        h: (*B, H), the state before.
-        weight: (E + H, H), rows for x first.
+        h: (*B, H), the previous state.
+        weight: (E + H, H), with the rows for x first.
         bias: (H,).
 
     Returns:
-        h' (*B, H), the dtype of h; computed in at least float32.
+        h' (*B, H), with the dtype of h, computed in at least float32.
 
     Source: Elman, Finding structure in time (1990), in makemore's form (RNNCell).
 
@@ -68,7 +68,7 @@ def rnn_cell_fwd(
     weight: Float[Array, "EH H"],
     bias: Float[Array, " H"],
 ) -> tuple[Float[Array, "*B H"], RnnCellResiduals]:
-    """``rnn_cell(x, h, weight, bias)`` and its residuals."""
+    """Return ``rnn_cell(x, h, weight, bias)`` and its residuals."""
     xh = jnp.concatenate([widen(x), widen(h)], axis=-1)
     h_new = accurate_tanh(linear(xh, weight, bias)).astype(h.dtype)
     return h_new, RnnCellResiduals(x, h, h_new, weight)
@@ -77,7 +77,7 @@ def rnn_cell_fwd(
 def rnn_cell_bwd(
     res: RnnCellResiduals, dh_new: Float[Array, "*B H"]
 ) -> tuple[Float[Array, "*B E"], Float[Array, "*B H"], Float[Array, "EH H"], Float[Array, " H"]]:
-    """da = (1 − h'²) dh', dx = da Wxᵀ, dh = da Whᵀ, dW = [x, h]ᵀ da, db = Σ da."""
+    """Compute dx = da Wxᵀ, dh = da Whᵀ, dW = [x, h]ᵀ da and db = Σ da, with da = (1 − h'²) dh'."""
     x, h, h_new, weight = res
     n_in = x.shape[-1]
     xh = jnp.concatenate([widen(x), widen(h)], axis=-1)

@@ -20,6 +20,7 @@ ModelName = Literal[
     "gru",
     "lstm",
     "transformer",
+    "microgpt",
 ]
 """The keys of ``jaxmore.models.MODELS``, repeated here so that JAX need not be imported."""
 

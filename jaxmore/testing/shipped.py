@@ -89,6 +89,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
         Family("f[*B,E] f[E]"),
         Family("f[5,3]*1e-3 f[3]"),
         Family("f[5,1] f[1]", {"eps": 0.1}),
+        Family("f[5,3] none"),
     ),
     "rnn_cell": (Family(f"{_CELL} f[E+H,H] f[H]"), Family("f[1,1] f[1,1] f[2,1] f[1]")),
     "sigmoid": (Family("f[*B,E]"), Family("f[7]*0.5+30"), Family("f[7]*0.5-30")),

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Num
 from jaxmore.errors import InputError
 from jaxmore.layers import Layer, Tree
 from jaxmore.rules._precision import widen
-from jaxmore.rules._reductions import kept_maximum
+from jaxmore.rules._reductions import max_keepdims
 
 TARGETS, LOGITS = 4096, 2**26
 """Limits on the targets and the logits per jitted call of :func:`mean_loss`. They bound its memory
@@ -95,7 +95,7 @@ def _total_loss(
 ) -> Float[Array, ""]:
     """Compute −Σ counts · log p. ``Y`` holds targets, or how often each id follows a context."""
     logits = widen(model.apply(params, stats, X))
-    shifted = logits - kept_maximum(logits)
+    shifted = logits - max_keepdims(logits)
     logprobs = shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
     is_counts = jnp.issubdtype(Y.dtype, jnp.floating)
     counts = Y if is_counts else jax.nn.one_hot(Y, logprobs.shape[-1], dtype=logprobs.dtype)

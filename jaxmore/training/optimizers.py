@@ -27,8 +27,8 @@ def make_optimizer(
     """Make the optimiser of a training run.
 
     Args:
-        name: ``sgd``; ``adamw`` with makemore.py's betas (0.9, 0.99) and eps 1e-8; or ``muon``,
-            which steps along the orthogonalised momentum of each matrix (Jordan, "Muon: an
+        name: ``sgd``; ``adam`` with microgpt's betas (0.85, 0.99) and eps 1e-8; ``adamw`` with
+            makemore.py's betas (0.9, 0.99) and eps 1e-8; or ``muon``, which steps along the orthogonalised momentum of each matrix (Jordan, "Muon: an
             optimizer for hidden layers in neural networks", 2024) and uses Nadam for vectors.
         learning_rate: the peak learning rate.
         weight_decay: the decay of every parameter; with ``muon`` of every matrix.
@@ -56,8 +56,9 @@ def learning_rates(
     """Make the schedule of learning rates, by step from 0.
 
     Args:
-        schedule: ``constant``; ``step``, a tenth from step ``max_steps // 2`` on; or ``cosine``,
-            half a cosine down to zero at ``max_steps`` (Loshchilov and Hutter, ICLR 2017).
+        schedule: ``constant``; ``step``, a tenth from step ``max_steps // 2`` on; ``cosine``, half
+            a cosine down to zero at ``max_steps`` (Loshchilov and Hutter, ICLR 2017); or
+            ``linear``, a line down to zero at ``max_steps``.
         learning_rate: the peak learning rate.
         max_steps: the length of the run.
         warmup_steps: W; step i < W has (i + 1) / (W + 1) of the peak rate (as in nanoGPT).
@@ -65,6 +66,8 @@ def learning_rates(
     rest = max_steps - warmup_steps
     if schedule == "cosine":
         rates = optax.cosine_decay_schedule(learning_rate, rest)
+    elif schedule == "linear":
+        rates = optax.linear_schedule(learning_rate, 0.0, rest)
     else:
         drops = {max_steps // 2 - warmup_steps: 0.1} if schedule == "step" else None
         rates = optax.piecewise_constant_schedule(learning_rate, drops)
@@ -83,6 +86,9 @@ def descent(
         return optax.adamw(rates, b1=0.9, b2=0.99, eps=1e-8, weight_decay=weight_decay)
     if name == "muon":
         return optax.contrib.muon(rates, weight_decay=weight_decay, adam_b2=0.99)
+    optimizer = optax.sgd(rates)
+    if name == "adam":
+        optimizer = optax.adam(rates, b1=0.85, b2=0.99, eps=1e-8)
     if isinstance(weight_decay, Array) or weight_decay:
-        return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rates))
-    return optax.sgd(rates)
+        return optax.chain(optax.add_decayed_weights(weight_decay), optimizer)
+    return optimizer

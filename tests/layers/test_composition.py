@@ -1,4 +1,4 @@
-"""Residual, Add, ScanTime and the leaves of the ladder: what no twin shows."""
+"""Residual, Add, ScanTime and single layers, beyond the comparison of models with their twins."""
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jaxmore.layers import (
     PositionEmbedding,
     Relu,
     Residual,
+    RmsNorm,
     RnnCell,
     ScanTime,
     Tanh,
@@ -33,14 +34,15 @@ from jaxmore.layers import (
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
-# On floats (3, 4, 6): what the twins' models hold in one place or not at all.
+# For inputs (3, 4, 6): layers that the models with twins contain once or not at all.
 LAYERS = {
     "Relu": Relu(),
     "Gelu": Gelu(approximate=False),
     "FlattenConsecutive": FlattenConsecutive(2),
     "FlattenConsecutive to one": FlattenConsecutive(4),
+    "RmsNorm": RmsNorm(eps=0.3),
     "Residual": Residual(norm=LayerNorm(6), hidden=Linear(6, 6)),
-    "Chain of recalls": Chain(a=LayerNorm(6), b=Gelu(approximate=True), c=Linear(6, 5)),
+    "Chain that recomputes": Chain(a=LayerNorm(6), b=Gelu(approximate=True), c=Linear(6, 5)),
     "Add": Add(a=Linear(6, 5), b=Chain(c=Tanh(), d=Linear(6, 5, bias=None))),
     "Add of itself": Add(a=Chain(), b=Relu()),
     "CausalSelfAttention": CausalSelfAttention(2, 1, 4),
@@ -57,7 +59,7 @@ def generic(layer):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_bwd_is_the_transpose_of_fwd(layer):
-    """Against JAX's own derivative of fwd."""
+    """Compare with JAX's derivative of fwd."""
     rng = np.random.default_rng(1)
     params, x = generic(layer), jnp.asarray(rng.normal(size=(3, 4, 6)))
     dy = jnp.asarray(rng.normal(size=jax.eval_shape(layer.fwd, params, x)[0].shape))
@@ -109,7 +111,7 @@ def test_add_of_embeddings_has_no_dx():
 @pytest.mark.parametrize(
     "before", [LayerNorm(6), Gelu(approximate=True), CausalSelfAttention(6, 2, 4)]
 )
-def test_a_chain_keeps_no_input_that_the_layer_before_recalls(before, dtype):
+def test_a_chain_keeps_no_input_that_the_layer_before_recomputes(before, dtype):
     x = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4, 18)), dtype)
     x = x if isinstance(before, CausalSelfAttention) else x[..., :6]
     chain = Chain(before=before, hidden=Linear(6, 5), head=Linear(5, 3))
@@ -117,12 +119,12 @@ def test_a_chain_keeps_no_input_that_the_layer_before_recalls(before, dtype):
     y, kept = before.fwd(params["before"], x)
     _, res = chain.fwd(params, x)
     assert not jax.tree.leaves(res["hidden"]) and res["head"].shape == (3, 4, 5)
-    again = before.recall(params["before"], kept)
+    again = before.recompute(params["before"], kept)
     assert (again.shape, again.dtype) == (y.shape, y.dtype)
     np.testing.assert_allclose(
         again.astype("float32"), y.astype("float32"), atol=8 * float(jnp.finfo(dtype).eps)
     )
-    # As where it is kept: a layer between that passes x on, for want of a key.
+    # The same as when the input is saved: Dropout without a key passes x on unchanged.
     apart = Chain(before=before, between=Dropout(0.5), hidden=Linear(6, 5), head=Linear(5, 3))
     of_apart = {**params, "between": {}}
     dy = jnp.asarray(np.random.default_rng(2).normal(size=(3, 4, 3)), dtype)
@@ -134,13 +136,13 @@ def test_a_chain_keeps_no_input_that_the_layer_before_recalls(before, dtype):
         np.testing.assert_allclose(d.astype("float32"), truth.astype("float32"), rtol=0, atol=atol)
 
 
-def test_an_empty_batch_is_recalled():
+def test_an_empty_batch_is_recomputed():
     chain = Chain(norm=LayerNorm(6), hidden=Linear(6, 5))
     params, x = generic(chain), jnp.zeros((0, 6))
     y, res = chain.fwd(params, x)
     dparams, dx = chain.bwd(params, res, y)
     assert dx.shape == x.shape
-    assert not dparams["hidden"]["weight"].any()  # a sum of nothing; not NaN
+    assert not dparams["hidden"]["weight"].any()  # an empty sum, not NaN
 
 
 def test_map_keeps_the_combinator_and_its_names():
@@ -153,7 +155,7 @@ def test_map_keeps_the_combinator_and_its_names():
 # Dropout -----------------------------------------------------------------------------------------
 
 
-def test_dropout_drops_in_training_alone():
+def test_dropout_drops_only_in_training():
     layer, x = Dropout(0.5), jnp.full((100, 100), 3.0)
     y, res = layer.fwd({}, x, jax.random.key(0))
     assert sorted(set(y.ravel().tolist())) == [0, 6]
@@ -164,7 +166,7 @@ def test_dropout_drops_in_training_alone():
     np.testing.assert_array_equal(layer.bwd({}, layer.fwd({}, x)[1], x)[1], x)
 
 
-def test_every_branch_drops_by_a_key_of_its_own():
+def test_every_branch_drops_with_its_own_key():
     x = jnp.ones((50, 50))
     for combinator in (Add, Residual, Chain):
         model = combinator(a=Dropout(0.5), b=Dropout(0.5))
@@ -176,7 +178,7 @@ def test_every_branch_drops_by_a_key_of_its_own():
 
 
 def test_beyond_the_block_size():
-    """An error where the length is known, NaN where it is not: never a wrong number."""
+    """An error if the length is known, else NaN, but never a wrong number."""
     position, attention = PositionEmbedding(2, 3), CausalSelfAttention(2, 1, 2)
     params = position.init(jax.random.key(0))
     with pytest.raises(ValueError, match="3 tokens are more than the block size of 2"):
@@ -194,7 +196,7 @@ def test_beyond_the_block_size():
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_caches_take_every_dtype(dtype):
-    """The output has the dtype of the input, whatever that of the cache (here float64)."""
+    """The output has the dtype of the input for any dtype of the cache (here float64)."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 6)), dtype)
     for layer in (CausalMean(6), CausalSelfAttention(2, 1, 3)):
         expected, cache, step = layer.apply({}, {}, x), layer.cache({}, 2), jax.jit(layer.step)
@@ -236,7 +238,7 @@ def test_uniform():
 
 
 def test_scan_time_by_hand():
-    """Three steps of the rule, from the learned start."""
+    """Three steps of the rule from the learned initial state."""
     layer = ScanTime(LstmCell(2, 3))
     params, x = generic(layer), jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 2)))
     assert params["start"].shape == (2, 3)
@@ -247,7 +249,7 @@ def test_scan_time_by_hand():
         np.testing.assert_allclose(y[:, t], h, rtol=1e-5)
 
 
-def test_describe_tells_what_is_inside():
+def test_describe_lists_nested_layers():
     model = Chain(blocks=Chain(**{"0": Residual(hidden=Linear(3, 3, bias=None), act=Tanh())}))
     expected = """
 blocks           Chain
@@ -260,7 +262,7 @@ blocks.0.act     Tanh
 
 @pytest.mark.parametrize("cell", [RnnCell, GruCell, LstmCell])
 def test_a_cell_of_two_dtypes(cell):
-    """float32 rows into bfloat16 parameters: every cotangent has the dtype of its own."""
+    """With float32 inputs and bfloat16 parameters, each cotangent has the dtype of its primal."""
     layer = ScanTime(cell(3, 5))
     params = jax.tree.map(lambda p: p.astype("bfloat16"), layer.init(jax.random.key(0)))
     x = jnp.ones((2, 4, 3), "float32")

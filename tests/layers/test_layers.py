@@ -1,4 +1,4 @@
-"""Layers and combinators: what they hold, what they return, and their backward passes."""
+"""Layers and combinators: parameters, return values and backward passes."""
 
 import copy
 from dataclasses import FrozenInstanceError, dataclass
@@ -36,7 +36,7 @@ MODEL = Chain(
     block=Chain(hidden=Linear(6, 5), norm=BatchNorm(5, Normal(), Normal(), eps=0.3), act=Tanh()),
     head=Linear(5, 7, bias=None),
 )
-# The layer, the shapes of its parameters, and of its input (or its input, where it is ids).
+# The layer, the shapes of its parameters, and the shape of its input (or the input itself if ids).
 CASES = {
     "Embedding": (Embedding(7, 4), {"weight": (7, 4)}, IDS),
     "Flatten": (Flatten(3), {}, (2, 7, 3, 5)),
@@ -65,7 +65,7 @@ CASES = {
 
 @dataclass(frozen=True)
 class Noise(Layer):
-    """A layer that uses its key; the residual is the noise."""
+    """A layer that uses its key. Its residual is the noise."""
 
     def fwd(self, params, x, key=None):
         noise = jnp.zeros_like(x) if key is None else jax.random.normal(key, x.shape)
@@ -117,7 +117,7 @@ def test_equal_models_share_one_compilation():
 
 
 def test_init(case):
-    """The shapes; the same from the same key, and other numbers everywhere from another one."""
+    """Check the shapes, and that the key determines all numbers."""
     layer, shapes, *_ = case
     init = jax.jit(layer.init)
     params, again, other = [
@@ -152,7 +152,7 @@ def test_normal():
 
 @pytest.mark.usefixtures("x64")
 def test_bwd_is_the_transpose_of_fwd(case):
-    """Against JAX's own derivative of fwd. dparams has the tree of params; ids get None."""
+    """Compare with JAX's derivative of fwd. dparams has the tree of params; ids get None."""
     layer, _, params, x = case
     y, res = jax.jit(layer.fwd)(params, x)
     dy = jnp.asarray(np.random.default_rng(1).normal(size=y.shape))
@@ -168,7 +168,7 @@ def test_bwd_is_the_transpose_of_fwd(case):
     else:
         want = jax.jit(lambda: jax.vjp(lambda p, x: layer.fwd(p, x)[0], params, x)[1](dy))()
     ours, want = [jax.tree.leaves(jax.device_get(tree)) for tree in ((dparams, dx), want)]
-    # One scale for all: a bias before a normalisation has gradient zero by identity.
+    # A common scale, because a bias before a normalisation has gradient zero by identity.
     scale = max(abs(d).max() for d in want)
     for d, truth in zip(ours, want, strict=True):
         np.testing.assert_allclose(d, truth, rtol=0, atol=1e-12 * scale)
@@ -210,7 +210,7 @@ def test_batch_norm_infers_from_its_statistics_not_from_the_batch():
 
 
 def test_step_by_step_is_apply():
-    """One token at a time, in one scan: what sampling does. Beyond the window too (T > n)."""
+    """One token at a time in a scan, as in sampling. T > n, so also beyond the window."""
     x = jnp.asarray(IDS)
     params = jax.jit(MODEL.init)(jax.random.key(0))
     stats = jax.jit(MODEL.calibrate)(params, x)[1]
@@ -229,19 +229,19 @@ def test_windows(dtype):
     x = jnp.array([[1, 2], [3, 4]], dtype)
     y, _ = Windows(3, blank=9).fwd({}, x)
     assert y.tolist() == [[[9, 9, 1], [9, 1, 2]], [[9, 9, 3], [9, 3, 4]]]
-    assert y.dtype == jnp.int32  # the blank, V, may have no room in the ids' own type
+    assert y.dtype == jnp.int32  # the ids' dtype may be too narrow for the blank, V
     assert Windows(1).fwd({}, x)[0].tolist() == x[..., None].tolist()
     assert Windows(3).fwd({}, x[:, :1])[0].tolist() == [[[0, 0, 1]], [[0, 0, 3]]]
 
 
-def test_windows_of_a_word_are_the_contexts_of_the_seeds():
+def test_windows_of_a_word_are_the_contexts_of_the_notebooks():
     vocab = Vocabulary.from_words(["emma"])
     contexts, _ = context_windows(["emma"], vocab, 3)
     y, _ = Windows(3).fwd({}, jnp.array([[0, *vocab.encode("emma")]]))
     np.testing.assert_array_equal(y[0], contexts)
 
 
-def test_chain_gives_every_layer_a_key_of_its_own():
+def test_chain_gives_every_layer_its_own_key():
     model = Chain(a=Noise(), b=Noise(), c=Chain(a=Noise(), b=Noise()))
     x = jnp.ones(3)
     params = model.init(jax.random.key(0))

@@ -1,4 +1,4 @@
-"""makemore's ladder against its PyTorch twins, path by path, and what every model promises."""
+"""makemore's models against their PyTorch twins, and properties of every model."""
 
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ V, B = 5, 3
 
 
 class Case(NamedTuple):
-    """A model of odd sizes, its twin in reference/ by name, and the length of its batch."""
+    """A model with odd sizes, the name of its twin in reference/, and its sequence length."""
 
     type: str
     twin: str
@@ -43,7 +43,7 @@ class Case(NamedTuple):
         return MODELS[self.type].make(V, **self.options)
 
     def params(self, dtype: str = "float64") -> Tree:
-        """No zeros, ones or signs to rely on; the same numbers in every dtype."""
+        """Draw generic parameters, without zeros or ones; the same numbers in every dtype."""
         rng = np.random.default_rng(7)
         shapes = jax.eval_shape(self.model.init, jax.random.key(0))
         return jax.tree.map(
@@ -52,7 +52,7 @@ class Case(NamedTuple):
         )
 
     def batch(self, seed: int = 0) -> tuple[jax.Array, jax.Array]:
-        """Ids that come back, and targets of which some are ignored."""
+        """Draw ids with repetitions, and targets of which some are ignored."""
         rng = np.random.default_rng(seed)
         x = rng.integers(0, V, (B, self.T))
         y = rng.integers(0, V, x.shape if MODELS[self.type].reads == "sequences" else B)
@@ -76,6 +76,11 @@ CASES = {
         "transformer.Transformer",
         {"block_size": 6, "n_layer": 2, "n_head": 3, "n_embd": 6},
     ),
+    "microgpt": Case(
+        "microgpt",
+        "microgpt.Microgpt",
+        {"block_size": 6, "n_layer": 2, "n_head": 3, "n_embd": 6},
+    ),
 }
 SMALL = {
     "deep-mlp-bn 1": CASES["deep-mlp-bn"]._replace(
@@ -85,19 +90,22 @@ SMALL = {
     "transformer 1": CASES["transformer"]._replace(
         options={"block_size": 1, "n_layer": 1, "n_head": 1, "n_embd": 7}, T=1
     ),
+    "microgpt 1": CASES["microgpt"]._replace(
+        options={"block_size": 1, "n_layer": 1, "n_head": 1, "n_embd": 7}, T=1
+    ),
     "mlp of more than T": CASES["mlp"]._replace(options=SIZES | {"block_size": 7}, T=3),
     **{f"{name} T=1": CASES[name]._replace(T=1) for name in ("bow", "rnn", "gru", "lstm")},
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 strict = pytest.mark.usefixtures("strict_promotion")
 
-# Of all tests here: what they share is compiled once.
+# Shared by all tests here, so that equal functions compile once.
 jitted = jax.jit(loss_and_grad, static_argnums=0)
 apply = jax.jit(lambda model, *args: model.apply(*args), static_argnums=0)
 
 
 def twin_of(case: Case) -> Any:
-    """In PyTorch; imported here, so that this file's other tests run without torch."""
+    """Build the twin. Imported here so that the other tests of this file run without torch."""
     module, name = case.twin.split(".")
     return getattr(import_module(f"reference.{module}"), name)(V, **case.options)
 
@@ -135,7 +143,7 @@ def test_loss_and_every_gradient_at_the_smallest_sizes(oracle, case):
 @pytest.mark.usefixtures("x64")
 @every_case
 def test_adamw_trajectory(oracle, case):
-    """20 steps of optax's AdamW and of torch's, each from its own gradients."""
+    """Compare 20 steps of optax's AdamW and torch's, each with its own gradients."""
     params, twin = case.params(), twin_of(case).double()
     oracle.twin.load(twin, params)
     optimizer = oracle.torch.optim.AdamW(twin.parameters(), lr=0.02, betas=(0.9, 0.99))
@@ -144,7 +152,7 @@ def test_adamw_trajectory(oracle, case):
     losses = []
 
     @jax.jit
-    def update(params, grads, state):  # of one long array, which compiles faster
+    def update(params, grads, state):  # on a single long array, which compiles faster
         flat, unravel = ravel_pytree(params)
         updates, state = ours.update(ravel_pytree(grads)[0], state, flat)
         return unravel(flat + updates), state
@@ -166,7 +174,7 @@ def test_adamw_trajectory(oracle, case):
         np.testing.assert_allclose(value, theirs[path], rtol=0, atol=1e-7, err_msg=path)
 
 
-# The promises of a model -------------------------------------------------------------------------
+# Properties of every model ------------------------------------------------------------------------
 
 
 def test_parameter_counts():
@@ -182,6 +190,7 @@ def test_parameter_counts():
         "gru": 28_315,
         "lstm": 36_635,
         "transformer": 204_544,
+        "microgpt": 4_192,
     }
     assert {type: count_parameters(MODELS[type].make(27)) for type in MODELS} == counts
     for type, count in counts.items():
@@ -209,7 +218,7 @@ def leaves(model, path=""):
 
 @pytest.mark.parametrize("type", ["mlp", "bow", "rnn", "gru", "lstm", "transformer"])
 def test_makemores_start(type):
-    """torch's defaults: Linear from U(±1/√fan_in), embeddings from N(0, 1)."""
+    """torch's initialisation: Linear from U(±1/√fan_in), embeddings from N(0, 1)."""
     for path, layer in leaves(MODELS[type].make(27)):
         if isinstance(layer, Linear):
             start = Uniform(layer.n_in**-0.5)
@@ -217,6 +226,17 @@ def test_makemores_start(type):
             assert (layer.weight, layer.bias) == (start, bias), path
         elif isinstance(layer, Embedding):
             assert layer.weight == Normal(), path
+
+
+def test_microgpts_start():
+    """Every weight from N(0, 0.08), and no bias."""
+    params = by_path(jax.jit(MODELS["microgpt"].make(27).init)(jax.random.key(0)))
+    assert not any(path.endswith("bias") for path in params)
+    numbers = np.concatenate([leaf.ravel() for leaf in params.values()])
+    assert len(set(numbers.tolist())) > 0.99 * numbers.size == 0.99 * 4_192
+    for path, leaf in params.items():
+        assert abs(leaf.mean()) < 4 * 0.08 * leaf.size**-0.5, path
+        assert abs(leaf.std() / 0.08 - 1) < 4 * (2 * leaf.size) ** -0.5, path
 
 
 def test_makemores_recurrent_start():
@@ -231,7 +251,7 @@ def test_makemores_recurrent_start():
 
 
 def test_the_lectures_start():
-    """Weights of the scale of 1/√fan-in (of 5/3 of it in lecture 4), and an unsure head."""
+    """Weights have scale 1/√fan-in (5/3 of it in lecture 4), and the head starts near zero."""
     for type, gain in [("deep-mlp-bn", 5 / 3), ("wavenet", 1.0)]:
         layers = dict(leaves(MODELS[type].make(27)))
         for path, layer in layers.items():
@@ -250,7 +270,7 @@ def test_the_lectures_start():
 
 
 def by_token(case: Case) -> tuple[Chain, Tree, Tree, jax.Array]:
-    """A model of tokens with parameters and statistics, and ids for it."""
+    """Return a model of sequences with parameters and statistics, and ids for it."""
     model, params = case.model, case.params()
     stats = jax.jit(model.calibrate)(params, case.batch()[0])[1]
     ids = case._replace(T=5).batch(seed=1)[0]
@@ -280,7 +300,7 @@ def test_step_by_step_is_apply(case):
 @pytest.mark.usefixtures("x64")
 @every_case
 def test_the_future_is_unseen(case):
-    """Other ids from t on change nothing before t, not a bit, and something at t."""
+    """Changing the ids from t on changes no bit before t, and something at t."""
     model, params, stats, ids = by_token(case)
     before = apply(model, params, stats, ids)
     for t in range(ids.shape[1]):
@@ -294,7 +314,7 @@ def test_the_future_is_unseen(case):
 
 @strict
 @every_case
-def test_trace_names_every_place(case):
+def test_trace_names_every_layer_and_parameter(case):
     def places(model, path=""):
         for name, layer in model.layers:
             if not isinstance(layer, Windows):  # ids: no cotangent
@@ -321,7 +341,7 @@ def test_trace_equals_loss_and_grad(name):
     for path, grad in by_path(grads).items():
         atol = 1e-13 * max(np.abs(grad).max(), 1e-2)
         np.testing.assert_allclose(traced[path][1], grad, rtol=0, atol=atol, err_msg=path)
-    if name == "transformer":  # a residual's value is the sum, and its branch is told as well
+    if name == "transformer":  # a Residual is the sum, and its branch is traced too
         for part in ("attention", "mlp"):
             place = f"blocks.1.{part}"
             around = "blocks.0" if part == "attention" else "blocks.1.attention"

@@ -1,4 +1,4 @@
-"""What a transformer's gradient takes, by the compiler's own account; nothing is run."""
+"""The memory of a transformer's gradient, as reported by the compiler without running it."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jaxmore import loss_and_grad, rules
 from jaxmore.models import transformer
 from jaxmore.rules import _attention
 
-# The XLA of newer jax keeps more: 0.56 and 0.21 with 0.12.0.1.
+# XLA keeps more in newer versions of jax: 0.56 and 0.21 with 0.12.0.1.
 NEWER = jax.__version_info__ >= (0, 11)
 
 
@@ -34,11 +34,11 @@ def test_temporary_memory_beside_autodiff(monkeypatch, limit, batch_size, option
         return loss_and_grad(model, params, x, y)
 
     a = jax.jit(ours).lower(params, ids, ids).compile()
-    # Autodiff with the maximum that everyone takes: ours is a constant to it, so it keeps less. At
-    # T 1024 our gradient takes 0.18 of that (python -m benchmarks memory).
-    monkeypatch.setattr(_attention, "kept_maximum", lambda x: x.max(-1, keepdims=True))
+    # Autodiff with the usual maximum. Ours is a constant to autodiff, so it saves less. At T = 1024
+    # our gradient takes 0.18 of that (python -m benchmarks memory).
+    monkeypatch.setattr(_attention, "max_keepdims", lambda x: x.max(-1, keepdims=True))
     b = jax.jit(theirs).lower(params, ids, ids).compile()
     temporary = [c.memory_analysis().temp_size_in_bytes for c in (a, b)]
     assert temporary[0] <= limit * temporary[1]
-    # Loops over blocks of attention (the second) are counted once, on both sides.
+    # Loops over blocks of attention (the second case) are counted once on both sides.
     assert a.cost_analysis()["flops"] <= 1.02 * b.cost_analysis()["flops"]

@@ -1,4 +1,4 @@
-"""The seeds' models against their PyTorch twins, path by path, and what every model promises."""
+"""The notebooks' models against their PyTorch twins, and properties of every model."""
 
 import math
 from pathlib import Path
@@ -21,7 +21,7 @@ jitted = jax.jit(loss_and_grad, static_argnums=0)
 
 
 def generic(model: Chain, dtype: str = "float32") -> Tree:
-    """Parameters with no zeros, ones or signs to rely on; the same numbers in every dtype."""
+    """Draw generic parameters, without zeros or ones; the same numbers in every dtype."""
     rng = np.random.default_rng(7)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     return jax.tree.map(
@@ -54,13 +54,13 @@ class Case(NamedTuple):
         return {"bengio": bengio, "mlp_bn": mlp_bn}[self.kind](self.V, **self.options)
 
     def twin(self) -> Any:
-        """In PyTorch; imported here, so that this file's other tests run without torch."""
+        """Build the twin. Imported here so that the other tests of this file run without torch."""
         from reference.mlp import Bengio, MlpBn
 
         return {"bengio": Bengio, "mlp_bn": MlpBn}[self.kind](self.V, **self.options)
 
     def batch(self, seed: int = 0) -> tuple[jax.Array, jax.Array]:
-        """Contexts in which ids come back, and targets of which the first is ignored."""
+        """Draw contexts with repeated ids, and targets of which the first is ignored."""
         rng = np.random.default_rng(seed)
         x, y = rng.integers(0, self.V, (*self.B, self.T)), rng.integers(0, self.V, self.B)
         y.flat[0] = -1
@@ -118,7 +118,7 @@ def test_all_targets_ignored(oracle, case, dtype):
 
 @pytest.mark.parametrize("case", [BENGIO, MLP_BN], ids=str)
 def test_training_trajectory(oracle, case, x64):
-    """100 steps of SGD on the same batches: every loss equal, and so the parameters at last."""
+    """Compare every loss of 100 steps of SGD on the same batches, and the final parameters."""
     model, params, twin = case.model, generic(case.model, "float64"), case.twin().double()
     oracle.twin.load(twin, params)
     optimizer = oracle.torch.optim.SGD(twin.parameters(), lr=0.1)
@@ -142,7 +142,7 @@ def test_training_trajectory(oracle, case, x64):
 
 @pytest.mark.parametrize("case", [BENGIO, MLP_BN], ids=str)
 def test_inference_after_exact_calibration(oracle, case, dtype, tolerance):
-    """`calibrate` over all the data; then `apply`, on a single example too."""
+    """`calibrate` on all data, then `apply`, also on a single example."""
     model, params, twin = case.model, generic(case.model, dtype), case.twin().double()
     data, _ = case._replace(B=(101,)).batch()
     oracle.twin.load(twin, params)
@@ -163,7 +163,7 @@ def test_inference_after_exact_calibration(oracle, case, dtype, tolerance):
 
 @pytest.mark.parametrize("case", [BENGIO, MLP_BN], ids=str)
 def test_eager_equals_jit(oracle, case, dtype):
-    """To 16 ULP of the condition scale; 1.5 were the most over all of CASES."""
+    """To 16 ULP of the condition scale. The maximum over CASES was 1.5."""
     params, (x, y) = generic(case.model, dtype), case.batch()
     loss, grads = jitted(case.model, params, x, y)
     with jax.disable_jit():
@@ -184,10 +184,9 @@ def test_eager_equals_jit(oracle, case, dtype):
 
 @pytest.mark.parametrize("rows", [20_000, 40_000])
 def test_many_rows(rows):
-    """Some versions of JAX compile wrong rows from about 33,000 on (jax issue 39103).
+    """Some versions of JAX compute wrong rows from about 33,000 on (jax issue 39103).
 
-    So every value and every cotangent of a jitted pass is compared with NumPy in float64, here
-    and on every JAX that runs this suite.
+    So compare every value and cotangent of a jitted pass with NumPy in float64.
     """
     case = Case("mlp_bn", V=7, E=3, T=2, H=5, B=(rows,), hidden_bias=False)
     params, (ids, targets) = generic(case.model), case.batch()
@@ -231,7 +230,7 @@ def test_many_rows(rows):
         for actual, desired in [(ours, (value | p)[path]), (dours, cotangent[path])]:
             scale = np.abs(desired).max()
             assert scale > 0
-            # Sums of 40,000 terms of both signs: 1e-4 of what is left. A wrong row is off by 1.
+            # Sums of 40,000 terms of both signs are accurate to 1e-4. A wrong row is off by 1.
             np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-4 * scale, err_msg=path)
 
 
@@ -247,7 +246,7 @@ HAS_AVX512 = CPUINFO.exists() and "avx512f" in CPUINFO.read_text()
     strict=False,  # seen on one CPU with AVX-512; another one's code may be right
 )
 def test_concatenations_around_a_product():
-    """The pattern of a GRU cell's candidate: float64, four rows and a state of five alone."""
+    """The candidate of a GRU cell. Only float64 with four rows and five states is affected."""
 
     def candidate(x, h, w):
         return jnp.concatenate([x, (jnp.concatenate([x, h], -1) @ w) * h], -1)
@@ -260,7 +259,7 @@ def test_concatenations_around_a_product():
 
 @pytest.mark.parametrize("batch", [(4,), (3, 4)])
 def test_gru_cell_in_float32_where_float64_is_miscompiled(batch):
-    """Forward and backward, compiled whole, are what they are operation by operation."""
+    """The compiled forward and backward pass equal those run operation by operation."""
     rng = np.random.default_rng(0)
     shapes = [(*batch, 3), (*batch, 5), *[(8, 5), (5,)] * 3]
     args = [jnp.asarray(rng.normal(size=shape), "float32") for shape in shapes]
@@ -276,7 +275,7 @@ def test_gru_cell_in_float32_where_float64_is_miscompiled(batch):
         np.testing.assert_allclose(ours, truth, rtol=0, atol=1e-5 * abs(truth).max())
 
 
-# The promises of a model -------------------------------------------------------------------------
+# Properties of every model ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -317,7 +316,7 @@ def test_the_repr_is_the_model():
         assert eval(repr(model), vars(jaxmore.layers)) == model
 
 
-# The seeds' scales: mean and standard deviation.
+# Initial scales of the notebooks: mean and standard deviation.
 SCALES = {
     "embedding.weight": (0, 1),
     "hidden.weight": (0, 5 / 3 / math.sqrt(30)),
@@ -373,8 +372,8 @@ def test_step_equals_apply_on_the_windows(kind, blank, x64):
     assert step._cache_size() == 1
 
 
-def test_windows_are_those_of_the_seeds():
-    """A word behind the boundary makes the contexts of seed 002, as does each step's cache."""
+def test_windows_are_those_of_the_notebooks():
+    """``fwd`` and ``step`` on a word after the boundary give the contexts of notebook 002."""
     words = ["emma", "bo"]
     vocab = Vocabulary.from_words(words)
     contexts, _ = context_windows(words, vocab, 3)

@@ -41,7 +41,7 @@ def test_probabilities():
 
 
 def test_mean_nll():
-    """Each count weighs; what does not occur costs nothing, what cannot occur everything."""
+    """Weighted by counts: absent n-grams contribute nothing, impossible ones infinity."""
     log_probs = log_probabilities(np.array([[1, 3], [0, 2]]))
     expected = -(np.log(0.25) + 3 * np.log(0.75)) / 6
     assert mean_nll(log_probs, np.array([[1, 3], [0, 2]])) == pytest.approx(expected, rel=1e-15)
@@ -65,7 +65,7 @@ def test_the_seeds_names(seed_names):
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_neural_loss_and_gradient(oracle, dtype, tolerance, n):
-    """The same in plain torch, on one-hot vectors, example by example."""
+    """Compare with plain torch on one-hot vectors, example by example."""
     V, M = 5, 40
     rng = np.random.default_rng(n)
     weight = rng.normal(size=(V**n, V)).astype("float32")
@@ -89,7 +89,7 @@ def test_neural_loss_and_gradient(oracle, dtype, tolerance, n):
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_gradient_descent_finds_the_counts(n):
-    """Without the penalty the neural form is the counted one."""
+    """Without the penalty the neural model converges to the counted one."""
     counts = count_ngrams(*context_windows(WORDS, VOCAB, n), VOCAB.size)
     expected = mean_nll(log_probabilities(counts), counts)
     untrained, learned = (
@@ -111,8 +111,8 @@ def test_the_neural_bigram_of_the_seeds_names(seed_names):
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_an_ngram_looks_its_table_up(n):
-    """The whole sequence, and token by token, read the row of the last n ids."""
+def test_an_ngram_looks_up_its_table(n):
+    """``fwd`` and ``step`` both read the row of the last n ids."""
     table = np.random.default_rng(0).normal(size=(4,) * (n + 1)).astype("float32")
     model, ids = ngram(4, n), np.array([[1, 3, 2], [0, 1, 1]], "int8")
     assert jax.tree.leaves(model.init(jax.random.key(0)))[0].shape == (4**n, 4)

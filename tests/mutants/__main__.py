@@ -1,4 +1,4 @@
-"""``make mutants``: mutation testing of rules, layers and stepwise; writes docs/mutants.md."""
+"""Run mutation tests of rules, layers and stepwise (``make mutants``); write docs/mutants.md."""
 
 import gc
 import os
@@ -15,7 +15,7 @@ LARGEST_FIRST = sorted(FILES, key=lambda file: -len((ROOT / file).read_text()))
 
 
 def table(results: list[Result]) -> str:
-    """A row for each file, and one for all."""
+    """Format a row for each file and one for the total."""
     rows = [
         (f"`{r.file}`", r.n_mutants, r.n_killed, r.n_equivalent, f"{r.score:.1%}") for r in results
     ]
@@ -26,25 +26,27 @@ def table(results: list[Result]) -> str:
 
 
 def page(results: list[Result]) -> str:
-    """docs/mutants.md."""
+    """Format docs/mutants.md."""
     lines = [
         "# Mutants",
         "",
-        "`make mutants` writes this page. A mutant is a file of jaxmore with one node of its",
-        "syntax tree changed: an operator swapped, a term or factor dropped, a constant nudged,",
-        "`sum` put for `mean` or `set` for `add`, `.T` removed, an axis changed, a slice shifted,",
-        "arguments or outputs swapped, a conversion left out. What has to kill it: the definition",
-        "of every rule and layer in PyTorch and autograd through it, in float64 to 1e-12; the",
-        "dtypes, and the rounding in bfloat16; the calls that must be refused. The score is the",
-        "share that they kill of the mutants that change what is computed. CI runs them all.",
+        "`make mutants` generates this page. A mutant is a source file with one node of its syntax",
+        "tree changed: an operator swapped, a term or factor dropped, a constant nudged, `sum`",
+        "replaced by `mean` or `set` by `add`, `.T` removed, an axis changed, a slice shifted,",
+        "arguments or outputs swapped, a conversion removed. A mutant is killed if a check fails",
+        "on it. The checks compare values and gradients with the PyTorch definition of each rule",
+        "and layer and its autograd, in float64 to 1e-12. They also check dtypes, rounding in",
+        "bfloat16, and that invalid calls raise. The score is the share of killed mutants among",
+        "those that change the computation. CI runs all of them.",
         "",
         table(results),
         "## Equivalent mutants",
         "",
-        "These compute the same, by an identity, and did so on 10,000 random inputs; those of",
-        "description.py, which no number enters, on a model of 100 layers of different widths.",
+        "These mutants compute the same function. An identity says why, and a comparison on",
+        "10,000 random inputs confirms it. (Those of `description.py`, which formats text, are",
+        "compared on a model with 100 layers of different widths.)",
         "",
-        "| file | in | before | after | because |",
+        "| file | function | before | after | reason |",
         "|---|---|---|---|---|",
     ]
     for e in EQUIVALENT:
@@ -56,8 +58,8 @@ def page(results: list[Result]) -> str:
 
 def main() -> None:
     with TemporaryDirectory() as compiled:
-        # An operation of a mutant runs a few times: to optimise it takes XLA longer, and so does
-        # what makes it fast. What one process has compiled the other loads.
+        # Each mutant runs only a few times, so optimising it takes longer than it saves. The
+        # processes share a compilation cache.
         os.environ |= {
             "JAX_COMPILATION_CACHE_DIR": compiled,
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
@@ -76,7 +78,7 @@ def main() -> None:
             results = sorted(pool.map(run, LARGEST_FIRST))
     print(table(results))
     wrong = [f"alive: {r.file} {m}" for r in results for m in r.alive]
-    wrong += [f"listed, but killed or no more: {r.file} {m}" for r in results for m in r.killed]
+    wrong += [f"listed but killed, or gone: {r.file} {m}" for r in results for m in r.killed]
     if wrong:
         sys.exit("\n".join(wrong))
     (ROOT / "docs" / "mutants.md").write_text(page(results))

@@ -1,4 +1,4 @@
-"""What every rule is by definition, in plain PyTorch: autograd of these is the oracle."""
+"""The definition of every rule in plain PyTorch. Its autograd is the oracle."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,8 +22,9 @@ def layer_norm(x, gain, bias, *, eps=1e-5):
     return gain * _normal(x, variance, mean, eps) + bias
 
 
-def rms_norm(x, gain, *, eps=1e-5):
-    return gain * _normal(x, (x**2).mean(-1, keepdim=True), 0, eps)
+def rms_norm(x, gain=None, *, eps=1e-5):
+    x_hat = _normal(x, (x**2).mean(-1, keepdim=True), 0, eps)
+    return x_hat if gain is None else gain * x_hat
 
 
 def causal_attention(q, k, v, *, block_size=128):

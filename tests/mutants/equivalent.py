@@ -1,4 +1,4 @@
-"""Mutants that compute the same: the identity that says why, and random inputs that show it."""
+"""Equivalent mutants, each with the identity that explains it and random inputs to confirm it."""
 
 import inspect
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from tests.ninja.test_stepwise import Sizes, draw
 
 N_INPUTS = 10_000
 ULPS = 8
-"""How far two orders of the same operations may be apart, of the largest element."""
+"""The tolerance for a different order of operations, in ULP of the largest element."""
 
 Run = Callable[[ModuleType], Any]
-"""What a module computes of the random inputs."""
+"""Computes the results of a module on random inputs."""
 
 
 class Equivalent(NamedTuple):
@@ -40,7 +40,7 @@ class Equivalent(NamedTuple):
 
 
 def show(entry: Equivalent, right: ModuleType, mutant: ModuleType) -> None:
-    """Both modules compute the same: on 10,000 random inputs, where there are any."""
+    """Assert that both modules compute the same, on 10,000 random inputs if the entry has any."""
     with python_loops():
         ours, theirs = jax.tree.leaves(entry.run(mutant)), _of_the_right(entry.run, right)
     assert len(ours) == len(theirs)
@@ -52,13 +52,13 @@ def show(entry: Equivalent, right: ModuleType, mutant: ModuleType) -> None:
         assert np.abs(a - b).max() <= ULPS * eps * np.abs(b).max(), str(entry)
 
 
-@lru_cache(maxsize=1)  # the entries that share inputs stand together
+@lru_cache(maxsize=1)  # entries with the same inputs are adjacent
 def _of_the_right(run: Run, right: ModuleType) -> list[Any]:
     return jax.tree.leaves(run(right))
 
 
 def _rule(name: str, arguments: str, dtype: str = "float64", **options: Any) -> Run:
-    """A rule forwards and backwards; N in the arguments is the number of inputs."""
+    """Run a rule forward and backward. N in the arguments is the number of inputs."""
 
     def run(module: ModuleType) -> Any:
         fwd, bwd = (partial(getattr(module, name + end), **options) for end in ("_fwd", "_bwd"))
@@ -77,7 +77,7 @@ def _rule(name: str, arguments: str, dtype: str = "float64", **options: Any) -> 
 
 
 def _layer(make: Callable[[Any], Any], x: str, dtype: str = "float64") -> Run:
-    """A layer forwards, backwards and token by token; N in x is the number of inputs."""
+    """Run a layer forward, backward and token by token. N in x is the number of inputs."""
 
     def run(module: ModuleType) -> Any:
         layer = make(module)
@@ -105,7 +105,7 @@ def _layer(make: Callable[[Any], Any], x: str, dtype: str = "float64") -> Run:
 
 
 def _stepwise(module: ModuleType) -> Any:
-    """The seeds' network of as many draws of the parameters."""
+    """Run the notebooks' network with 10,000 draws of its parameters."""
     params, X, Y = draw(Sizes(3, 2, 4, 2, 3, b1=True), "float64")
     rng = np.random.default_rng(0)
     many = jax.tree.map(lambda p: p + rng.normal(size=(N_INPUTS, *p.shape)), params)
@@ -116,7 +116,7 @@ def _stepwise(module: ModuleType) -> Any:
         forms = module.dlogits_closed, module.dlogits_outer
         norm = params.bngain, values.bnraw, values.bnvar_inv, d.hpreact
         closed = [form(values.logits, Y) for form in forms]
-        # b1's gradient is zero by identity: what is left is rounding, beside that of hprebn.
+        # The gradient of b1 is zero by identity; compare its rounding error with hprebn's scale.
         zero = d.b1 / jnp.abs(d.hprebn).max() * 1e-3 + 1
         return values, d._replace(b1=zero), closed, module.dhprebn_outer(*norm)
 
@@ -132,7 +132,7 @@ def _sums(module: ModuleType) -> Any:
 
 
 def _described(module: ModuleType) -> Any:
-    """The table of a model of every layer width up to 100 in turn, as bytes."""
+    """Describe a model with layers of each width up to 100, as bytes."""
     model = Chain(**{f"l{n}": Linear(n, n + 1) for n in range(1, 101)})
     return jnp.array(list(f"{module.describe(model)} {module.count_parameters(model)}".encode()))
 
@@ -148,8 +148,9 @@ _LINEAR = _rule("linear", "f[N,7,3] f[N,3,5] f[N,5]", "bfloat16")
 
 _PLACES = _layer(lambda m: m.PositionEmbedding(3, 2), "i[N,5,3]<4", "bfloat16")
 _HEADS = _layer(lambda m: m.CausalSelfAttention(4, 2, 3), "f[N,2,3,12]")
-_RECALLING = _layer(lambda m: m.Chain(a=Gelu(approximate=True), b=Linear(3, 2)), "f[N,2,3,3]")
+_RECOMPUTED = _layer(lambda m: m.Chain(a=Gelu(approximate=True), b=Linear(3, 2)), "f[N,2,3,3]")
 _LAYER_NORM = _layer(lambda m: m.LayerNorm(3), "f[N,2,3,3]")
+_RMS_NORM = _layer(lambda m: m.RmsNorm(), "f[N,2,3,3]")
 _LSTM_STEPS = _layer(lambda m: m.ScanTime(m.LstmCell(2, 3)), "f[N,5,2,2]", "bfloat16")
 
 _TURNED = "lax.optimization_barrier(jnp.matmul(drows.T, rows{})).T"
@@ -158,14 +159,14 @@ _LARGER = (
     "(axis % x.ndim,))"
 )
 
-_UNSEEN = "exp of −1e30 less a score is 0: a masked weight is zero without the second mask"
-_ANY_ORDER = "a sum of sums is the sum, in whatever order: the rounding alone differs"
-_ANY_SIGNAL = "the signal is compared with itself: any part of the cotangent that is a number does"
-_FAR_BELOW = "any number far below every score does: exp of it less a score is 0"
-_FIRST = "the first block scales what it starts from by exp(−1e30 − m) = 0"
-_IN_FLOAT32 = "JAX adds 16-bit numbers in float32 and rounds their sum, with widen or without"
-_ONE_LONG = "this axis has length 1, and JAX takes the last for an index beyond it"
-_SAME_SHAPE = "q, k and v have one shape"
+_UNSEEN = "exp(−1e30 − maximum) is 0, so a masked weight is zero without the second mask"
+_ANY_ORDER = "the order of summation changes only the rounding"
+_ANY_SIGNAL = "the signal is only compared with itself, so any part of the cotangent will do"
+_FAR_BELOW = "any number far below every score will do: its exponential is 0"
+_FIRST = "the first block scales the initial values by exp(−1e30 − m) = 0"
+_IN_FLOAT32 = "JAX sums 16-bit numbers in float32 and rounds the result, with or without widen"
+_ONE_LONG = "this axis has length 1, and JAX clamps an index beyond the end"
+_SAME_SHAPE = "q, k and v have the same shape"
 
 EQUIVALENT = [
     Equivalent(f"jaxmore/{file}.py", *rest)
@@ -183,7 +184,7 @@ EQUIVALENT = [
             "gelu_bwd",
             "cdf = jnp.where(twice_u < 0, e, 1) * larger",
             "cdf = jnp.where(twice_u <= 0, e, 1) * larger",
-            "at 0 e is 1",
+            "e is 1 at 0",
             _rule("gelu", "f[N]*30", approximate=True),
         ),
         *(
@@ -202,7 +203,7 @@ EQUIVALENT = [
             "accurate_tanh",
             "a = jnp.minimum(jnp.abs(widen(x)), 10)",
             "a = jnp.minimum(jnp.abs(widen(x)), 11)",
-            "tanh 11 is 1 in float32 as tanh 10 is",
+            "both tanh 10 and tanh 11 round to 1 in float32",
             _rule("tanh", "f[N]*10", "float32"),
         ),
         (
@@ -210,7 +211,7 @@ EQUIVALENT = [
             "accurate_tanh",
             "return jnp.where(x == 0, x, jnp.where(x < 0, -y, y).astype(x.dtype))",
             "return jnp.where(x == 0, x, jnp.where(x <= 0, -y, y).astype(x.dtype))",
-            "0 is taken out before",
+            "the outer where already handles 0",
             _rule("tanh", "f[N]", "float32"),
         ),
         (
@@ -218,7 +219,7 @@ EQUIVALENT = [
             "_attend_bwd",
             "probs_t = probs_t / jnp.where(total == 0, 1, total)",
             "probs_t = probs_t / jnp.where(total == 0, 2, total)",
-            "nothing is nothing, divided by 1 or by 2",
+            "the numerators are 0 as well, and 0/1 = 0/2",
             _IN_ONE,
         ),
         (
@@ -226,7 +227,7 @@ EQUIVALENT = [
             "accurate_tanh",
             "small, square = (a < 1, a * a)",
             "small, square = (a <= 1, a * a)",
-            "at 1 either form holds",
+            "both forms are valid at 1",
             lambda m: m.tanh_fwd(
                 jnp.sign(jax.random.normal(jax.random.key(0), N_INPUTS, "float32"))
             ),
@@ -238,7 +239,7 @@ EQUIVALENT = [
                 "first = cast(Array, dy)[(slice(1),) * cast(Array, dy).ndim].sum()",
                 f"first = cast(Array, dy)[{after}",
                 _ANY_SIGNAL,
-                _RECALLING,
+                _RECOMPUTED,
             )
             for after in (
                 "(slice(1),) * cast(Array, dy).ndim].mean()",
@@ -260,16 +261,16 @@ EQUIVALENT = [
             (
                 "rules/_attention",
                 "causal_attention_fwd",
-                "start = (jnp.zeros((*rows, v.shape[-1]), wide), jnp.full((*rows, 1), MASKED, "
+                "start = (jnp.zeros((*rows, v.shape[-1]), wide), jnp.full((*rows, 1), MASK_VALUE, "
                 "wide), jnp.zeros((*rows, 1), wide))",
                 after,
                 _FIRST,
                 _IN_BLOCKS,
             )
             for after in (
-                "start = (jnp.ones((*rows, v.shape[-1]), wide), jnp.full((*rows, 1), MASKED, "
+                "start = (jnp.ones((*rows, v.shape[-1]), wide), jnp.full((*rows, 1), MASK_VALUE, "
                 "wide), jnp.zeros((*rows, 1), wide))",
-                "start = (jnp.zeros((*rows, v.shape[-1]), wide), jnp.full((*rows, 1), MASKED, "
+                "start = (jnp.zeros((*rows, v.shape[-1]), wide), jnp.full((*rows, 1), MASK_VALUE, "
                 "wide), jnp.ones((*rows, 1), wide))",
             )
         ),
@@ -287,15 +288,15 @@ EQUIVALENT = [
         (
             "rules/_attention",
             "module",
-            "MASKED = -1e+30",
-            "MASKED = -1.0009999999999999e+30",
+            "MASK_VALUE = -1e+30",
+            "MASK_VALUE = -1.0009999999999999e+30",
             _FAR_BELOW,
             _IN_BLOCKS,
         ),
         (
             "rules/_attention",
             "_attend",
-            "weights = jnp.where(seen, jnp.exp(scores - maximum), 0)",
+            "weights = jnp.where(mask, jnp.exp(scores - maximum), 0)",
             "weights = jnp.exp(scores - maximum)",
             _UNSEEN,
             _IN_BLOCKS,
@@ -303,7 +304,7 @@ EQUIVALENT = [
         (
             "rules/_attention",
             "_attend_bwd",
-            "probs_t = jnp.where(seen_t, jnp.exp(above_t), 0)",
+            "probs_t = jnp.where(mask_t, jnp.exp(above_t), 0)",
             "probs_t = jnp.exp(above_t)",
             _UNSEEN,
             _IN_BLOCKS,
@@ -321,7 +322,7 @@ EQUIVALENT = [
             "softmax_cross_entropy_fwd",
             "nll = jnp.where(valid, jnp.log(total[..., 0]) - chosen, 0)",
             "nll = jnp.where(valid, jnp.log(total[..., 1]) - chosen, 0)",
-            "total has one column, and JAX takes the last for an index beyond it",
+            "total has one column, and JAX clamps an index beyond the end",
             _rule("softmax_cross_entropy", "f[N,3,5] i[N,3]=-1..5"),
         ),
         *(
@@ -337,12 +338,12 @@ EQUIVALENT = [
                 (
                     "n_steps = x.shape[-1]",
                     "n_steps = x.shape[1]",
-                    "ids are (B, T): the axis 1 is the last",
+                    "ids are (B, T), so axis 1 is the last axis",
                 ),
                 (
                     "padded = jnp.pad(ids, ((0, 0), (self.n - 1, 0)), constant_values=self.blank)",
                     "padded = jnp.pad(ids, ((0, 0), (self.n - 1, 1)), constant_values=self.blank)",
-                    "the last window ends with the last id: a place after it is never read",
+                    "the last window ends with the last id, so padding after it is never read",
                 ),
             )
         ),
@@ -372,7 +373,7 @@ EQUIVALENT = [
             for after, identity in (
                 (
                     "drows = widen(dy).sum(tuple(range(dy.ndim - 2)))",
-                    "every place has one row, which embedding_bwd rounds, once or once more",
+                    "each position has one row, and embedding_bwd rounds it anyway",
                 ),
                 ("drows = dy.sum(tuple(range(dy.ndim - 2))).astype(dy.dtype)", _IN_FLOAT32),
             )
@@ -382,7 +383,7 @@ EQUIVALENT = [
             "PositionEmbedding.step",
             "row = params['weight'].at[cache].get(mode='fill', fill_value=jnp.nan)",
             "row = params['weight'].at[cache].get(mode='fill')",
-            "NaN is what JAX fills floats with by itself",
+            "NaN is JAX's default fill value for floats",
             _PLACES,
         ),
         (
@@ -392,7 +393,7 @@ EQUIVALENT = [
             "self.n_head))",
             "room = jnp.ones((batch_size, self.n_head, self.block_size, self.n_embd // "
             "self.n_head))",
-            "a place is written before it is seen",
+            "each slot is written before it is read",
             _HEADS,
         ),
         *(
@@ -406,16 +407,16 @@ EQUIVALENT = [
             )
             for a in "kv"
             for after, identity in (
-                (f"add({a}_t[:, :, 0], mode='drop')", "a place is written once, and was zero"),
-                (f"set({a}_t[:, :, 0])", "to drop what is out of bounds is JAX's own default"),
+                (f"add({a}_t[:, :, 0], mode='drop')", "each slot is written once, and was zero"),
+                (f"set({a}_t[:, :, 0])", "dropping out-of-bounds updates is JAX's default"),
                 (f"set({a}_t[:, :, 1], mode='drop')", _ONE_LONG),
             )
         ),
         (
             "layers/mixing",
             "CausalSelfAttention.step",
-            "return (self._merge(o)[:, 0].astype(x_t.dtype), KeysAndValues(k, v, place + 1))",
-            "return (self._merge(o)[:, 1].astype(x_t.dtype), KeysAndValues(k, v, place + 1))",
+            "return (self._merge(o)[:, 0].astype(x_t.dtype), KVCache(k, v, place + 1))",
+            "return (self._merge(o)[:, 1].astype(x_t.dtype), KVCache(k, v, place + 1))",
             _ONE_LONG,
             _HEADS,
         ),
@@ -424,8 +425,16 @@ EQUIVALENT = [
             "LayerNorm.bwd",
             "dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy, eps=self.eps)",
             "dx, dgain, dbias = rules.layer_norm_bwd(residuals, dy)",
-            "the backward has no use for eps: it is inside var",
+            "the backward pass ignores eps, which var already includes",
             _LAYER_NORM,
+        ),
+        (
+            "layers/norms",
+            "RmsNorm.bwd",
+            "dx, _ = rules.rms_norm_bwd(rules.RmsNormResiduals(*res, gain=None), dy, eps=self.eps)",
+            "dx, _ = rules.rms_norm_bwd(rules.RmsNormResiduals(*res, gain=None), dy)",
+            "the backward pass ignores eps, which mean_square already includes",
+            _RMS_NORM,
         ),
         (
             "layers/recurrent",
@@ -441,7 +450,7 @@ EQUIVALENT = [
                 "linear_bwd",
                 before,
                 after,
-                "one product or sum of 16-bit numbers is taken in float32 and rounded at its end",
+                "JAX accumulates a product of 16-bit numbers in float32 and rounds once",
                 _LINEAR,
             )
             for before, after in (
@@ -465,18 +474,18 @@ EQUIVALENT = [
                 "linear_bwd",
                 "if dy.shape[-1] < min(rows.shape)",
                 f"if {after}",
-                "(dyᵀ x)ᵀ = xᵀ dy: which of the two is taken is a matter of time alone",
+                "(dyᵀ x)ᵀ = xᵀ dy: the choice affects only the speed",
                 _LINEAR,
             )
             for after in ("dy.shape[-1] <= min(rows.shape)", "min(rows.shape) < dy.shape[-1]")
         ),
         (
             "rules/_reductions",
-            "kept_maximum",
+            "max_keepdims",
             f"maximum = {_LARGER.format('>')}",
             f"maximum = {_LARGER.format('>=')}",
-            "of two equal numbers either is the larger",
-            lambda m: m.kept_maximum(jnp.asarray(parse_args("i[10000,7]<4")[0], "float32")),
+            "either of two equal numbers is the maximum",
+            lambda m: m.max_keepdims(jnp.asarray(parse_args("i[10000,7]<4")[0], "float32")),
         ),
         *(
             (
@@ -494,7 +503,7 @@ EQUIVALENT = [
             "backward",
             "dlogprobs = jnp.zeros_like(v.logprobs).at[jnp.arange(n), Y].set(-1.0 / n)",
             "dlogprobs = jnp.zeros_like(v.logprobs).at[jnp.arange(n), Y].add(-1.0 / n)",
-            "no place is written twice: the rows are 0 to n − 1, each once",
+            "no element is written twice: each of the rows 0 to n − 1 occurs once",
             _stepwise,
         ),
         *(
@@ -516,7 +525,7 @@ EQUIVALENT = [
             "_rounded",
             "return jnp.where(product == 0, 0, product)",
             "return product",
-            "0 where it is 0: the choice changes nothing but what XLA may fuse",
+            "the selection replaces 0 by 0; it only affects what XLA may fuse",
             _stepwise,
         ),
         *(

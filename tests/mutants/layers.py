@@ -1,4 +1,4 @@
-"""What kills a mutant of a layer: its definition, autograd, and what the contract wants."""
+"""Checks that kill mutants of layers: the definition, its autograd, and the contract."""
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -19,15 +19,15 @@ V, E, T, B = 5, 6, 4, 3
 
 
 class Case(NamedTuple):
-    """A layer that a module makes, and what it is by definition."""
+    """A layer built from a module, and its definition."""
 
     make: Callable[[Any], Any]
     definition: Callable[[Any, Any], Any]
-    """Of its parameters and x, in torch."""
+    """A function of the parameters and x, in PyTorch."""
     x: tuple[int, ...] | str = (B, T, E)
     """The shape, or "ids" of shape (B, T)."""
     by_step: bool = True
-    """Whether token by token it gives the same."""
+    """Whether ``step`` gives the same output token by token."""
 
 
 def _linear(p, x):
@@ -77,7 +77,7 @@ CASES: dict[str, list[Case]] = {
             lambda m: m.Chain(
                 a=L.LayerNorm(E), b=L.Linear(E, 5), c=L.Gelu(approximate=False), d=L.Linear(5, 3)
             ),
-            lambda p, x: _recalling(p, x),
+            lambda p, x: _recomputing(p, x),
         ),
         Case(
             lambda m: m.Residual(a=L.Linear(E, 5), b=L.Linear(5, E)),
@@ -136,6 +136,8 @@ CASES: dict[str, list[Case]] = {
         Case(lambda m: m.CausalSelfAttention(E, 2, T), _heads, (B, T, 3 * E)),
     ],
     "norms": [
+        Case(lambda m: m.RmsNorm(), lambda p, x: by_definition.rms_norm(x)),
+        Case(lambda m: m.RmsNorm(eps=0.1), lambda p, x: by_definition.rms_norm(x, eps=0.1)),
         Case(
             lambda m: m.BatchNorm(E, eps=0.1),
             lambda p, x: by_definition.batch_norm(x, p["gain"], p["bias"], eps=0.1),
@@ -165,7 +167,7 @@ def _gain_and_bias(p):
     return p["gain"], p["bias"]
 
 
-def _recalling(p, x):
+def _recomputing(p, x):
     x = _linear(p["b"], by_definition.layer_norm(x, *_gain_and_bias(p["a"])))
     return _linear(p["d"], torch.nn.functional.gelu(x))
 
@@ -183,7 +185,7 @@ def _norms(p, x):
 
 
 def checks_of(module: ModuleType) -> Iterator[Check]:
-    """The checks of the layers that a module defines."""
+    """Yield the checks of the layers that a module defines."""
     name = module.__name__.rpartition(".")[2]
     for i in range(len(CASES.get(name, []))):
         yield partial(_right, name, i)
@@ -225,8 +227,8 @@ def _right(name: str, i: int, module: ModuleType) -> None:
     assert jax.tree.structure(dparams) == jax.tree.structure(params)
     assert (dx is None) == (case.x == "ids")
     same_values((dparams, dx), cotangents)
-    if layer.recalls:
-        same_values(layer.recall(params, residuals), [value])
+    if layer.can_recompute:
+        same_values(layer.recompute(params, residuals), [value])
     with python_loops():
         y, stats = layer.calibrate(params, x)
         same_values(y, [value])
@@ -243,7 +245,7 @@ def _right(name: str, i: int, module: ModuleType) -> None:
 
 
 def _counted(layer: Any, params: Any, x: Any) -> None:
-    """An example that counts twice is that of one that stands there twice."""
+    """An example with count 2 is equivalent to the example occurring twice."""
     y, stats = layer.calibrate(params, x, jnp.array([2.0, 0.0, 1.0]))
     want, same_stats = layer.calibrate(params, jnp.asarray(np.asarray(x)[[0, 0, 2]]))
     same_values(np.asarray(y)[[0, 2]], [np.asarray(want)[[0, 2]]])
@@ -251,7 +253,7 @@ def _counted(layer: Any, params: Any, x: Any) -> None:
 
 
 def _init(layer: Any, params: Any) -> None:
-    """Parameters of these shapes, others from another key."""
+    """Parameters have these shapes, and another key draws others."""
     first, again, other = (
         jax.tree.map(np.asarray, layer.init(jax.random.key(seed))) for seed in (0, 0, 1)
     )
@@ -267,7 +269,7 @@ def _init(layer: Any, params: Any) -> None:
 
 
 def _leading(name: str, i: int, module: ModuleType) -> None:
-    """Of two batches side by side, each is what it is alone, unless they share statistics."""
+    """Two stacked batches give the same as each alone, unless the layer has statistics."""
     case, (params, x, value, dy, cotangents) = CASES[name][i], _expected(name, i)
     layer = case.make(module)
     xs, dys = (jnp.asarray(np.stack([a, a[::-1]])) for a in map(np.asarray, (x, dy)))
@@ -283,7 +285,7 @@ def _leading(name: str, i: int, module: ModuleType) -> None:
 
 
 def _narrow(name: str, i: int, module: ModuleType) -> None:
-    """In bfloat16: the dtypes, for which nothing needs to be computed."""
+    """Check the dtypes in bfloat16, by abstract evaluation."""
     case, (params, x, _, dy, _) = CASES[name][i], _expected(name, i)
     layer = case.make(module)
 
@@ -291,8 +293,8 @@ def _narrow(name: str, i: int, module: ModuleType) -> None:
         y, residuals = layer.fwd(params, x)
         again, stats = layer.calibrate(params, x)
         outs = [y, layer.bwd(params, residuals, dy), again, layer.apply(params, stats, x)]
-        if layer.recalls:
-            outs.append(layer.recall(params, residuals))
+        if layer.can_recompute:
+            outs.append(layer.recompute(params, residuals))
         if case.by_step:
             outs.append(layer.step(params, stats, layer.cache(params, B), x[:, 0])[0])
         return outs
@@ -306,7 +308,7 @@ def _narrow(name: str, i: int, module: ModuleType) -> None:
     assert all(leaf.dtype == "bfloat16" for leaf in jax.tree.leaves(outs))
 
 
-# What one layer has and others have not -----------------------------------------------------------
+# Properties of single layers ----------------------------------------------------------------------
 
 
 def _draws(sampler: Any, mean: float, std: float, low: float, high: float) -> None:
@@ -332,7 +334,7 @@ def _base(module: ModuleType) -> None:
 
     layer = Double()
     assert (layer.init(jax.random.key(0)), layer.cache({}, 3)) == ({}, ())
-    assert not layer.recalls
+    assert not layer.can_recompute
     assert layer.calibrate({"a": 1}, jnp.array(3)) == (6, {})
     assert layer.apply({"a": 1}, {}, jnp.array(3)) == 6
     assert layer.step({"a": 1}, {}, "cache", jnp.array(3)) == (6, "cache")
@@ -344,7 +346,7 @@ def _combinators(module: ModuleType) -> None:
     assert repr(model) == "Chain(a=Tanh(), b=Relu())"
     assert repr(module.Add(**{"0": L.Tanh()})) == "Add(**{'0': Tanh()})"
     assert repr(module.Residual(a=L.Tanh(), **{"0": L.Tanh()})).startswith("Residual(**{'a'")
-    # What the layer before recalls is not kept, and what it does not recall is.
+    # An input is stored only if the preceding layer cannot recompute it.
     kept = module.Chain(
         a=L.Linear(3, 3), b=L.Gelu(approximate=True), c=L.Linear(3, 3), d=L.Tanh(),
         e=L.Linear(3, 3), f=L.Gelu(approximate=True), g=L.LayerNorm(3),
@@ -391,7 +393,7 @@ def _contexts(module: ModuleType) -> None:
 
 
 def _elementwise(module: ModuleType) -> None:
-    assert module.Gelu.recalls
+    assert module.Gelu.can_recompute
     layer, x = module.Dropout(0.3), jnp.full((30, 30), 0.7)
     y, mask = layer.fwd({}, x, jax.random.key(0))
     assert 0 < (~mask).mean() < 0.5
@@ -410,7 +412,9 @@ def _embedding(module: ModuleType) -> None:
         assert np.isfinite(y_t).all() == finite
     _draws(lambda key, _: module.Embedding(100, 1000).init(key)["weight"], 0, 1, -9, 9)
     _draws(lambda key, _: module.PositionEmbedding(100, 1000).init(key)["weight"], 0, 1, -9, 9)
-    # A sum over many rows of a batch, rounded once.
+    layer = module.PositionEmbedding(100, 1000, weight=L.Normal(0.0, 3.0))
+    assert (layer.init(jax.random.key(0))["weight"] == 3).all()
+    # The sum over many rows of a batch is rounded once.
     layer, dy = module.PositionEmbedding(1, 1), jnp.full((3001, 1, 1), 1.0, "bfloat16")
     params = {"weight": jnp.ones((1, 1), "bfloat16")}
     _, residuals = layer.fwd(params, jnp.zeros((3001, 1), "int32"))
@@ -426,7 +430,7 @@ def _linear_init(module: ModuleType) -> None:
 
 
 def _mixing(module: ModuleType) -> None:
-    assert module.CausalSelfAttention.recalls
+    assert module.CausalSelfAttention.can_recompute
     refuses(module.CausalSelfAttention, 7, 3, 4)
     layer, x_t = module.CausalSelfAttention(2, 1, 2), jnp.ones((1, 6))
     cache = layer.cache({}, 1)
@@ -436,7 +440,7 @@ def _mixing(module: ModuleType) -> None:
 
 
 def _norms_init(module: ModuleType) -> None:
-    assert module.LayerNorm.recalls
+    assert module.LayerNorm.can_recompute
     for layer in (module.BatchNorm(3), module.LayerNorm(3)):
         params = layer.init(jax.random.key(0))
         assert (params["gain"].tolist(), params["bias"].tolist()) == ([1, 1, 1], [0, 0, 0])

@@ -1,7 +1,7 @@
-"""Mutants: a file of jaxmore with one node of its syntax tree changed, one after the other.
+"""Generate mutants: a source file with one node of its syntax tree changed at a time.
 
-Not mutated: what computes nothing (docstrings, annotations, decorators, the text of an error, keys
-of dicts), ``strict=`` (a check that the code makes of itself) and the types in ``cast``.
+Nodes without effect on the computation are not mutated (docstrings, annotations, decorators, error
+messages, keys of dicts, types in ``cast``), nor is ``strict=``, which is itself a check.
 """
 
 import ast
@@ -23,7 +23,7 @@ FILES = sorted(
 
 
 class Mutant(NamedTuple):
-    """One change; ``before`` and ``after`` are the statement or the head of it."""
+    """One change. ``before`` and ``after`` are the statement, or the head of a compound one."""
 
     function: str
     before: str
@@ -35,10 +35,10 @@ class Mutant(NamedTuple):
 
 
 def tree_of(file: str) -> ast.Module:
-    """What is mutated: a file as it is, but for annotations."""
+    """Parse a file and remove its annotations."""
     tree = ast.parse((ROOT / file).read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):  # nobody reads them, and to evaluate them takes time
+        if isinstance(node, ast.FunctionDef):  # they have no effect and take time
             node.returns = None
             for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
                 argument.annotation = None
@@ -46,7 +46,7 @@ def tree_of(file: str) -> ast.Module:
 
 
 def mutants_of(file: str) -> Iterator[Mutant]:
-    """Every mutant of a file, each once."""
+    """Yield every distinct mutant of a file."""
     tree = tree_of(file)
     seen: set[tuple[str, str, str]] = set()
     for place in list(_places(tree, None, "")):
@@ -80,7 +80,7 @@ SKIPPED_FIELDS = {"annotation", "decorator_list", "bases", "returns", "type_para
 
 
 def _places(parent: ast.AST, statement: ast.AST | None, function: str) -> Iterator[_Place]:
-    """The expressions below a node, with the statement and the function that they stand in."""
+    """Yield the expressions below a node, with their statement and function."""
     for field, value in ast.iter_fields(parent):
         if field in SKIPPED_FIELDS:
             continue
@@ -117,7 +117,7 @@ def _says_nothing(parent: ast.AST, field: str, index: int, child: ast.AST) -> bo
 
 
 def _head(statement: ast.AST) -> str:
-    """The statement on one line; of one that holds others, what stands before the colon."""
+    """Unparse a statement on one line; for a compound statement, only its header."""
     match statement:
         case ast.If(test=test):
             return f"if {ast.unparse(test)}"
@@ -143,7 +143,7 @@ RENAMED = {
     "rsqrt": "sqrt", "exp": "exp2", "log": "log2", "tanh": "sin", "sigmoid": "tanh",
     "cumsum": "cumprod", "tril_indices": "triu_indices", "sqrt": "square", "erfc": "erf",
 }  # fmt: skip
-# Calls that may be left out, with their first argument, or the object of the method, in place.
+# Calls that may be replaced by their first argument, or by the object of the method.
 UNWRAPPED = {
     "widen", "astype", "swapaxes", "moveaxis", "squeeze", "reversed", "square", "sum", "mean",
     "max", "exp", "log", "tanh", "sigmoid", "clip", "cumsum", "rsqrt", "sqrt", "sin", "reshape",
@@ -240,5 +240,5 @@ def _nudged(value: float) -> float:
 
 
 def _name(func: ast.expr) -> str:
-    """The last name of a dotted one."""
+    """Return the last part of a dotted name."""
     return func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")

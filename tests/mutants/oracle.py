@@ -1,4 +1,4 @@
-"""What the checks share: a definition's value and gradient by autograd, and comparisons."""
+"""Shared by the checks: values and gradients of definitions by autograd, and comparisons."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,18 +11,18 @@ import numpy as np
 import torch
 
 TOLERANCE = 1e-12
-"""Of float64, in units of the largest element: the values are generic, and nothing cancels."""
+"""For float64, relative to the largest element. The values are generic, so nothing cancels."""
 FLOOR = 1e-2
-"""A gradient that is zero by identity is measured by this share of the largest of all."""
+"""The scale of a gradient that is zero by identity, relative to the largest gradient."""
 
 MOST_STEPS = 20
-"""Of a loop: a mutant that wants more is wrong, and would not end."""
+"""The most iterations of a loop. A mutant that needs more is wrong and might not terminate."""
 
 
 def autograd(
     definition: Callable[..., Any], args: Sequence[Any], seed: int = 0
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """The value, a cotangent dy, and the cotangents of the float arguments, all in float64."""
+    """Return the value, a cotangent dy and the cotangents of the float arguments, in float64."""
     leaves = [_leaf(a) for a in args]
     y = definition(*leaves)
     ys = y if isinstance(y, tuple) else (y,)
@@ -46,9 +46,10 @@ def _leaf(array: Any) -> Any:
 
 
 def same_values(ours: Any, expected: Sequence[np.ndarray], inputs: Sequence[Any] = ()) -> None:
-    """The leaves are the expected arrays, to a share of the largest element.
+    """Assert that the leaves equal the expected arrays, relative to the largest element.
 
-    Where inputs are given a value that is small beside them counts as a difference of such.
+    If inputs are given, the tolerance is also relative to them, because a value that is small in
+    comparison is a difference of numbers of their size.
     """
     leaves = jax.tree.leaves(ours)
     assert len(leaves) == len(expected)
@@ -60,7 +61,7 @@ def same_values(ours: Any, expected: Sequence[np.ndarray], inputs: Sequence[Any]
 
 
 def rounded_once(ours: Any, truth: Any, eps: float, steps: float = 0.51) -> None:
-    """A narrow result is that of float64, rounded: within ``steps`` eps of every element."""
+    """Assert that a narrow result is the rounded float64 one, within ``steps`` eps."""
     for a, e in zip(jax.tree.leaves(ours), jax.tree.leaves(truth), strict=True):
         a, e = np.asarray(a, "float64"), np.asarray(e, "float64")
         assert a.shape == e.shape
@@ -68,7 +69,7 @@ def rounded_once(ours: Any, truth: Any, eps: float, steps: float = 0.51) -> None
 
 
 def same(a: Any, b: Any) -> None:
-    """Two trees hold the same bits."""
+    """Assert that two trees hold the same bits."""
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         assert x.dtype == y.dtype
@@ -76,7 +77,7 @@ def same(a: Any, b: Any) -> None:
 
 
 def refuses(function: Callable[..., Any], *args: Any, **options: Any) -> None:
-    """The call ends in a ValueError."""
+    """Assert that the call raises a ValueError."""
     try:
         function(*args, **options)
     except ValueError:
@@ -86,7 +87,7 @@ def refuses(function: Callable[..., Any], *args: Any, **options: Any) -> None:
 
 @contextmanager
 def python_loops() -> Iterator[None]:
-    """``lax.scan`` as a loop in Python: to compile every mutant's would take most of the time."""
+    """Run ``lax.scan`` as a Python loop; compiling it for each mutant would dominate the time."""
 
     def scan(f: Any, init: Any, xs: Any, length: int | None = None, reverse: bool = False) -> Any:
         leaves, tree = jax.tree.flatten(xs)

@@ -1,4 +1,4 @@
-"""What kills a mutant of a rule: its definition, autograd, and what the contract wants."""
+"""Checks that kill mutants of rules: the definition, its autograd, and the contract."""
 
 import inspect
 import re
@@ -21,7 +21,7 @@ from tests.mutants.oracle import autograd, python_loops, refuses, rounded_once, 
 Check = Callable[[ModuleType], None]
 
 DEFAULTS = {"eps": 1e-5, "axis": -1, "block_size": 128}
-"""Of an option, wherever it has a default."""
+"""The default of each option, where a function has one."""
 
 # The dtypes of the residuals in bfloat16: b bfloat16, f float32, i integers, m a mask.
 KEPT = {
@@ -32,12 +32,12 @@ KEPT = {
     "softmax_cross_entropy": "biff", "tanh": "b",
 }  # fmt: skip
 LETTERS = {"bfloat16": "b", "float32": "f", "int32": "i", "int8": "i", "bool": "m"}
-# Computed in their own dtype, and from a state that is itself rounded: more than one rounding.
+# These compute in their own dtype or from a rounded state, so they round more than once.
 ROUNDINGS = {"tanh": 4, "sigmoid": 4, "dropout": 4, "lstm_cell": 2}
 
 
 def checks_of(module: ModuleType) -> Iterator[Check]:
-    """The checks of the rules that a module defines, the generic arguments first."""
+    """Yield the checks of the rules that a module defines, generic arguments first."""
     names = [name for name in FAMILIES if hasattr(module, f"{name}_fwd")]
     for name in names:
         yield partial(_right, name, 0)
@@ -60,13 +60,13 @@ class Functions(NamedTuple):
 
 
 def functions_of(home: Any, name: str, options: dict[str, Any]) -> Functions:
-    """A rule of a module with its options bound."""
+    """Return the three functions of a rule with its options bound."""
     three = (inspect.unwrap(getattr(home, name + end)) for end in ("", "_fwd", "_bwd"))
     return Functions(*(partial(function, **options) for function in three))
 
 
 class Case(NamedTuple):
-    """Arguments in float64, and what autograd says of them."""
+    """Arguments in float64, with the value and cotangents by autograd."""
 
     leaves: Leaves
     args: tuple[Any, ...]
@@ -106,7 +106,7 @@ def _right(name: str, i: int, module: ModuleType) -> None:
 
 
 def _narrow(name: str, module: ModuleType) -> None:
-    """In bfloat16: the dtypes, and one rounding."""
+    """Check dtypes in bfloat16, and that results are rounded once."""
     options = FAMILIES[name][0].options
     case, rule = _case(name, 0), functions_of(module, name, options)
     args, dy = _as((case.args, case.dy), "bfloat16")
@@ -174,8 +174,8 @@ def _attention(module: ModuleType) -> None:
     q = jnp.asarray(np.random.default_rng(0).normal(size=(3, 9, 2)))
     for function in (module.causal_attention, module.causal_attention_fwd):
         refuses(function, q, q, q, block_size=0)
-    # One block where one is enough, and never more than block_size² scores a head. Blocks of
-    # equal size, of a multiple of 8 rows where that is a seventh more at most.
+    # A single block if it suffices, and at most block_size² scores per head. Blocks have the same
+    # size, rounded up to a multiple of 8 rows if that adds at most a seventh.
     for n_rows, block_size, loops, longest in (
         (9, 9, 0, 9), (9, 8, 1, 10), (9, 128, 0, 9),
         (15, 15, 0, 15), (15, 128, 0, 16), (14, 128, 0, 16), (13, 128, 0, 13), (29, 16, 1, 32),
@@ -189,18 +189,17 @@ def _attention(module: ModuleType) -> None:
             lengths = re.findall(r"\d+", " ".join(re.findall(r"\[([\d,]+)\]", graph)))
             assert max(map(int, lengths)) == longest
     jax.eval_shape(partial(module.causal_attention, block_size=1), q, q, q)
-    # The future has no part in it, be its scores the largest.
+    # The future has no effect, even if its scores are the largest.
     k = jnp.array([[-1e6], [-1e6], [0], [1], [1e6]])
     v = jnp.arange(5.0)[:, None]
     y, residuals = module.causal_attention_fwd(jnp.full((5, 1), 1e6), k, v)
     assert y[:, 0].tolist() == [0, 0.5, 2, 3, 4]
     assert all(jnp.isfinite(d).all() for d in module.causal_attention_bwd(residuals, y))
-    # A key alone in its row has the weight 1 and no slope, to the last bit.
+    # A single key in a row has weight 1 and slope 0 exactly.
     one, do = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 1, 5)), "float32")
     _, alone = module.causal_attention_fwd(one, 2 * one, 3 * one)
     same(module.causal_attention_bwd(alone, do), (0 * do, 0 * do, do))
-    # Made anew, the scores of a row may round to more than its maximum, or to less: at 1e12 by a
-    # thousand.
+    # Recomputed scores of a row may round above or below its maximum, at 1e12 by a thousand.
     for less in (1e3, -1e3):
         other = residuals._replace(maximum=residuals.maximum - less)
         with python_loops():
@@ -212,17 +211,17 @@ def _attention(module: ModuleType) -> None:
 
 
 def _softmax(module: ModuleType) -> None:
-    """In float32, where one probability is all but 1: what cancels there is not computed."""
+    """Check float32 where one probability is almost 1 and the plain formula would cancel."""
     x, dy = jnp.array([30.0, 0.0, -1.0], "float32"), jnp.array([1.0, 1e3, 2.0], "float32")
     (dx,) = module.softmax_bwd(module.softmax(x), dy)
     y = np.exp([0.0, -30.0, -31.0]) / np.exp([0.0, -30.0, -31.0]).sum()
-    # The first is less the sum of the others: y₀ (dy₀ − Σ dy y) = −Σ y (dy − dy₀).
+    # The first element is minus the sum of the others: y₀ (dy₀ − Σ dy y) = −Σ y (dy − dy₀).
     want = np.array([-(y[1] * 999 + y[2] * 1), y[1] * 999, y[2] * 1])
     assert (np.abs(np.asarray(dx, "float64") - want) <= 1e-5 * np.abs(want)).all()
 
 
 def _layer_norm(module: ModuleType) -> None:
-    # However far from zero the rows, nothing is left of their mean, in y as in the variance.
+    # The mean is removed completely, from y and from the variance, even far from zero.
     rows = np.random.default_rng(0).normal(1e5, 1, (9, 64)).astype("float32")
     one = jnp.ones(64, "float32")
     far, _ = module.layer_norm_fwd(jnp.asarray(rows), one, 0 * one)
@@ -232,18 +231,18 @@ def _layer_norm(module: ModuleType) -> None:
     x, gain, bias = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)), "bfloat16")
     none = jnp.zeros((1, 1), "float32")
     residuals = module.LayerNormResiduals(x[None], none, none, none + 1, gain)
-    y = module.layer_norm_recall(residuals, bias)
+    y = module.layer_norm_recompute(residuals, bias)
     assert y.dtype == "bfloat16"
     x, gain, bias = (np.asarray(a, "float64") for a in (x, gain, bias))
     rounded_once(y, (gain * x + bias)[None], float(jnp.finfo("bfloat16").eps))
 
 
-def _after(module: ModuleType) -> None:
-    """The residuals as they are, and NaN where the signal beside them is NaN."""
+def _recompute_after(module: ModuleType) -> None:
+    """Residuals are unchanged, except for NaN where the signal is NaN."""
     residuals = {"x": jnp.array([3.0, -1.0]), "y": jnp.array([2.0, 5.0])}
     for signal in (0.5, 0.0, jnp.inf):
-        same(module.after(jnp.array(signal), residuals), residuals)
-    lost = module.after(jnp.array([0.5, jnp.nan]), residuals)
+        same(module.recompute_after(jnp.array(signal), residuals), residuals)
+    lost = module.recompute_after(jnp.array([0.5, jnp.nan]), residuals)
     same(lost, {"x": jnp.array([3.0, jnp.nan]), "y": jnp.array([2.0, jnp.nan])})
 
 
@@ -263,7 +262,7 @@ def _flatten_consecutive(module: ModuleType) -> None:
 
 
 def _tanh(module: ModuleType) -> None:
-    """In float32: every digit, and in the plain form too; in bfloat16: one rounding."""
+    """Check the accuracy in float32, also of the plain op, and a single rounding in bfloat16."""
     ends = [1, -1, 0.0, -0.0, 1e30, -1e30, np.inf, -np.inf]
     line = np.append(np.linspace(-12, 12, 9999), ends).astype("float32")
     x, truth = jnp.asarray(line), np.tanh(line.astype("float64"))
@@ -336,30 +335,30 @@ def _precision(module: ModuleType) -> None:
 
 
 def _sum_rows(module: ModuleType) -> None:
-    """Over every axis but the last, in float32 at least, and rounded once."""
+    """Sums over all axes but the last, in at least float32."""
     x = jnp.arange(24.0).reshape(2, 3, 4) ** 2
     same(module.sum_rows(x), jnp.array([sum(x[..., i].ravel()) for i in range(4)]))
     narrow = jnp.array([[256.0], [1.0], [1.0]], jnp.bfloat16)
     same(module.sum_rows(narrow), jnp.array([258.0], jnp.float32))
 
 
-def _kept_maximum(module: ModuleType) -> None:
-    """Of either sign, over any axis, which stays; and a constant to autodiff."""
+def _max_keepdims(module: ModuleType) -> None:
+    """The maximum for either sign, over any axis, with the axis kept; constant to autodiff."""
     x = jnp.array([[-3.0, -1.0, -2.0], [5.0, -jnp.inf, 7.0]])
-    same(module.kept_maximum(x), jnp.array([[-1.0], [7.0]]))
-    same(module.kept_maximum(x[None]), jnp.array([[[-1.0], [7.0]]]))
-    same(module.kept_maximum(x, axis=0), jnp.array([[5.0, -1.0, 7.0]]))
-    same(module.kept_maximum(jnp.array([100.0, jnp.nan, 1.0])), jnp.array([100.0]))
-    same(jax.grad(lambda x: module.kept_maximum(x).sum())(x), jnp.zeros_like(x))
+    same(module.max_keepdims(x), jnp.array([[-1.0], [7.0]]))
+    same(module.max_keepdims(x[None]), jnp.array([[[-1.0], [7.0]]]))
+    same(module.max_keepdims(x, axis=0), jnp.array([[5.0, -1.0, 7.0]]))
+    same(module.max_keepdims(jnp.array([100.0, jnp.nan, 1.0])), jnp.array([100.0]))
+    same(jax.grad(lambda x: module.max_keepdims(x).sum())(x), jnp.zeros_like(x))
 
 
 HELPERS: dict[str, Check] = {
-    "after": _after,
-    "kept_maximum": _kept_maximum,
+    "recompute_after": _recompute_after,
+    "max_keepdims": _max_keepdims,
     "sum_rows": _sum_rows,
     "widen": _precision,
 }
-"""Of a file without rules."""
+"""Checks of the files without rules."""
 
 EDGES: dict[str, Check] = {
     "batch_norm": _batch_norm,

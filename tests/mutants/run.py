@@ -1,4 +1,4 @@
-"""Every mutant of a file against the checks of the file, and the survivors against the table."""
+"""Run the checks of a file on each mutant, and compare survivors with the list of equivalents."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from tests.mutants.mutate import Mutant, mutants_of, tree_of
 
 
 class Result(NamedTuple):
-    """What a file's mutants came to."""
+    """The result for one file."""
 
     file: str
     n_mutants: int
     n_equivalent: int
     alive: list[str]
-    """Survivors that the table does not hold."""
+    """Survivors that are not listed as equivalent."""
     killed: list[str]
-    """Mutants that the table holds, and that were killed or are no more."""
+    """Mutants listed as equivalent that were killed or no longer exist."""
 
     @property
     def n_killed(self) -> int:
@@ -30,12 +30,12 @@ class Result(NamedTuple):
 
     @property
     def score(self) -> float:
-        """The killed among those that change what is computed."""
+        """The share of killed mutants among those that change the computation."""
         return self.n_killed / (self.n_mutants - self.n_equivalent)
 
 
 def run(file: str) -> Result:
-    """All mutants of one file, and the listed ones on random inputs."""
+    """Run all mutants of a file, and the listed equivalents on random inputs."""
     home = load(file, compile(tree_of(file), file, "exec"))
     kind = {"rules": rules, "layers": layers}.get(file.split("/")[1], stepwise)
     listed = {e.key: e for e in EQUIVALENT if e.file == file}
@@ -62,14 +62,14 @@ def run(file: str) -> Result:
 
 
 def load(file: str, code: CodeType) -> ModuleType:
-    """The module that a file's code makes, under the name of the right one."""
+    """Execute the code of a file as a module with the original name."""
     module = ModuleType(file.removesuffix(".py").replace("/", "."))
     exec(code, module.__dict__)
     return module
 
 
 def _is_killed(file: str, mutant: Mutant, checks: list[rules.Check]) -> bool:
-    """Whether a check fails; it comes first from then on, for the next mutant stands beside."""
+    """Return whether a check fails. Move it to the front, as it likely kills the next one too."""
     killer = None
     try:
         module = load(file, mutant.code)

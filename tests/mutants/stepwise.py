@@ -1,4 +1,4 @@
-"""What kills a mutant of the seeds' network: PyTorch's autograd through its twin."""
+"""Checks that kill mutants of the notebooks' network: PyTorch's autograd of its twin."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Check = Callable[[ModuleType], None]
 
 
 def checks_of(module: ModuleType) -> Iterator[Check]:
-    """The whole table, at sizes that differ and at the smallest; then the two policies."""
+    """Yield the checks of all intermediates at distinct and at minimal sizes, then the rest."""
     for sizes in (ODD, PAIR_NO_B1):
         yield partial(_right, sizes)
     yield _one_example
@@ -59,7 +59,7 @@ def _one_example(module: ModuleType) -> None:
 
 
 def _first_of_ties(module: ModuleType) -> None:
-    """The first of the largest logits takes the cotangent of their maximum, as in torch."""
+    """Among ties, the first logit receives the cotangent of the maximum, as in PyTorch."""
     params, X, Y, *_ = _expected(ODD)
     values = stepwise.forward(params, X, Y)
     tied = values.logits.at[:, 1].set(9.0).at[:, 3].set(9.0)
@@ -70,7 +70,7 @@ def _first_of_ties(module: ModuleType) -> None:
 
 
 def _dtypes(module: ModuleType) -> None:
-    """In float32 nothing is wider, for which nothing needs to be computed."""
+    """Check that float32 stays float32, by abstract evaluation."""
 
     def outputs(params: Any, X: Any, Y: Any) -> list[Any]:
         values = inspect.unwrap(module.forward)(params, X, Y)
@@ -85,7 +85,7 @@ def _dtypes(module: ModuleType) -> None:
 
 
 def _sums(module: ModuleType) -> None:
-    """Over rows of either kind of width; and rounding a product does not change it."""
+    """Check sums over rows for both kinds of widths, and that ``_rounded`` is the identity."""
     for shape in ((37, 64), (16, 128), (5, 27)):
         x = np.random.default_rng(0).normal(size=shape)
         same_values(module._sum_rows(jnp.asarray(x)), [x.sum(0, keepdims=True)])

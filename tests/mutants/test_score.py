@@ -1,4 +1,4 @@
-"""What README.md says of the mutants, which ``make mutants`` runs and CI with it."""
+"""README.md states the results of ``make mutants``, which CI runs."""
 
 from tests.mutants.mutate import ROOT
 

@@ -1,4 +1,4 @@
-"""The elementwise non-linearities, against torch autograd."""
+"""The elementwise activations, against torch autograd."""
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ def test_tanh_against_torch(oracle, points, dtype):
 
 @pytest.mark.parametrize("dtype", TOLERANCE, indirect=True)
 def test_the_slope_of_tanh_lies_between_0_and_1(dtype):
-    """Rounding never turns a gradient round, not even where 1 − y² is all cancellation."""
+    """Rounding never flips the sign of a gradient, not even where 1 − y² cancels."""
     y, res = forward(jnp.asarray(LINE, dtype))
     (slope,) = np.asarray(backward(res, jnp.asarray(np.ones(y.shape), dtype)))
     assert ((slope >= 0) & (slope <= 1)).all()
@@ -68,7 +68,7 @@ def test_tanh_at_the_ends_and_at_zero():
         assert np.signbit(y)[1]
 
 
-def test_whoever_differentiates_tanh_or_a_cell_finds_its_slope_at_zero():
+def test_autodiff_of_tanh_and_of_the_cells_has_the_right_slope_at_zero():
     zero = jnp.zeros((1, 2), "float32")
     drop_in = custom_vjp(tanh, tanh_fwd, tanh_bwd)
     assert jax.grad(jax.grad(lambda x: drop_in(x) ** 2 / 2))(0.0) == 1

@@ -1,4 +1,4 @@
-"""causal_attention: what the table of tests/rules/test_ladder.py does not ask."""
+"""causal_attention, beyond the table of tests/rules/test_ladder.py."""
 
 from functools import partial
 
@@ -49,7 +49,7 @@ def test_residuals_are_linear_in_t():
 @pytest.mark.parametrize("block_size", [2, 16])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"], indirect=True)
 def test_scores_of_any_size(dtype, block_size):
-    """Also where masked ones are the largest: the future has no part in anything."""
+    """Also where masked scores are the largest."""
     big = 1e3 if dtype == "float16" else 1e6
     q = jnp.full((5, 1), big, dtype)
     k = jnp.asarray([[-big], [-big], [0], [1], [big]], dtype)
@@ -65,7 +65,7 @@ def test_scores_of_any_size(dtype, block_size):
 
 
 def test_a_score_that_rounds_to_more_than_its_maximum():
-    """Or to less: made as k qᵀ, a score of 1e12 differs by thousands from the forward's q kᵀ."""
+    """Or below it: at 1e12, a score computed as k qᵀ differs by thousands from q kᵀ."""
     q, k, v, do = random((5, 2))
     _, res = forward(1e6 * q, 1e6 * k, v)
     for less in (0, 1e3, -1e3):
@@ -75,7 +75,7 @@ def test_a_score_that_rounds_to_more_than_its_maximum():
 
 
 @pytest.mark.parametrize("block_size", [3, 16])
-def test_nothing_comes_from_the_future(block_size):
+def test_the_future_has_no_effect(block_size):
     q, k, v, do = random((7, 3))
     y, _ = forward(q, k, v, block_size=block_size)
     late = jnp.arange(7)[:, None] >= 4
@@ -89,7 +89,7 @@ def test_nothing_comes_from_the_future(block_size):
 
 @pytest.mark.parametrize("block_size", [3, 16])
 def test_nan_stays_in_its_head(block_size):
-    """And in dq in its row."""
+    """In dq it also stays in its row."""
     *qkv, do = random((2, 7, 3))
     _, res = forward(*qkv)
     dq, dk, dv = backward(res, do.at[0, 0, 0].set(jnp.nan), block_size=block_size)
@@ -98,7 +98,7 @@ def test_nan_stays_in_its_head(block_size):
 
 
 def test_memory_of_the_gradient_at_1024():
-    """At most 0.15 of what JAX's gradient of the plain form takes."""
+    """At most 0.15 of the memory of JAX's gradient of the plain form."""
     q, k, v, do = [jax.ShapeDtypeStruct((2, 1024, 16), jnp.float32)] * 4
 
     def ours(q, k, v, do):
@@ -117,7 +117,7 @@ def test_memory_of_the_gradient_at_1024():
 
 
 @pytest.mark.parametrize(("n_rows", "pairs"), [(4, 0), (5, 3), (12, 6), (13, 10)])
-def test_blocks_above_the_diagonal_are_not_visited(n_rows, pairs):
+def test_blocks_above_the_diagonal_are_skipped(n_rows, pairs):
     qkv = [jax.ShapeDtypeStruct((n_rows, 3), jnp.float32)] * 3
     jaxpr = str(jax.make_jaxpr(partial(causal_attention, block_size=4))(*qkv))
     assert ("scan" in jaxpr) == bool(pairs)
@@ -125,6 +125,6 @@ def test_blocks_above_the_diagonal_are_not_visited(n_rows, pairs):
 
 
 @pytest.mark.parametrize("block_size", [0, -1])
-def test_a_block_has_a_row(block_size):
+def test_block_size_must_be_positive(block_size):
     with pytest.raises(ValueError, match="block_size of at least 1"):
         causal_attention(*random((3, 1))[:3], block_size=block_size)

@@ -32,7 +32,7 @@ inference = jax.jit(batch_norm_inference, static_argnames="eps")
         ((7, 1, 5), 0.1, 1.0, "float64"),
         ((1, 2, 5), 1e-5, 1.0, "float64"),
         ((3, 2, 4, 5), 0.1, 1.0, "float64"),
-        # All but constant, and constant: eps alone keeps the root from zero.
+        # Nearly constant and constant: only eps keeps the root from zero.
         *[((7, 5), 1e-5, std, dtype) for std in [1e-8, 0.0] for dtype in ["float64", "float32"]],
         *[((4096, 3), 1e-5, 1.0, dtype) for dtype in TOLERANCE],
     ],
@@ -48,7 +48,7 @@ def test_against_torch(oracle, shape, eps, std, dtype):
     y, res = forward(x, gain, bias, eps=eps)
     ours = [y, *backward(res, dy, eps=eps)]
 
-    # In float64 from the same, rounded inputs: the truth for every dtype.
+    # The reference for every dtype: float64 from the same rounded inputs.
     exact = [np.asarray(a, np.float64) for a in (x, gain, bias, dy)]
     leaves = [oracle.torch.tensor(a, requires_grad=True) for a in exact[:3]]
     batch = tuple(range(len(shape) - 1))
@@ -98,9 +98,9 @@ def test_inference_against_torch(oracle, shape, dtype):
 @pytest.mark.parametrize("offset", [1.0, 1e4])
 @pytest.mark.parametrize("dtype", TOLERANCE, indirect=True)
 def test_statistics_are_exact_and_lead_back_to_the_output(dtype, offset):
-    """Far from zero too, where E[x²] − E[x]² has no digit left, nor has a 16-bit mean."""
+    """Also far from zero, where E[x²] − E[x]² and a 16-bit mean lose all digits."""
     rng = np.random.default_rng(0)
-    # The 16-bit numbers near 1e4 lie up to 64 apart: spread wider than that.
+    # 16-bit numbers near 1e4 are up to 64 apart, so use a larger spread.
     std = 1.0 if dtype in ("float32", "float64") else 0.5 * offset
     x = jnp.asarray(rng.normal(offset, std, (4096, 3)), dtype)
     gain, bias = jnp.asarray(rng.normal(size=(2, 3)), dtype)
@@ -128,7 +128,7 @@ def test_counts_stand_for_equal_examples(shape):
 
 @pytest.mark.usefixtures("x64")
 def test_dx_sums_to_zero_over_the_batch():
-    """So a bias added to x (the seeds' b1) has gradient zero by identity."""
+    """So a bias added to x (the notebooks' b1) has gradient zero by identity."""
     rng = np.random.default_rng(0)
     x, dy = jnp.asarray(rng.normal(size=(2, 7, 3, 5)))
     gain, bias = jnp.asarray(rng.normal(size=(2, 5)))

@@ -1,4 +1,4 @@
-"""What every rule promises, whatever it computes: the contract in jaxmore/rules/__init__.py."""
+"""The contract of every rule, as stated in jaxmore/rules/__init__.py."""
 
 from functools import partial
 
@@ -65,7 +65,7 @@ def test_fwd_is_op_bit_for_bit(rule, dtype):
 
 @every_dtype
 def test_cotangents_mirror_the_arguments(rule, dtype):
-    """One each, of the same shape and dtype, None for integers; zeros from a zero cotangent."""
+    """One per argument, of its shape and dtype, None for integers; zero for a zero cotangent."""
     args = rule.arguments(dtype)
     y, res = rule.jit_fwd(*args)
     cotangents = rule.jit_bwd(res, jnp.asarray(np.zeros(y.shape), y.dtype))
@@ -79,7 +79,7 @@ def test_cotangents_mirror_the_arguments(rule, dtype):
 
 
 def test_residuals_are_arrays(rule):
-    """And nothing else, which would be a tracer where fwd and bwd are jitted apart."""
+    """Anything else would become a tracer when fwd and bwd are jitted separately."""
     residuals = []
     jax.eval_shape(lambda *args: residuals.append(rule.fwd(*args)[1]), *rule.arguments("float32"))
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(residuals))
@@ -91,7 +91,7 @@ def test_forward_mode_of_op_is_the_transpose_of_bwd(rule):
     rng = np.random.default_rng(1)
     args = rule.arguments("float64")
     tangents = [
-        np.zeros(arg.shape, jax.dtypes.float0)  # what JAX calls the tangent of an integer
+        np.zeros(arg.shape, jax.dtypes.float0)  # JAX's tangent dtype for integers
         if jnp.issubdtype(arg.dtype, jnp.integer)
         else rng.normal(size=arg.shape)
         for arg in args

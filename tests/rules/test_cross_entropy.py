@@ -78,9 +78,9 @@ def test_against_torch(oracle, leading, n_vocab, dtype, ignore_some):
 )
 @pytest.mark.parametrize("dtype", TOLERANCE, indirect=True)
 def test_large_and_equal_logits_against_torch(oracle, row, dtype):
-    """The first is seed 002's, whose exponentials overflow in float32.
+    """The first row is that of notebook 002, whose exponentials overflow in float32.
 
-    With every target, and beside a row of its own, small maximum.
+    Each row occurs with every target, together with a row that has a small maximum.
     """
     logits = np.array([row, row, row, row, [0, 1, 2, 3]])
     check_against_torch(oracle, logits, np.array([0, 1, 2, 3, 0]), dtype)
@@ -104,7 +104,7 @@ def test_narrow_targets_against_torch(oracle, target_dtype, n_vocab):
     indirect=["dtype"],
 )
 def test_nothing_to_average(dtype, shape):
-    """Every target ignored, or none there: loss and gradient are 0, where torch has NaN."""
+    """If all targets are ignored or there are none, loss and gradient are 0; torch has NaN."""
     logits = jnp.asarray(np.random.default_rng(0).normal(size=(*shape, 5)), dtype)
     loss, res = forward(logits, jnp.full(shape, -1, "int32"))
     dlogits, _ = backward(res, jnp.asarray(1.7, loss.dtype))
@@ -118,7 +118,7 @@ def test_nothing_to_average(dtype, shape):
     hnp.arrays(np.int32, 4, elements=st.integers(-1, 4)),
 )
 def test_rows_of_dlogits_sum_to_zero(logits, targets):
-    """As p and the one-hot both sum to one. And the loss is finite and not negative."""
+    """Because p and the one-hot both sum to one. The loss is finite and not negative."""
     with jax.enable_x64(True):
         loss, res = forward(jnp.array(logits), jnp.array(targets))
         dlogits, _ = backward(res, jnp.asarray(1.7))

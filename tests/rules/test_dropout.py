@@ -32,7 +32,7 @@ def test_the_same_mask_forwards_and_backwards(dtype):
 
 
 def test_against_torch(oracle, x64):
-    """The same mask in torch: its own dropout draws another."""
+    """With the same mask; the dropout of torch would draw another."""
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=(2, 7, 5))
     y, mask = dropout_fwd(jnp.asarray(x), jax.random.key(0), rate=0.3)
@@ -46,7 +46,7 @@ def test_against_torch(oracle, x64):
     np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=1e-15)
 
 
-def test_what_is_dropped_has_no_part_in_anything():
+def test_dropped_elements_have_no_effect():
     x = jnp.full((50,), jnp.inf)
     y, mask = dropout_fwd(x, jax.random.key(0), rate=0.5)
     dx, _ = dropout_bwd(mask, x, rate=0.5)

@@ -1,4 +1,4 @@
-"""The ladder's rules at their edges: ties, tails, empty, wide, width one."""
+"""Edge cases of the rules: ties, tails, empty arrays, wide rows, width one."""
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +80,7 @@ def test_layer_norm_of_one_feature_is_its_bias(n_batch):
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_layer_norm_of_constant_and_far_rows(offset):
-    """A variance as E[x²] − E[x]² would have no digit left here."""
+    """Here a variance computed as E[x²] − E[x]² would lose all digits."""
     rng = np.random.default_rng(0)
     x = jnp.asarray(offset + rng.normal(size=(3, 64)), "float32")
     x = x.at[0].set(offset)
@@ -119,7 +119,7 @@ def test_softmax_of_large_and_equal_scores(dtype):
     )
 
 
-def test_l2_penalty_of_nothing_is_nothing():
+def test_l2_penalty_of_an_empty_weight_is_zero():
     empty = jnp.zeros((0, 3))
     loss, res = rules.l2_penalty_fwd(empty, scale=0.1)
     (dweight,) = rules.l2_penalty_bwd(res, jnp.ones(()), scale=0.1)
@@ -128,6 +128,6 @@ def test_l2_penalty_of_nothing_is_nothing():
 
 
 @pytest.mark.parametrize("n", [0, -1, 2, 4])
-def test_flatten_consecutive_wants_a_multiple(n):
+def test_flatten_consecutive_needs_a_multiple(n):
     with pytest.raises(ValueError, match="multiple of n="):
         rules.flatten_consecutive(jnp.ones((2, 3, 5)), n=n)

@@ -21,7 +21,7 @@ backward = jax.jit(embedding_bwd)
         ([0], 1, "float64", "int32"),
         ([4, 0, 4, 3, 4], 5, "float64", "int64"),
         ([[[4, 0, 4], [1, 0, 3]]], 5, "float64", "int16"),
-        # Around and above what int8 can hold.
+        # Around and above the range of int8.
         *[([126, 3, 126], n_vocab, "float32", "int8") for n_vocab in [127, 128, 129, 300]],
         ([299, 200, 299], 300, "float32", "int16"),
         *[(np.zeros(4096, int), 1, dtype, "int32") for dtype in TOLERANCE],

@@ -1,4 +1,4 @@
-"""flatten, against torch autograd. It moves numbers and computes none: equality is exact."""
+"""flatten, against torch autograd. It only moves numbers, so the results are equal exactly."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""What holds exactly, or to rounding, for any input: drawn by hypothesis."""
+"""Identities that hold exactly or up to rounding for any input, by hypothesis."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from jaxmore import models, rules
 
-# Of one shape each, so that one compilation serves all draws.
+# A single shape each, so that all draws share one compilation.
 B, T, H = 5, 6, 3
 settings.register_profile("invariants", deadline=None, max_examples=15)
 invariant = settings(settings.get_profile("invariants"))
@@ -25,7 +25,7 @@ def floats(*shape, bound=100.0):
 
 @partial(jax.jit, static_argnames="name")
 def normalised(x, dy, name):
-    """(x̂, dx) of a normalisation with gain 1 and bias 0, in float64."""
+    """Return (x̂, dx) of a normalisation with gain 1 and bias 0, in float64."""
     gain, bias = jnp.ones(H, x.dtype), jnp.zeros(H, x.dtype)
     x_hat, res = getattr(rules, f"{name}_fwd")(x, gain, bias)
     return x_hat, getattr(rules, f"{name}_bwd")(res, dy)[0]
@@ -35,7 +35,7 @@ def normalised(x, dy, name):
 @invariant
 @given(x=floats(B, H), dy=floats(B, H))
 def test_dx_of_a_norm_sums_to_zero_and_lies_across_x_hat(name, axis, lost, x, dy):
-    """Σ dx = 0, and Σ dx x̂ = r Σ dy x̂ · eps/(var + eps): what eps takes from x̂'s length."""
+    """Σ dx = 0, and Σ dx x̂ = r Σ dy x̂ · eps/(var + eps), where eps shortens x̂."""
     with jax.enable_x64(True):
         wide = jnp.asarray(x, "float64"), jnp.asarray(dy, "float64")
         x_hat, dx = map(np.asarray, normalised(*wide, name))
@@ -60,7 +60,7 @@ def cross_entropy_bwd(logits, targets):
     targets=hnp.arrays(np.int32, B, elements=st.integers(-1, H - 1)),
 )
 def test_rows_of_dlogits_sum_to_zero_in_float32(logits, targets):
-    """And rows of ignored targets are 0 throughout."""
+    """Rows of ignored targets are 0."""
     dlogits = np.asarray(cross_entropy_bwd(logits, targets))
     assert (np.abs(dlogits.sum(1)) <= 3e-7).all()
     assert not dlogits[targets == -1].any()
@@ -94,7 +94,7 @@ def attention_bwd(q, k, v, do, block_size):
 @invariant
 @given(qkv=floats(3, T, H), do=floats(T, H), t=st.integers(0, T))
 def test_no_cotangent_comes_from_the_future(block_size, qkv, do, t):
-    """A loss of the places before t leaves exactly 0 at t and after."""
+    """A loss on the positions before t has gradient exactly 0 at t and after."""
     do[t:] = 0
     assert not np.asarray(causal_mean_bwd(do))[t:].any()
     for d in attention_bwd(*qkv, do, block_size):
@@ -105,10 +105,10 @@ SIZES = {"n_embd": 4, "n_embd2": 6, "n_layer": 1, "n_head": 2, "block_size": T}
 V = 5
 
 
-@pytest.mark.parametrize("type", ["bow", "rnn", "gru", "lstm", "transformer"])
+@pytest.mark.parametrize("type", ["bow", "rnn", "gru", "lstm", "transformer", "microgpt"])
 def test_a_causal_model_learns_nothing_of_the_future(type):
-    """A loss at the places before t alone: a token that stands only at t and after has
-    gradient exactly 0, and one that stands before has not."""
+    """With a loss on the positions before t, a token that occurs only at t or later has gradient
+    exactly 0, and a token that occurs earlier does not."""
     options = {k: v for k, v in SIZES.items() if k in models.model_options(type)}
     model = models.MODELS[type].make(V, **options)
     params = model.init(jax.random.key(0))

@@ -1,6 +1,6 @@
-"""The ladder's rules, each against torch autograd: one table, the same checks.
+"""Rules against torch autograd: one table of cases with the same checks.
 
-What one rule has that others have not is in its own file.
+Tests that concern a single rule are in the file of that rule.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests import tolerance
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
-# The 16-bit ones are two eps: the residuals are rounded too.
+# Two eps for 16-bit dtypes, because the residuals are rounded too.
 TOLERANCE = tolerance.TOLERANCE | {"bfloat16": 2**-6, "float16": 2**-9}
 
 
@@ -53,7 +53,7 @@ def gru(torch, x, h, w_z, b_z, w_r, b_r, w_h, b_h):
 
 
 def lstm(torch, x, h, c, w, b):
-    # torch's own cell; its weights are (out, in), apart for x and h.
+    # torch's own cell, with separate (out, in) weights for x and h.
     n_in, zero = x.shape[-1], torch.zeros_like(b)
     flat = [a.reshape(-1, a.shape[-1]) for a in (x, h, c)]
     out = torch.lstm_cell(flat[0], flat[1:], w[:n_in].T, w[n_in:].T, b, zero)
@@ -108,7 +108,7 @@ CASES = {
     "attention": Case("causal_attention", [(2, 3, 7, 5)] * 3, attention),
     "attention T=1": Case("causal_attention", [(2, 3, 1, 5)] * 3, attention),
     "attention D=1": Case("causal_attention", [(1, 1, 3, 1)] * 3, attention),
-    # Of equal blocks of 3 rows, the first padded by two; and of one row each.
+    # Blocks of the same size, where the last is padded, and blocks of one row.
     **{
         f"attention T={T} in {size}": Case(
             "causal_attention", [(*batch, T, 3)] * 3, attention, {"block_size": size}
@@ -132,7 +132,7 @@ CASES = {
         "l2_penalty", [(5, 7)], lambda torch, w: 0.3 * (w**2).mean(), {"scale": 0.3}
     ),
 }  # fmt: skip
-# One of each rule, and attention in blocks, for the checks in which shapes matter little.
+# One case per rule, and attention in blocks, for checks that hardly depend on shapes.
 ONE_EACH = [name for name in CASES if name in {case.rule for case in CASES.values()}] + [
     "gelu tanh", "gelu erf", "attention", "attention T=7 in 3", "rnn", "gru", "lstm",
 ]  # fmt: skip
@@ -148,7 +148,7 @@ every_case_and_dtype = pytest.mark.parametrize(
 
 @cache
 def functions(name):
-    """(op, fwd, bwd) with the options bound, and the three compiled apart."""
+    """Return (op, fwd, bwd) with the options bound, plain and compiled separately."""
     case = CASES[name]
     plain = [
         partial(getattr(rules, case.rule + end), **case.options) for end in ("", "_fwd", "_bwd")
@@ -184,8 +184,8 @@ def test_against_torch(oracle, name, dtype):
         out = CASES[name].truth(torch, *leaves)
         return torch.cat([o.flatten() for o in (out if isinstance(out, tuple) else (out,))])
 
-    # In float64 from the same, rounded inputs. The condition scale is the same sum as the
-    # result with each entry of the Jacobian, argument and cotangent in absolute terms.
+    # The reference is float64 from the same rounded inputs. The condition scale is the sum that
+    # gives the result, over absolute values of the Jacobian, arguments and cotangents.
     leaves = tuple(torch.tensor(a) for a in exact(args))
     jacobians = torch.autograd.functional.jacobian(truth, leaves, vectorize=True)
     flat_dy = np.concatenate([a.ravel() for a in exact(dy)])
@@ -206,7 +206,7 @@ def test_against_torch(oracle, name, dtype):
 
 @every_case_and_dtype
 def test_the_contract(name, dtype):
-    """Of dtypes, residuals, and the cotangents of a zero cotangent."""
+    """Check dtypes, residuals, and the cotangents for a zero cotangent."""
     args = arguments(name, dtype)
     _, (_, fwd, bwd) = functions(name)
     y, res = fwd(*args)
@@ -248,7 +248,7 @@ LONG = {
 
 @pytest.mark.parametrize("name", LONG)
 def test_long_sums_in_16_bits_are_those_of_float64(name):
-    """Of terms of one sign: a running sum in 16 bits would stand still after some hundreds."""
+    """For terms of one sign, where a 16-bit running sum would stop growing after hundreds."""
     _, (_, fwd, bwd) = functions(name.removesuffix(" wide"))
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
@@ -258,7 +258,7 @@ def test_long_sums_in_16_bits_are_those_of_float64(name):
         ours = exact((y, bwd(res, dy)))
         y, res = fwd(*(a.astype("float64") for a in args))
         want = exact((y, bwd(res, jax.tree.map(lambda a: a.astype("float64"), dy))))
-    # Half an eps is the rounding of the result; the mean has no other.
+    # Rounding the result takes half an eps; the mean has no other rounding error.
     bound = 2**-8 if name == "causal_mean" else TOLERANCE["bfloat16"]
     for a, b in zip(ours, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=bound * abs(b).max())

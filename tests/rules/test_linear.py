@@ -38,7 +38,7 @@ def test_against_torch(oracle, leading, n_in, n_out, with_bias, dtype):
     y, res = forward(x, weight, bias if with_bias else None)
     ours = [y, *backward(res, dy)]
 
-    # In float64 from the same, rounded inputs: the truth for every dtype.
+    # The reference for every dtype: float64 from the same rounded inputs.
     exact = [np.asarray(a, np.float64) for a in arrays]
     leaves = [oracle.torch.tensor(a, requires_grad=True) for a in exact[: 2 + with_bias]]
     truth = oracle.torch.nn.functional.linear(leaves[0], leaves[1].T, *leaves[2:])
@@ -56,7 +56,7 @@ def test_against_torch(oracle, leading, n_in, n_out, with_bias, dtype):
 
 @pytest.mark.parametrize(("dtype", "big"), [("bfloat16", 256), ("float16", 2048)])
 def test_the_bias_is_added_before_rounding(dtype, big):
-    """In 16 bits big + 1 rounds to big; a sum that is rounded once keeps the 1."""
+    """In 16 bits big + 1 rounds to big; a sum that is rounded only once keeps the 1."""
     weight, bias = jnp.asarray([[big], [1]], dtype), jnp.asarray([-big], dtype)
     y, _ = forward(jnp.asarray([1, 1], dtype), weight, bias)
     assert y.tolist() == [1]

@@ -28,6 +28,7 @@ SIZES = {
     "gru": {"n_embd": 2, "n_embd2": 3},
     "lstm": {"n_embd": 2, "n_embd2": 3},
     "transformer": {"n_embd": 4, "n_head": 2, "n_layer": 1},
+    "microgpt": {"n_embd": 4, "n_head": 2},
 }
 
 

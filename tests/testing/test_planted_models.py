@@ -66,7 +66,7 @@ PLANTED = [
     P("lstm", "ScanTime.bwd", "jnp.moveaxis(dy, -2, 0), res",
       "jnp.moveaxis(dy.at[:, 0].set(0), -2, 0), res", "embedding.* hidden.*"),
     P("lstm", "ScanTime.bwd", "a + widen(b)", "widen(b)", "hidden.cell.*"),
-    P("lstm", "LstmCell.fwd", "_join(x, h)", "_join(x, states[0])", "hidden.cell.weight"),
+    P("lstm", "LstmCell.fwd", "_concat(x, h)", "_concat(x, states[0])", "hidden.cell.weight"),
     P("lstm", "ScanTime.bwd", '"start": dstart', '"start": 0 * dstart', "hidden.start",
       "zero everywhere"),
     P("lstm", "ScanTime.bwd", "return (dstate, ", "return ((dstate[0], *others), ",
@@ -88,7 +88,7 @@ PLANTED = [
     # one after the other
     P("chain", "Chain.bwd", "kept = res[name]", 'kept = res["b"]', "a.weight"),
     P("attention", "Chain.bwd", "self.layers[i - 1]", "self.layers[0]", "norm.* qkv.* x"),
-    P("attention", "CausalSelfAttention.recall", "self._merge(res.o)", "self._merge(res.v)",
+    P("attention", "CausalSelfAttention.recompute", "self._merge(res.o)", "self._merge(res.v)",
       "norm.* qkv.* x"),
     P("attention", "LayerNorm.bwd", 'gain=params["gain"])', 'gain=1 + 0 * params["gain"])', "x"),
     # contexts and tables

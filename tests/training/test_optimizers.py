@@ -22,11 +22,13 @@ def share_of_rate(schedule: str, step: int, warmup: int) -> float:
     if schedule == "cosine":
         ratio = (step - warmup) / (STEPS - warmup)
         return 0.5 * (1 + math.cos(math.pi * ratio))
+    if schedule == "linear":
+        return 1 - (step - warmup) / (STEPS - warmup)
     return 0.1 if schedule == "step" and step >= STEPS // 2 else 1.0
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize(
     ("schedule", "warmup", "clip"),
     [
@@ -35,6 +37,8 @@ def share_of_rate(schedule: str, step: int, warmup: int) -> float:
         ("cosine", 0, 0.5),
         ("step", 3, 9.0),
         ("cosine", 4, None),
+        ("linear", 0, None),
+        ("linear", 3, None),
     ],
 )
 def test_same_parameters_as_torch(name, decay, schedule, warmup, clip) -> None:
@@ -49,6 +53,9 @@ def test_same_parameters_as_torch(name, decay, schedule, warmup, clip) -> None:
         theirs = torch.tensor(start, requires_grad=True)
         oracle = {
             "sgd": lambda: torch.optim.SGD([theirs], lr=0.05, weight_decay=decay),
+            "adam": lambda: torch.optim.Adam(
+                [theirs], lr=0.05, betas=(0.85, 0.99), eps=1e-8, weight_decay=decay
+            ),
             "adamw": lambda: torch.optim.AdamW(
                 [theirs], lr=0.05, betas=(0.9, 0.99), eps=1e-8, weight_decay=decay
             ),
