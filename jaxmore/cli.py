@@ -344,7 +344,7 @@ class Check:
 
     def _compare_with_the_notebooks(self) -> None:
         from jaxmore import data, ninja
-        from jaxmore.ninja import replay
+        from jaxmore.ninja import notebook_figures as replay
 
         batch = replay.notebook_003(data.read_words(data.corpus_path(self.input_file)))
         if self.dump:
@@ -381,7 +381,7 @@ class Replay:
 
     def run(self) -> None:
         from jaxmore import data
-        from jaxmore.ninja import replay
+        from jaxmore.ninja import notebook_figures as replay
 
         words = data.read_words(data.corpus_path(self.input_file))
         print(replay.format_figures(replay.replay(words)))
@@ -403,7 +403,7 @@ class Convert:
     """Replace what is there."""
 
     def run(self) -> None:
-        from jaxmore.interop.makemore import convert
+        from jaxmore.interop.state_dict import convert
 
         saved = convert(
             self.source,

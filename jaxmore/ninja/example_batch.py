@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxmore import data
-from jaxmore.ninja import replay
+from jaxmore.ninja import notebook_figures
 
 
 class Batch(NamedTuple):
@@ -30,5 +30,5 @@ def batch() -> Batch:
         The network of notebook 003 (B = 32, T = 3, V = 27, E = 10, H = 64) with a minibatch of the
         embedded corpus; floats in float32, or in float64 where ``jax.enable_x64`` is on.
     """
-    params, X, Y = replay.notebook_003(data.read_words(data.embedded_corpus()))
+    params, X, Y = notebook_figures.notebook_003(data.read_words(data.embedded_corpus()))
     return Batch(*(jnp.array(p, float) for p in params if p is not None), X=X, Y=Y)

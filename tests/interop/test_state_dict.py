@@ -13,8 +13,8 @@ import pytest
 
 from jaxmore.data import sequences
 from jaxmore.errors import InputError
-from jaxmore.interop.makemore import BLOCK, SIGNS, TABLES, convert, from_makemore, to_makemore
-from jaxmore.interop.torch_file import read_torch_file, write_torch_file
+from jaxmore.interop.state_dict import BLOCK, SIGNS, TABLES, convert, from_makemore, to_makemore
+from jaxmore.interop.torch_reader import read_torch_file, write_torch_file
 from jaxmore.layers import Tree, by_path
 from jaxmore.models import MODELS, model_options
 from jaxmore.runs.trained import SavedModel, load_model

@@ -9,7 +9,7 @@ import pytest
 from jaxmore import rules, stepwise
 from jaxmore.data import TorchGenerator, Vocabulary, context_windows, split_words
 from jaxmore.errors import InputError
-from jaxmore.ninja.replay import (
+from jaxmore.ninja.notebook_figures import (
     SEED,
     UNSEEDED_002,
     UNSEEDED_003,

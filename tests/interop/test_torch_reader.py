@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from jaxmore.errors import InputError
-from jaxmore.interop import torch_file
-from jaxmore.interop.torch_file import read_torch_file, write_torch_file
+from jaxmore.interop.torch_reader import read_torch_file, write_torch_file
 
 DTYPES = [np.dtype(d) for d in ("float32", "float64", "float16", jnp.bfloat16, "int64")]
 
@@ -167,7 +166,7 @@ def test_other_dtypes_are_not_written(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
     huge = np.broadcast_to(np.float16(0), (2**20, 2**11))  # 2 bytes, but 4 GB to write
     with pytest.raises(ValueError, match="2,147,483,648 elements"):
-        torch_file._pickled({"huge": huge})
+        torch_reader._pickled({"huge": huge})
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from jaxmore import __version__
 from jaxmore.data import StrPath, Vocabulary, corpus_path, read_words
 from jaxmore.errors import InputError
-from jaxmore.interop.torch_file import read_torch_file, write_torch_file
+from jaxmore.interop.torch_reader import read_torch_file, write_torch_file
 from jaxmore.layers import Tree, by_path
 from jaxmore.models import MODELS
 from jaxmore.runs.folder import CONFIG, RUN, clear, locked
