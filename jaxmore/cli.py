@@ -403,7 +403,7 @@ class Convert:
     """Replace what is there."""
 
     def run(self) -> None:
-        from jaxmore.interop.state_dict import convert
+        from jaxmore.interop import convert
 
         saved = convert(
             self.source,
