@@ -37,7 +37,7 @@ def write_torch_file(path: str | os.PathLike[str], tensors: Mapping[str, npt.Arr
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         # Bare names would bring in today's date.
-        archive.writestr(zipfile.ZipInfo("archive/data.pkl"), _pickled(arrays))
+        archive.writestr(zipfile.ZipInfo("archive/data.pkl"), _pickle_tensors(arrays))
         archive.writestr(zipfile.ZipInfo("archive/byteorder"), b"little")
         archive.writestr(zipfile.ZipInfo("archive/version"), b"3\n")
         for key, array in enumerate(arrays.values()):
@@ -48,7 +48,7 @@ def write_torch_file(path: str | os.PathLike[str], tensors: Mapping[str, npt.Arr
         raise InputError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
 
 
-def _pickled(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+def _pickle_tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """The state dict as torch.save pickles it, less the memo, of which nothing depends."""
     classes = {dtype: name for name, dtype in DTYPES.items()}
     ordered_dict = _global(*ORDERED_DICT) + pickle.EMPTY_TUPLE + pickle.REDUCE
