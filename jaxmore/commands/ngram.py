@@ -93,5 +93,5 @@ def run_ngram(
     print_words(made, splits)
     figure = folder / f"{NAMES[n]}.png"
     with writing_to(folder):
-        plots.save(plots.ngram_counts(everything, "." + vocab.characters), figure)
+        plots.save(plots.ngram_counts(everything, "".join(vocab.itos.values())), figure)
     print(figure)

@@ -64,7 +64,7 @@ def read_corpus(type: str, input_file: str | None, *, unique: bool) -> Corpus:
         InputError: the words cannot be read, or a split comes out empty.
     """
     path = corpus_path(input_file)
-    words = read_words(path)
+    words = read_words(path, like_makemore=MODELS[type].reads == "sequences")
     words = unique_words(words) if unique else words
     splits = (
         split_words(words)

@@ -39,6 +39,12 @@ def test_each_target_is_the_next_input() -> None:
     assert (Y >= 0).sum() == 4 + 2 + 1
 
 
+def test_a_full_stop_is_no_boundary() -> None:
+    X, Y = sequences(["a.", "."], Vocabulary(".a"))
+    assert X.tolist() == [[0, 2, 1], [0, 1, 0]]
+    assert Y.tolist() == [[2, 1, 0], [1, 0, -1]]
+
+
 def test_no_words_have_the_shape_of_no_words() -> None:
     X, Y = sequences([], Vocabulary("a"))
     assert X.shape == Y.shape == (0, 1)
@@ -66,7 +72,8 @@ def test_the_arrays_are_their_own() -> None:
     [
         (["ab", "abba", "ba"], 4, "'abba' needs a block size of at least 5, got 4"),
         (["ab"], 0, "at least 1, got 0"),
-        (["ab", "a.b"], None, r"'a\.b' holds '\.'"),
+        (["ab", "a.b"], None, r"unknown character '\.'"),
+        (["|"], None, r"unknown character '\|'"),
         (["ab", "axb"], None, "unknown character 'x'"),
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jaxmore.data import (
     Vocabulary,
     context_windows,
+    printable,
     trace_windows,
 )
 from jaxmore.errors import InputError
@@ -17,16 +18,14 @@ from tests.data.strategies import letters, words_of_any_kind
 
 
 def build_dataset(words: list[str], block_size: int) -> tuple[list[list[int]], list[int]]:
-    """The loop of seeds 000 to 004, as it stands there."""
+    """The loop of seeds 000 to 004, with an id for the boundary in the place of their "."."""
     chars = sorted(set("".join(words)))
     stoi = {s: i + 1 for i, s in enumerate(chars)}
-    stoi["."] = 0
     X: list[list[int]] = []
     Y: list[int] = []
     for w in words:
         context = [0] * block_size
-        for ch in w + ".":
-            ix = stoi[ch]
+        for ix in [*(stoi[ch] for ch in w), 0]:
             X.append(context)
             Y.append(ix)
             context = [*context[1:], ix]
@@ -90,11 +89,10 @@ def test_a_context_holds_at_least_one_character(block_size: int) -> None:
         trace_windows("ab", block_size)
 
 
-def test_a_word_with_the_boundary_has_no_windows() -> None:
-    with pytest.raises(InputError, match=r"'a\.b'"):
-        context_windows(["b", "a.b"], Vocabulary("ab"), 3)
-    with pytest.raises(InputError, match=r"'a\.b'"):
-        trace_windows("a.b", 3)
+def test_a_full_stop_is_no_boundary() -> None:
+    X, Y = context_windows(["a.b", "."], Vocabulary(".ab"), 2)
+    assert X.tolist() == [[0, 0], [0, 2], [2, 1], [1, 3], [0, 0], [0, 1]]
+    assert Y.tolist() == [2, 1, 3, 0, 1, 0]
 
 
 def test_a_word_of_another_vocabulary_is_refused() -> None:
@@ -115,14 +113,22 @@ def test_trace_prints_what_seed_002_prints() -> None:
     ]
     assert trace_windows("é", 1) == ["é", ". ------> é", "é ------> ."]
     assert trace_windows("", 2) == ["", ".. ------> ."]
+    assert trace_windows("a.", 1) == ["a.", "| ------> a", "a ------> .", ". ------> |"]
+    assert trace_windows("\x1b\u200d", 1) == [
+        r"\x1b" + "\u200d",
+        r". ------> \x1b",
+        r"\x1b ------> " + "\u200d",
+        "\u200d ------> .",
+    ]
 
 
 @given(word=st.text(letters, max_size=8), block_size=st.integers(1, 12))
 def test_trace_spells_the_windows(word: str, block_size: int) -> None:
     vocab = Vocabulary.from_words([word])
     X, Y = context_windows([word], vocab, block_size)
-    lines = [f"{vocab.decode(x)} ------> {vocab.decode([y])}" for x, y in zip(X, Y, strict=True)]
-    assert trace_windows(word, block_size) == [word, *lines]
+    contexts = ["".join(vocab.itos[i] for i in x) for x in X.tolist()]
+    lines = [f"{x} ------> {vocab.itos[y]}" for x, y in zip(contexts, Y.tolist(), strict=True)]
+    assert trace_windows(word, block_size) == [printable(line) for line in [word, *lines]]
 
 
 def test_golden_windows_equal_the_seeds_loop(seed_names: list[str]) -> None:
