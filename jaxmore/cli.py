@@ -344,9 +344,8 @@ class Check:
 
     def _compare_with_the_notebooks(self) -> None:
         from jaxmore import data, ninja
-        from jaxmore.ninja import notebook_figures as replay
 
-        batch = replay.notebook_003(data.read_words(data.corpus_path(self.input_file)))
+        batch = ninja.notebook_003(data.read_words(data.corpus_path(self.input_file)))
         if self.dump:
             print(ninja.dump(*batch))
             return
@@ -380,11 +379,10 @@ class Replay:
     """makemore's names.txt, which the notebooks read."""
 
     def run(self) -> None:
-        from jaxmore import data
-        from jaxmore.ninja import notebook_figures as replay
+        from jaxmore import data, ninja
 
         words = data.read_words(data.corpus_path(self.input_file))
-        print(replay.format_figures(replay.replay(words)))
+        print(ninja.format_figures(ninja.replay(words)))
 
 
 @dataclass(frozen=True)
