@@ -397,6 +397,8 @@ class Convert:
     """The words that makemore.py was trained on: model.pt does not hold its characters."""
     n_head: int = 4
     """N of a transformer: model.pt does not tell it."""
+    seed: int = 3407
+    """makemore.py's --seed, which decides the words held out: model.pt does not tell it."""
     overwrite: bool = False
     """Replace what is there."""
 
@@ -408,6 +410,7 @@ class Convert:
             self.target,
             input_file=self.input_file,
             n_head=self.n_head,
+            seed=self.seed,
             overwrite=self.overwrite,
         )
         print(f"{self.source} → {self.target}: {saved.type} {saved.options}")

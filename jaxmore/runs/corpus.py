@@ -54,7 +54,9 @@ class Corpus(NamedTuple):
         return max(len(word) for split in self.splits for word in split)
 
 
-def read_corpus(type: str, input_file: str | None, *, unique: bool) -> Corpus:
+def read_corpus(
+    type: str, input_file: str | None, *, unique: bool, makemore_seed: int = MAKEMORE_SEED
+) -> Corpus:
     """Read and split the words of a run.
 
     Types that read windows have the notebooks' split (80 %, 10 %, 10 %), those that read
@@ -69,7 +71,7 @@ def read_corpus(type: str, input_file: str | None, *, unique: bool) -> Corpus:
     splits = (
         split_words(words)
         if MODELS[type].reads == "windows"
-        else split_like_makemore(words, MAKEMORE_SEED)
+        else split_like_makemore(words, makemore_seed)
     )
     return Corpus(path, hashlib.sha256(path.read_bytes()).hexdigest(), unique, splits)
 

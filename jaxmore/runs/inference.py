@@ -7,7 +7,7 @@ from typing import Any
 from jaxmore.data import Splits
 from jaxmore.errors import InputError
 from jaxmore.models import MODELS, token_by_token
-from jaxmore.runs.corpus import Corpus, examples, read_corpus
+from jaxmore.runs.corpus import MAKEMORE_SEED, Corpus, examples, read_corpus
 from jaxmore.runs.folder import LAST
 from jaxmore.runs.trained import SavedModel, load_model
 from jaxmore.training.evaluation import mean_loss
@@ -97,7 +97,10 @@ def _model_of(work_dir: str) -> SavedModel:
 
 def _corpus_of(saved: SavedModel, input_file: str | None) -> Corpus:
     data = saved.record["data"]
-    corpus = read_corpus(saved.type, input_file or data["file"], unique=data["unique"])
+    seed = saved.record["training"].get("makemore_seed", MAKEMORE_SEED)
+    corpus = read_corpus(
+        saved.type, input_file or data["file"], unique=data["unique"], makemore_seed=seed
+    )
     if corpus.sha256 != data["sha256"]:
         print(f"note: {corpus.path} is not the file that the model was trained on", file=sys.stderr)
     return corpus
