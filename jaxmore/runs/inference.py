@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jaxmore.data import Splits
+from jaxmore.data import Splits, printable
 from jaxmore.errors import InputError
 from jaxmore.models import MODELS, token_by_token
 from jaxmore.runs.corpus import MAKEMORE_SEED, Corpus, examples, read_corpus
@@ -75,7 +75,7 @@ def print_samples(
         *by_token, saved.vocab, n_words=n_words, max_length=max_length, seed=seed, **how
     )
     if splits is None:
-        print("\n".join(words))
+        print("\n".join(map(printable, words)))
     else:
         print_words(words, splits)
 
@@ -85,7 +85,7 @@ def print_words(words: list[str], splits: Splits) -> None:
     train, held_out = set(splits.train), {*splits.dev, *splits.test}
     for word in words:
         bucket = "in train" if word in train else "in dev/test" if word in held_out else "new"
-        print(f"{word:20s} {bucket}")
+        print(f"{printable(word):20s} {bucket}")
 
 
 def _model_of(work_dir: str) -> SavedModel:
