@@ -4,7 +4,7 @@ import pytest
 
 from jaxmore.errors import InputError
 from jaxmore.ninja import check
-from tests.ninja.learner import BLANKS, filled, line_of
+from tests.ninja.learner import BLANKS, SOLUTION, filled, line_of
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,23 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match="cannot read"):
         check(tmp_path)
     (tmp_path / "bytes.py").write_bytes(b"dprobs = '\xff'")
-    with pytest.raises(InputError, match="is no Python file"):
+    with pytest.raises(InputError, match=r"bytes\.py, line 1: .*utf-8"):
         check(tmp_path / "bytes.py")
+
+
+def test_files_are_read_as_python_reads_them(file):
+    text = filled({"logprobs": SOLUTION["logprobs"]})
+    latin = "# -*- coding: latin-1 -*-\nnote = 'r\xe9sum\xe9'\n" + text
+    for content in (
+        b"\xef\xbb\xbf" + text.encode(),
+        text.replace("\n", "\r\n").encode(),
+        latin.encode("latin-1"),
+    ):
+        file.write_bytes(content)
+        assert [v.name for v in check(file).verdicts if v.is_right] == ["logprobs"]
+    file.write_bytes(b"# coding: nonsense\n" + text.encode())
+    with pytest.raises(InputError, match="nonsense"):
+        check(file)
 
 
 def test_the_file_prints_once(file, capsys):
