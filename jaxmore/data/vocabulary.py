@@ -1,7 +1,7 @@
 """The characters of a corpus and their ids.
 
-A word's start and end, the boundary, is the id 0 and no character. The characters of the corpus
-follow in sorted order from 1, as in makemore, and "." is one of them where a word holds it.
+The boundary, which starts and ends every word, is the id 0 and no character. The characters of the
+corpus follow in sorted order from 1, as in makemore; "." is one of them if a word holds it.
 """
 
 import reprlib
@@ -29,7 +29,7 @@ class Vocabulary:
     Immutable, hashable, equal by value.
 
     Attributes:
-        characters: distinct, sorted by code point. The boundary is none of them.
+        characters: distinct and sorted by code point, without the boundary.
 
     Raises:
         InputError: `characters` are not distinct and sorted.
@@ -90,7 +90,7 @@ class Vocabulary:
         Raises:
             InputError: a character is not in the vocabulary.
         """
-        # One look-up for all, with a mark for the boundary that is none of the characters.
+        # One look-up for all words, joined by a mark that is none of the characters.
         mark = boundary_mark(self.characters)
         text = mark.join([*words, ""])
         if text.count(mark) != len(words):
@@ -145,7 +145,7 @@ class Vocabulary:
 
 
 def _code_points(text: str) -> npt.NDArray[np.uint32]:
-    # surrogatepass: what the shell could not decode arrives as lone surrogates. They shall be
+    # surrogatepass: bytes that the shell could not decode arrive as lone surrogates, and are
     # reported as unknown characters, not as an encoding error.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 

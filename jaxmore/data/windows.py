@@ -21,12 +21,12 @@ def context_windows(
 
         X[i, -s] = y[i - s]  if s = 1 or X[i, -(s - 1)] != 0,  else 0
 
-    because a boundary in the context has nothing but boundaries before it. Same order as the loop
-    in makemore's notebooks (`build_dataset`), one pass of NumPy per column instead.
+    because a boundary in the context has only boundaries before it. The order is that of the loop
+    in makemore's notebooks (`build_dataset`), at one pass of NumPy per column.
 
     Args:
         words: any number of words.
-        vocab: knows their characters, V ids.
+        vocab: the vocabulary of their characters, V ids.
         block_size: T >= 1, the length of the context.
 
     Returns:
@@ -87,15 +87,15 @@ def sequences(
 ) -> tuple[IntArray, IntArray]:
     """Make one training example per word: its characters, and what follows each of them.
 
-    makemore.py's form. For a word w of n characters
+    This is makemore.py's form. For a word w of n characters
 
         x = [0, w_1, ..., w_n, 0, ..., 0]    y = [w_1, ..., w_n, 0, -1, ..., -1]
 
-    both of length T: x begins with the boundary, y ends with it, and the -1 are no targets.
+    both of length T: x begins with the boundary, y ends with it, and -1 means no target.
 
     Args:
         words: N words, any number.
-        vocab: knows their characters, V ids.
+        vocab: the vocabulary of their characters, V ids.
         block_size: T; None for the length of the longest word and 1, as in makemore.py (16 at
             its names.txt).
 

@@ -31,8 +31,8 @@ def read_words(path: StrPath, *, like_makemore: bool = False) -> list[str]:
     """
     name = repr(os.fspath(path))
     raw = _read_bytes(path)
-    # Before decoding, so that the line numbers below are those of an editor. No byte of a
-    # multi-byte UTF-8 sequence is a line end.
+    # Before decoding, so that the line numbers below are an editor's. No byte of a multi-byte UTF-8
+    # sequence is a line end.
     raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     try:
         text = raw.decode("utf-8")
@@ -62,7 +62,7 @@ def _read_bytes(path: StrPath) -> bytes:
 
 
 def unique_words(words: Iterable[str]) -> list[str]:
-    """Drop every repetition of a word; the order of first appearance stays.
+    """Drop every repetition of a word; keep the order of first appearance.
 
     >>> unique_words(["ava", "mia", "ava"])
     ['ava', 'mia']

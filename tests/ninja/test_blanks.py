@@ -13,10 +13,10 @@ def test_write_leaves_what_is_there(tmp_path):
     assert write(folder) == [folder / "my_backward.py", folder / "README.md"]
     assert (folder / "my_backward.py").read_text() == BLANKS
     (folder / "my_backward.py").write_text("mine")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         write(folder)
     (folder / "my_backward.py").rename(folder / "elsewhere.py")
-    with pytest.raises(InputError, match=r"README\.md is there already"):
+    with pytest.raises(InputError, match=r"README\.md exists already"):
         write(folder)
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", "elsewhere.py"]
     with pytest.raises(InputError, match="cannot write to"):
