@@ -29,7 +29,17 @@ gc.set_threshold(200_000, 50, 50)
 
 # Every shape and dtype in these signatures is checked at each call (under jit: at each trace).
 # The hook rewrites a module while it is imported, so it must come before the first jaxmore.
-CHECKED = ["rules", "layers", "models", "backprop", "drop_in", "ninja.stepwise", "training", "runs"]
+CHECKED = [
+    "rules",
+    "layers",
+    "models",
+    "backprop",
+    "drop_in",
+    "ninja.closed_forms",
+    "ninja.stepwise",
+    "training",
+    "runs",
+]
 if find_spec("beartype"):
     install_import_hook([f"jaxmore.{module}" for module in CHECKED], "beartype.beartype")
 

@@ -86,9 +86,8 @@ class Check:
 
     def _compare_with_the_notebooks(self) -> None:
         from jaxmore import data, ninja
-        from jaxmore.ninja import replay
 
-        batch = replay.notebook_003(data.read_words(data.corpus_path(self.input_file)))
+        batch = ninja.notebook_003(data.read_words(data.corpus_path(self.input_file)))
         if self.dump:
             print(ninja.dump(*batch))
             return

@@ -19,18 +19,21 @@ class Convert:
     input_file: Words = None
     """The words that makemore.py was trained on: model.pt does not hold its characters."""
     n_head: int = 4
-    """N of a transformer: model.pt does not tell it."""
+    """N of a transformer: model.pt does not hold it."""
+    seed: int = 3407
+    """makemore.py's --seed, which decides the words that it held out: model.pt does not hold it."""
     overwrite: bool = False
     """Replace what is there."""
 
     def run(self) -> None:
-        from jaxmore.interop.makemore import convert
+        from jaxmore.interop import convert
 
         saved = convert(
             self.source,
             self.target,
             input_file=self.input_file,
             n_head=self.n_head,
+            seed=self.seed,
             overwrite=self.overwrite,
         )
         print(f"{self.source} → {self.target}: {saved.type} {saved.options}")

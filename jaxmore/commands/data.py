@@ -27,4 +27,6 @@ class Data:
         print(
             f"{len(words):,} words, {len(set(words)):,} distinct, up to {max(map(len, words))} long"
         )
-        print(f"{len(vocab.characters)} characters: {vocab.characters}")
+        print(f"{len(vocab.characters)} characters: {data.printable(vocab.characters)}")
+        for hidden in data.hidden_characters(words):
+            print(hidden)

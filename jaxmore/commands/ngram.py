@@ -87,7 +87,7 @@ class Ngram:
         self._print_samples(everything, vocab, splits)
         figure = folder / f"{NAMES[self.n]}.png"
         with writing_to(folder):
-            plots.save(plots.ngram_counts(everything, "." + vocab.characters), figure)
+            plots.save(plots.ngram_counts(everything, "".join(vocab.itos.values())), figure)
         print(figure)
 
     def _print_losses(self, counts: dict[str, Any], everything: Any) -> None:

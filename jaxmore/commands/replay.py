@@ -13,8 +13,7 @@ class Replay:
     """makemore's names.txt, which the notebooks read."""
 
     def run(self) -> None:
-        from jaxmore import data
-        from jaxmore.ninja import replay
+        from jaxmore import data, ninja
 
         words = data.read_words(data.corpus_path(self.input_file))
-        print(replay.format_figures(replay.replay(words)))
+        print(ninja.format_figures(ninja.replay(words)))

@@ -28,9 +28,9 @@ def split_words(
     `random.seed(42); random.shuffle(words)`, cut at `int(0.8 * n)` and `int(0.9 * n)`.
 
     Args:
-        words: n words; left as they are.
+        words: n words; they are not modified.
         fractions: the shares of train, dev and test; they sum to 1.
-        seed: of Python's Mersenne Twister.
+        seed: the seed of Python's Mersenne Twister.
 
     Returns:
         Three lists that together hold each of the n words once.
@@ -40,14 +40,14 @@ def split_words(
             splits comes out empty.
     """
     shares = " / ".join(str(fraction) for fraction in fractions)
-    # Written so that NaN fails it too.
+    # In this form NaN is refused, too.
     valid = len(fractions) == 3 and all(fraction >= 0 for fraction in fractions)
     if not (valid and math.isclose(sum(fractions), 1, abs_tol=1e-9)):
         raise InputError(f"fractions must be three numbers >= 0 that sum to 1, got {shares}")
     shuffled = list(words)
     random.Random(seed).shuffle(shuffled)
-    # 0.7 + 0.2 and 0.29 * 100 fall just short of 0.9 and 29; the 1e-9 makes up for it. 0.8 * n
-    # and 0.9 * n are whole, or at least 0.1 below the next whole number: nothing changes there.
+    # 0.7 + 0.2 and 0.29 * 100 are just below 0.9 and 29; adding 1e-9 corrects that. It changes
+    # nothing for 0.8 * n and 0.9 * n, which are whole or at least 0.1 below the next whole number.
     n_train, n_seen = (
         math.floor(share * len(shuffled) + 1e-9)
         for share in (fractions[0], fractions[0] + fractions[1])
@@ -60,24 +60,24 @@ def split_words(
 
 
 def split_like_makemore(words: Sequence[str], seed: int = 3407) -> Splits:
-    """Hold out the very words that makemore.py holds out of the same file.
+    """Hold out the words that makemore.py holds out of the same file.
 
-    They are the last min(1000, int(0.1 n)) of a permutation by `torch.randperm`, the first thing
-    that makemore.py draws after `torch.manual_seed(seed)`.
+    These are the last min(1000, int(0.1 n)) words of a permutation by `torch.randperm`, the first
+    draw of makemore.py after `torch.manual_seed(seed)`.
 
-    makemore.py has no dev split: it keeps the model that does best on test. Here dev is empty, so
-    that the n words are still held once each; to choose a model as makemore.py does, take test.
+    makemore.py has no dev split: it keeps the model with the best loss on test. Here dev is empty,
+    so the three splits hold each word once. To choose a model as makemore.py does, use test.
 
     Args:
-        words: n >= 10 words, in the order of the file; left as they are.
+        words: n >= 10 words, in the order of the file; they are not modified.
         seed: makemore.py's `--seed`, with its default.
 
     Returns:
         train and test in makemore.py's order, and no dev.
 
     Raises:
-        InputError: fewer than 10 words. (makemore.py would then train on none of them.)
-        ValueError: torch takes no such seed.
+        InputError: fewer than 10 words, of which makemore.py would train on none.
+        ValueError: torch does not accept the seed.
     """
     n_test = min(1000, int(len(words) * 0.1))
     if not n_test:
@@ -88,10 +88,10 @@ def split_like_makemore(words: Sequence[str], seed: int = 3407) -> Splits:
 
 
 def seen_in_train(splits: Splits) -> tuple[int, int]:
-    """Count the words of dev and of test that also stand in train.
+    """Count the words of dev and of test that are also in train.
 
-    A loss on such words measures memory, not generalisation; `unique_words` before the split
-    leaves none. Returns (dev, test), duplicates counted as often as they occur.
+    A loss on such words measures memory, not generalisation. `unique_words` before the split avoids
+    them. Returns (dev, test); duplicates count as often as they occur.
 
     >>> seen_in_train(Splits(["ava", "mia"], ["ava", "zoe", "ava"], ["lia"]))
     (2, 0)

@@ -1,54 +1,55 @@
 """The characters of a corpus and their ids.
 
-The boundary character "." has id 0 and stands before and after every word; the characters of the
-corpus follow in sorted order from 1, as in makemore.
+The boundary, which starts and ends every word, is the id 0 and no character. The characters of the
+corpus follow in sorted order from 1, as in makemore; "." is one of them if a word holds it.
 """
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from jaxmore.data.inspection import quoted
 from jaxmore.errors import InputError
 
-BOUNDARY = "."
+BOUNDARY = 0
+"""The id of the boundary."""
 
 IntArray = npt.NDArray[np.signedinteger[Any]]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The characters of a corpus and their ids: "." is 0, `characters[i]` is i + 1.
+    """The characters of a corpus and their ids: `characters[i]` is i + 1, the boundary is 0.
 
     Immutable, hashable, equal by value.
 
     Attributes:
-        characters: distinct, sorted by code point, without the boundary character.
+        characters: distinct and sorted by code point, without the boundary.
 
     Raises:
-        InputError: `characters` is not so.
+        InputError: `characters` are not distinct and sorted.
 
     >>> vocab = Vocabulary.from_words(["emma", "ava"])
     >>> vocab, vocab.size
     (Vocabulary(characters='aemv'), 5)
-    >>> vocab.encode("emma.")
-    array([2, 3, 3, 1, 0], dtype=int8)
+    >>> vocab.encode("emma")
+    array([2, 3, 3, 1], dtype=int8)
     """
 
     characters: str
 
     def __post_init__(self) -> None:
-        if BOUNDARY in self.characters:
-            raise InputError(f"no word may hold '{BOUNDARY}', the mark of a word's start and end")
         if list(self.characters) != sorted(set(self.characters)):
             raise InputError("the characters of a vocabulary must be distinct and sorted")
 
     @classmethod
     def from_words(cls, words: Iterable[str]) -> "Vocabulary":
-        """Collect the characters of `words`; InputError if one of them is the boundary."""
+        """Collect the characters of `words`."""
         return cls("".join(sorted(set("".join(words)))))
 
     @property
@@ -56,42 +57,74 @@ class Vocabulary:
         """The number of ids, V: the characters and the boundary."""
         return len(self.characters) + 1
 
+    @property
+    def itos(self) -> dict[int, str]:
+        """What to print for each id, as in makemore; for the boundary, :func:`boundary_mark`.
+
+        >>> Vocabulary("ab").itos, Vocabulary(".b").itos
+        ({0: '.', 1: 'a', 2: 'b'}, {0: '|', 1: '.', 2: 'b'})
+        """
+        return dict(enumerate([boundary_mark(self.characters), *self.characters]))
+
     def encode(self, word: str) -> IntArray:
         """Look up the id of each character.
 
         Args:
-            word: T characters of the vocabulary; the boundary is one of them, with id 0.
+            word: T characters of the vocabulary.
 
         Returns:
-            ids (T,), in the smallest signed integer type that holds V ids and the ignored
-            target -1: int8 up to V = 128, then int16, int32.
+            ids (T,), none of them 0, in the smallest signed integer type that holds V ids and the
+            ignored target -1: int8 up to V = 128, then int16, int32.
 
         Raises:
             InputError: a character is not in the vocabulary.
         """
-        known = _code_points(BOUNDARY + self.characters)
+        return self._look_up(word)
+
+    def encode_words(self, words: Sequence[str]) -> IntArray:
+        """Look up the ids of all words in a row, each word followed by the boundary.
+
+        >>> Vocabulary("av").encode_words(["ava", "v"])
+        array([1, 2, 1, 0, 2, 0], dtype=int8)
+
+        Raises:
+            InputError: a character is not in the vocabulary.
+        """
+        # One look-up for all words, joined by a mark that is none of the characters.
+        mark = boundary_mark(self.characters)
+        text = mark.join([*words, ""])
+        if text.count(mark) != len(words):
+            self._refuse(mark)
+        return self._look_up(text, mark)
+
+    def _look_up(self, text: str, boundary: str = "") -> IntArray:
+        known = _code_points(boundary + self.characters)
         # One entry per code point up to the last known one, and one more for all those beyond.
-        id_of = np.full(known.max() + 2, -1, np.min_scalar_type(-self.size))
-        id_of[known] = np.arange(self.size)
-        ids = id_of[np.minimum(_code_points(word), len(id_of) - 1)]
+        n_codes = int(known.max(initial=0)) + 2
+        id_of = np.full(n_codes, -1, np.min_scalar_type(-self.size))
+        id_of[known] = np.arange(self.size - len(known), self.size)
+        ids = id_of[np.minimum(_code_points(text), n_codes - 1)]
         if ids.size and ids.min() < 0:
-            raise InputError(
-                f"unknown character {word[ids.argmin()]!r}: "
-                f"the vocabulary holds {reprlib.repr(self.characters)}"
-            )
+            self._refuse(text[ids.argmin()])
         return ids
 
+    def _refuse(self, character: str) -> NoReturn:
+        raise InputError(
+            f"unknown character {quoted(character)}: "
+            f"the vocabulary holds {reprlib.repr(self.characters)}"
+        )
+
     def decode(self, ids: npt.ArrayLike) -> str:
-        """Put the characters of `ids` (T,) together; id 0 becomes ".", wherever it stands.
+        """Spell out `ids` (T,) up to the first boundary.
+
+        >>> Vocabulary("av").decode([1, 2, 1, 0, 2])
+        'ava'
 
         Raises:
             ValueError: an id is negative or not below `size`.
         """
-        alphabet = BOUNDARY + self.characters
-        indices = np.asarray(ids).tolist()
-        if any(not 0 <= i < self.size for i in indices):
-            raise ValueError(f"ids must lie in 0..{self.size - 1}, got {reprlib.repr(indices)}")
-        return "".join(alphabet[i] for i in indices)
+        row = np.asarray(ids)
+        return self.decode_words(row[None])[0] if row.size else ""
 
     def decode_words(self, ids: npt.ArrayLike) -> list[str]:
         """Spell out each row of `ids` (n, T) up to its first boundary, all rows at once.
@@ -112,11 +145,12 @@ class Vocabulary:
 
 
 def _code_points(text: str) -> npt.NDArray[np.uint32]:
-    # surrogatepass: what the shell could not decode arrives as lone surrogates. They shall be
+    # surrogatepass: bytes that the shell could not decode arrive as lone surrogates, and are
     # reported as unknown characters, not as an encoding error.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-def boundary_inside(word: str) -> str:
-    """Say that a word holds the boundary character."""
-    return f"the word {reprlib.repr(word)} holds '{BOUNDARY}', the mark of a word's start and end"
+def boundary_mark(characters: str) -> str:
+    """Choose what is printed for the boundary: ".", or a mark that is none of `characters`."""
+    marks = chain(".|_^~", map(chr, range(0x2190, 0x110000)))
+    return next(mark for mark in marks if mark not in characters)

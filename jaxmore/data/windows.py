@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxmore.data.vocabulary import BOUNDARY, IntArray, Vocabulary, boundary_inside
+from jaxmore.data.inspection import printable
+from jaxmore.data.vocabulary import IntArray, Vocabulary, boundary_mark
 from jaxmore.errors import InputError
 
 
@@ -20,26 +21,26 @@ def context_windows(
 
         X[i, -s] = y[i - s]  if s = 1 or X[i, -(s - 1)] != 0,  else 0
 
-    because a boundary in the context has nothing but boundaries before it. Same order as the loop
-    in makemore's notebooks (`build_dataset`), one pass of NumPy per column instead.
+    because a boundary in the context has only boundaries before it. The order is that of the loop
+    in makemore's notebooks (`build_dataset`), at one pass of NumPy per column.
 
     Args:
         words: any number of words.
-        vocab: knows their characters, V ids.
+        vocab: the vocabulary of their characters, V ids.
         block_size: T >= 1, the length of the context.
 
     Returns:
         X (N, T) and Y (N,) with N = sum(len(word) + 1), in the dtype of `Vocabulary.encode`.
 
     Raises:
-        InputError: `block_size` < 1, an unknown character, or a word that holds the boundary.
+        InputError: `block_size` < 1, or an unknown character.
 
     >>> X, Y = context_windows(["ava"], Vocabulary("av"), 3)
     >>> X.tolist(), Y.tolist()
     ([[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 1]], [1, 2, 1, 0])
     """
     _check_block_size(block_size)
-    Y = _encode_all(words, vocab)
+    Y = vocab.encode_words(words)
     X = np.zeros((len(Y), block_size), Y.dtype)
     X[1:, -1] = Y[:-1]
     for s in range(2, block_size + 1):
@@ -47,26 +48,19 @@ def context_windows(
     return X, Y
 
 
-def _encode_all(words: Sequence[str], vocab: Vocabulary) -> IntArray:
-    # The ids of all words, each followed by its boundary.
-    text = BOUNDARY.join([*words, ""])
-    if text.count(BOUNDARY) != len(words):
-        raise InputError(boundary_inside(next(word for word in words if BOUNDARY in word)))
-    return vocab.encode(text)
-
-
 def trace_windows(word: str, block_size: int = 3) -> list[str]:
     r"""Spell out the windows of one word, as makemore's notebooks print them.
 
     Args:
-        word: any characters; no vocabulary is needed.
+        word: any characters; no vocabulary is needed. "." stands for the boundary, or another mark
+            where the word holds it. Control characters are escaped.
         block_size: the length of the context, at least 1.
 
     Returns:
         The word, then one line for each of its len(word) + 1 windows.
 
     Raises:
-        InputError: `block_size` < 1, or the word holds the boundary.
+        InputError: `block_size` < 1.
 
     >>> print(*trace_windows("ava", 3), sep="\n")
     ava
@@ -76,11 +70,11 @@ def trace_windows(word: str, block_size: int = 3) -> list[str]:
     ava ------> .
     """
     _check_block_size(block_size)
-    if BOUNDARY in word:
-        raise InputError(boundary_inside(word))
-    padded = BOUNDARY * block_size + word + BOUNDARY
+    mark = boundary_mark(word)
+    padded = mark * block_size + word + mark
     windows = (padded[i : i + block_size + 1] for i in range(len(word) + 1))
-    return [word, *(f"{window[:-1]} ------> {window[-1]}" for window in windows)]
+    lines = [word, *(f"{window[:-1]} ------> {window[-1]}" for window in windows)]
+    return [printable(line) for line in lines]
 
 
 def _check_block_size(block_size: int) -> None:
@@ -93,15 +87,15 @@ def sequences(
 ) -> tuple[IntArray, IntArray]:
     """Make one training example per word: its characters, and what follows each of them.
 
-    makemore.py's form. For a word w of n characters
+    This is makemore.py's form. For a word w of n characters
 
         x = [0, w_1, ..., w_n, 0, ..., 0]    y = [w_1, ..., w_n, 0, -1, ..., -1]
 
-    both of length T: x begins with the boundary, y ends with it, and the -1 are no targets.
+    both of length T: x begins with the boundary, y ends with it, and -1 means no target.
 
     Args:
         words: N words, any number.
-        vocab: knows their characters, V ids.
+        vocab: the vocabulary of their characters, V ids.
         block_size: T; None for the length of the longest word and 1, as in makemore.py (16 at
             its names.txt).
 
@@ -109,14 +103,13 @@ def sequences(
         X (N, T) and Y (N, T), in the dtype of `Vocabulary.encode`.
 
     Raises:
-        InputError: `block_size` is less than that, an unknown character, or a word that holds the
-            boundary.
+        InputError: `block_size` is less than that, or an unknown character.
 
     >>> X, Y = sequences(["ava", "v"], Vocabulary("av"))
     >>> X.tolist(), Y.tolist()
     ([[0, 1, 2, 1], [0, 2, 0, 0]], [[1, 2, 1, 0], [2, 0, -1, -1]])
     """
-    ids = _encode_all(words, vocab)
+    ids = vocab.encode_words(words)
     longest = max(words, key=len, default="")
     if block_size is None:
         block_size = len(longest) + 1

@@ -1,17 +1,15 @@
 """Files of words: reading them, dropping duplicates, finding the embedded corpus."""
 
-import codecs
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from jaxmore.data.vocabulary import BOUNDARY, boundary_inside
 from jaxmore.errors import InputError
 
 StrPath = str | os.PathLike[str]
 
 
-def read_words(path: StrPath) -> list[str]:
+def read_words(path: StrPath, *, like_makemore: bool = False) -> list[str]:
     r"""Read a UTF-8 file with one word per line.
 
     A byte order mark, blanks around a word and blank lines are dropped. Lines end with `\n`,
@@ -21,33 +19,35 @@ def read_words(path: StrPath) -> list[str]:
 
     Args:
         path: the file.
+        like_makemore: read the file as makemore.py does. A byte order mark is a letter of the
+            first word, and lines end wherever `str.splitlines` ends them: also at U+2028, U+2029,
+            U+0085, form feed, vertical tab, and U+001C to U+001E.
 
     Returns:
         The words in the order of the file, duplicates included; at least one.
 
     Raises:
-        InputError: the file cannot be read, is not UTF-8, holds NUL characters or no word at all,
-            or one of its words holds the boundary character ".".
+        InputError: the file cannot be read, is not UTF-8, holds NUL characters or no word at all.
     """
     name = repr(os.fspath(path))
-    raw = _read_bytes(path).removeprefix(codecs.BOM_UTF8)
-    # Before decoding, so that the line numbers below are those of an editor. No byte of a
-    # multi-byte UTF-8 sequence is a line end.
+    raw = _read_bytes(path)
+    # Before decoding, so that the line numbers below are an editor's. No byte of a multi-byte UTF-8
+    # sequence is a line end.
     raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     try:
-        lines = raw.decode("utf-8").split("\n")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         number = raw.count(b"\n", 0, error.start) + 1
         byte = raw[error.start]
         raise InputError(f"{name}, line {number}: byte 0x{byte:02x} is not UTF-8") from error
-    for number, line in enumerate(lines, start=1):
-        if "\0" in line:
-            raise InputError(f"{name}, line {number}: a NUL character (not a text file in UTF-8?)")
-        if BOUNDARY in line:
-            raise InputError(f"{name}, line {number}: {boundary_inside(line.strip())}")
+    if "\0" in text:
+        number = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{name}, line {number}: a NUL character (not a text file in UTF-8?)")
+    lines = text.splitlines() if like_makemore else text.removeprefix("\ufeff").split("\n")
     words = [word for line in lines if (word := line.strip())]
     if not words:
-        raise InputError(f"{name}: {'only blank lines' if raw else 'the file is empty'}")
+        blank = text.removeprefix("\ufeff")
+        raise InputError(f"{name}: {'only blank lines' if blank else 'the file is empty'}")
     return words
 
 
@@ -62,7 +62,7 @@ def _read_bytes(path: StrPath) -> bytes:
 
 
 def unique_words(words: Iterable[str]) -> list[str]:
-    """Drop every repetition of a word; the order of first appearance stays.
+    """Drop every repetition of a word; keep the order of first appearance.
 
     >>> unique_words(["ava", "mia", "ava"])
     ['ava', 'mia']

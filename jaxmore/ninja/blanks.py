@@ -1,4 +1,4 @@
-"""The texts of the exercise: the forward lines, the blanks that mirror them, and the README."""
+"""The files of the exercise: forward lines, a blank for each cotangent, and the README."""
 
 import ast
 from pathlib import Path
@@ -43,7 +43,7 @@ loss = -logprobs[jnp.arange(n), Y].mean()
 
 
 class Line(NamedTuple):
-    """A line of the forward pass: what it makes, and the names that it makes it from."""
+    """A line of the forward pass: the name that it assigns, and the names that it reads."""
 
     target: str
     code: str
@@ -63,14 +63,14 @@ CLOSED_FORMS = {
     "logits_fast": Line("loss", "", frozenset({"logits", "Y"})),
     "hprebn_fast": Line("hpreact", "", frozenset({"hprebn", "bngain", "bnraw", "bnvar_inv"})),
 }
-"""Exercises 2 and 3, each as one line of the forward pass that stands for several."""
+"""Exercises 2 and 3: each treats several lines of the forward pass as one."""
 
 NAMES = (*stepwise.Cotangents._fields, *CLOSED_FORMS)
-"""What there is a blank for: the 26 variables in the order of the backward pass, and two more."""
+"""The variables that have a blank: 26 in the order of the backward pass, and two closed forms."""
 
 
 def lines_that_read(name: str) -> list[Line]:
-    """The forward lines in which a variable is used: where its cotangent comes from."""
+    """Return the forward lines that use a variable; its cotangent comes from them."""
     return [line for line in LINES if name in line.reads]
 
 
@@ -152,7 +152,7 @@ yourself.
 
 
 def my_backward() -> str:
-    """The Python file of the exercise, with 28 blanks."""
+    """Make the Python file of the exercise, with 28 blanks."""
     inputs = batch()
     params, X, Y = stepwise.Parameters(*inputs[:7]), inputs.X, inputs.Y
     values = jax.eval_shape(stepwise.forward, params, X, Y)
@@ -172,18 +172,18 @@ def my_backward() -> str:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write the exercise into a folder, which is made if it is not there.
+    """Write the exercise into a folder, which is created if it does not exist.
 
     Returns:
         The paths of the two files, ``my_backward.py`` and ``README.md``.
 
     Raises:
-        InputError: one of them is there already, or they cannot be written.
+        InputError: one of them exists already, or they cannot be written.
     """
     texts = {folder / FILE: my_backward(), folder / "README.md": README}
     for path in texts:
         if path.exists():
-            raise InputError(f"{path} is there already; name another folder")
+            raise InputError(f"{path} exists already; name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():

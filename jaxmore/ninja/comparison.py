@@ -1,4 +1,4 @@
-"""The notebooks' table: each hand-derived cotangent of the network beside that of autodiff."""
+"""The notebooks' table: compare each hand-derived cotangent of the network with autodiff."""
 
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -12,7 +12,7 @@ from jaxmore.ninja import stepwise
 from jaxmore.testing import oracles
 
 autodiff_cotangents = jax.jit(partial(oracles.intermediate_cotangents, stepwise.forward))
-"""The cotangents of the network by ``jax.vjp``: of its parameters, and of its intermediates."""
+"""The cotangents of the parameters and of the intermediates, computed by ``jax.vjp``."""
 
 LINE = "{:15s} | exact: {!s:5s} | approximate: {!s:5s} | maxdiff: {}"
 
@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
 
 def compare(name: str, ours: Any, oracle: Any) -> Comparison:
-    """Compare a cotangent with an oracle's, both of one shape and dtype."""
+    """Compare a cotangent with the oracle's, which must have the same shape and dtype."""
     ours, oracle = np.asarray(ours), np.asarray(oracle)
     if ours.shape != oracle.shape or ours.dtype != oracle.dtype:
         raise ValueError(
@@ -53,13 +53,13 @@ def stepwise_table(
     Y: Int[Array, " B"],
     dtype: Literal["float32", "float64"] = "float32",
 ) -> list[Comparison]:
-    """The seeds' table: 26 hand-derived cotangents and both closed forms against ``jax.vjp``.
+    """Compare the 26 hand-derived cotangents and the closed forms with ``jax.vjp``.
 
     Args:
-        params: the parameters; they are taken in ``dtype``.
+        params: the parameters; they are converted to ``dtype``.
         X: (B, T) contexts, ids in [0, V).
         Y: (B,) targets, ids in [0, V).
-        dtype: what to compute in. float64 is switched on for this call alone.
+        dtype: the dtype of the computation. float64 is enabled for this call only.
 
     Returns:
         A line for each name of :class:`~jaxmore.ninja.stepwise.Cotangents` in its order (b1
@@ -92,7 +92,7 @@ def stepwise_table(
 
 
 def format_table(comparisons: list[Comparison]) -> str:
-    """The lines of the table as the seeds print them.
+    """Format the lines of the table as the seeds print them.
 
     >>> print(format_table([Comparison("logits", False, True, 6.05e-09)]))
     logits          | exact: False | approximate: True  | maxdiff: 6.05e-09
@@ -101,7 +101,7 @@ def format_table(comparisons: list[Comparison]) -> str:
 
 
 def dump(params: stepwise.Parameters, X: Int[Array, "B T"], Y: Int[Array, " B"]) -> str:
-    """Name, shape and values of every intermediate and of its cotangent, as in seed 003.
+    """Print name, shape and values of every intermediate and of its cotangent, as seed 003 does.
 
     Args:
         params: the parameters.
@@ -109,8 +109,8 @@ def dump(params: stepwise.Parameters, X: Int[Array, "B T"], Y: Int[Array, " B"])
         Y: (B,) targets.
 
     Returns:
-        For each intermediate, in the order of the forward pass, its values and below them those
-        of its cotangent, in NumPy's printing; the loss stands last.
+        For each intermediate, in the order of the forward pass, its values and then those of its
+        cotangent, as NumPy prints them; the loss comes last.
 
     Source: seed 003, cells 20 to 38.
     """

@@ -1,4 +1,4 @@
-"""What the exercise starts from."""
+"""The parameters and the minibatch that the exercise starts from."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxmore import data
-from jaxmore.ninja import replay
+from jaxmore.ninja.notebooks import notebook_003
 
 
 class Batch(NamedTuple):
-    """The network's seven parameters, and 32 examples of the embedded names."""
+    """The seven parameters of the network, and 32 examples of the embedded names."""
 
     C: Float[Array, "V E"]
     W1: Float[Array, "TE H"]
@@ -24,11 +24,11 @@ class Batch(NamedTuple):
 
 
 def batch() -> Batch:
-    """The parameters and the minibatch of the exercise, the same for everybody.
+    """Return the parameters and the minibatch of the exercise, the same for everybody.
 
     Returns:
         The network of notebook 003 (B = 32, T = 3, V = 27, E = 10, H = 64) with a minibatch of the
         embedded corpus; floats in float32, or in float64 where ``jax.enable_x64`` is on.
     """
-    params, X, Y = replay.notebook_003(data.read_words(data.embedded_corpus()))
+    params, X, Y = notebook_003(data.read_words(data.embedded_corpus()))
     return Batch(*(jnp.array(p, float) for p in params if p is not None), X=X, Y=Y)

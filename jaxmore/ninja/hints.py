@@ -88,8 +88,9 @@ HINTS = {
         "broadcast along, with keepdims=True.",
     ),
     "bnvar": Hint(
-        "The power rule, with exponent -0.5. What stands inside the power?",
-        "d(s^a) = a s^(a-1) ds with s = bnvar + 1e-5: the 1e-5 stays inside.",
+        "The power rule, with exponent -0.5: which exponent is left? What stands inside the power?",
+        "d(s^a) = a s^(a-1) ds with s = bnvar + 1e-5: a comes to the front, the exponent goes down "
+        "by one, and the 1e-5 stays inside.",
     ),
     "bndiff2": Hint(
         "bnvar is a sum over 32 rows, with a factor before it. What does each row get?",

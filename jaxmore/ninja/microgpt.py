@@ -22,7 +22,7 @@ from jaxmore.data import NAMES_SHA256, Vocabulary, sequences
 from jaxmore.errors import InputError
 from jaxmore.layers import Tree, count_parameters
 from jaxmore.models import microgpt
-from jaxmore.ninja.replay import Figure
+from jaxmore.ninja.figures import Figure
 
 SEED = 42
 BLOCK_SIZE, N_EMBD = 16, 16

@@ -1,10 +1,11 @@
 """The seeds' network in its smallest steps: Exercise 1 of "becoming a backprop ninja".
 
 Seeds 000, 001, 003 and 004 break one network (embedding, linear, BatchNorm, tanh, linear,
-cross-entropy) into nineteen intermediates and go back through every one of them by hand.
-:func:`forward` computes each intermediate under its seed name, :func:`backward` the cotangent
-of each of them and of the seven parameters: line by line the mirror of the forward, last line
-first. Exercises 2 and 3, the same in closed form, stand below.
+cross-entropy) into nineteen intermediates and derive the gradient of each by hand. :func:`forward`
+computes the intermediates under their names in the seeds. :func:`backward` computes the cotangent
+of each intermediate and of the seven parameters: it mirrors the forward line by line, last line
+first. Exercises 2 and 3, the same in closed form, are in :mod:`jaxmore.ninja.closed_forms` and
+can be imported from here, too.
 """
 
 from typing import NamedTuple
@@ -14,11 +15,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jaxmore.ninja.closed_forms import dhprebn_closed as dhprebn_closed
+from jaxmore.ninja.closed_forms import dhprebn_outer as dhprebn_outer
+from jaxmore.ninja.closed_forms import dlogits_closed as dlogits_closed
+from jaxmore.ninja.closed_forms import dlogits_outer as dlogits_outer
+
 EPS = 1e-5
 
 
 class Parameters(NamedTuple):
-    """The seven parameters, by their seed names. Seed 004 has no b1: None."""
+    """The seven parameters, by their names in the seeds. Seed 004 has no b1: None."""
 
     C: Float[Array, "V E"]
     W1: Float[Array, "TE H"]
@@ -55,9 +61,9 @@ class Intermediates(NamedTuple):
 
 
 class Cotangents(NamedTuple):
-    """The 26 cotangents, d(loss)/d(name), in the order in which the backward pass meets them.
+    """The 26 cotangents, d(loss)/d(name), in the order of the backward pass.
 
-    Each has the shape and dtype of what it is the cotangent of. b1 is None where there is none.
+    Each has the shape and dtype of its variable. b1 is None where the network has none.
     """
 
     logprobs: Float[Array, "B V"]
@@ -90,7 +96,7 @@ class Cotangents(NamedTuple):
 
 @jax.jit
 def forward(params: Parameters, X: Int[Array, "B T"], Y: Int[Array, " B"]) -> Intermediates:
-    """Every intermediate of the seeds' network, and its loss.
+    """Compute every intermediate of the seeds' network, and its loss.
 
     Args:
         params: the parameters.
@@ -148,14 +154,14 @@ def forward(params: Parameters, X: Int[Array, "B T"], Y: Int[Array, " B"]) -> In
 def backward(
     params: Parameters, X: Int[Array, "B T"], Y: Int[Array, " B"], values: Intermediates
 ) -> Cotangents:
-    """Every cotangent of the seeds' network, by hand, one line for each line of the forward.
+    """Compute every cotangent of the seeds' network, one line for each line of the forward.
 
-    Two rules make all of it. A line y = f(a, b) sends dy to each argument through its partial
-    derivative, and a variable that is used on several lines collects the sum. Where the
-    forward broadcasts an axis of length 1, the backward sums over it.
+    Two rules suffice. A line y = f(a, b) sends dy to each argument through its partial derivative,
+    and a variable that is used on several lines collects the sum. Where the forward broadcasts an
+    axis of length 1, the backward sums over it.
 
-    Roundings are those of PyTorch's autograd, as far as the compiler allows: docs/exactness.md
-    says which lines have its very bits, and why the others have not.
+    The results are rounded as PyTorch's autograd rounds them, as far as the compiler allows.
+    docs/exactness.md lists the lines that equal PyTorch's bit for bit, and why the others differ.
 
     Args:
         params: the parameters that made ``values``.
@@ -164,10 +170,10 @@ def backward(
         values: what :func:`forward` returned.
 
     Returns:
-        The 26 cotangents, each in the shape and dtype of its variable. Ties for the largest
-        logit: the first one takes the whole of ``logit_maxes``' cotangent, as in
-        ``torch.max(dim)`` (``jax.numpy.max`` would split it); it is zero by identity, since
-        the loss does not depend on the maximum that was subtracted.
+        The 26 cotangents, each in the shape and dtype of its variable. Where several logits of a
+        row are the largest, the first one gets the whole cotangent of ``logit_maxes``, as in
+        ``torch.max(dim)`` (``jax.numpy.max`` would split it). That cotangent is zero by identity,
+        since the loss does not depend on the maximum that was subtracted.
 
     Source: seed 001, cell 7 (zero-to-hero, lecture 5, Exercise 1).
     """
@@ -189,7 +195,7 @@ def backward(
     dnorm_logits = v.counts * dcounts
     # norm_logits = logits − logit_maxes: logit_maxes was broadcast along V, with a minus sign
     dlogit_maxes = -dnorm_logits.sum(1, keepdims=True)
-    # logit_maxes = max_v logits: only the (first) largest logit moves it
+    # logit_maxes = max_v logits: it depends on the (first) largest logit alone
     is_max = jax.nn.one_hot(v.logits.argmax(1), v.logits.shape[1], dtype=v.logits.dtype)
     dlogits = dnorm_logits + is_max * dlogit_maxes
     # logits = h @ W2 + b2
@@ -213,10 +219,10 @@ def backward(
     dbndiff = dbndiff + _rounded(2 * v.bndiff * dbndiff2)
     # bndiff = hprebn − bnmeani: bnmeani was broadcast along the batch, with a minus sign
     dbnmeani = -_sum_rows(dbndiff)
-    # bnmeani = 1/n Σ hprebn; and hprebn itself stands in bndiff
+    # bnmeani = 1/n Σ hprebn; hprebn is also used in bndiff
     dhprebn = dbndiff + 1 / n * dbnmeani
     # hprebn = embcat @ W1 + b1
-    # (The transpose written out: within a product XLA would add up in another order.)
+    # (The barrier keeps the transpose out of the product, where XLA would sum in another order.)
     dembcat = dhprebn @ lax.optimization_barrier(params.W1.T)
     dW1 = v.embcat.T @ dhprebn
     db1 = None if params.b1 is None else _sum_rows(dhprebn)[0]  # zero by identity: BatchNorm
@@ -233,79 +239,21 @@ def backward(
 
 
 def _rounded(product: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """A product, rounded before it is added to something.
+    """Round a product before it is added to something.
 
-    XLA would fuse the two into one step with one rounding, which is more exact than PyTorch's two,
-    and not the same. It does not see through the choice, which changes nothing.
+    XLA would fuse product and sum into one operation with one rounding, which is more exact than
+    PyTorch's two, but not the same. The ``where`` changes no value and prevents the fusion.
     """
     return jnp.where(product == 0, 0, product)
 
 
 def _sum_rows(x: Float[Array, "B H"]) -> Float[Array, "1 H"]:
-    """Σ over the rows in partial sums, as PyTorch adds them up on a CPU.
+    """Sum over the rows in partial sums, as PyTorch does on a CPU.
 
-    Sixteen rows at a time where its vectors divide the columns, else every fourth row: fewer
-    roundings in a row than one long sum has, so it is more exact, too.
+    PyTorch sums sixteen rows at a time where its vectors divide the columns, else every fourth
+    row. Partial sums are also more exact than one long sum, which rounds more often in sequence.
     """
     n, width = x.shape
     size, axis = (16, 1) if width % 64 == 0 else (4, 0)
     blocks = jnp.pad(x, ((0, -n % size), (0, 0))).reshape(-1, size, width)
     return _rounded(blocks.sum(axis)).sum(0, keepdims=True)
-
-
-def dlogits_closed(logits: Float[Array, "B V"], Y: Int[Array, " B"]) -> Float[Array, "B V"]:
-    """Exercise 2, the lecture's form: dlogits = (softmax(logits) − onehot(Y)) / n.
-
-    The seven lines from logits to the loss in one step. loss = 1/n Σ (log Σ exp z − z[Y]) has
-    ∂/∂z_v log Σ exp z = p_v and ∂/∂z_v z[Y] = onehot(Y)_v.
-    """
-    return (jax.nn.softmax(logits) - jax.nn.one_hot(Y, logits.shape[1], dtype=logits.dtype)) * (
-        1 / logits.shape[0]
-    )
-
-
-def dlogits_outer(logits: Float[Array, "B V"], Y: Int[Array, " B"]) -> Float[Array, "B V"]:
-    """Exercise 2, seed 001's form: dlogits_v = 1/n Σ_u onehot(Y)_u p_v (1 − δ_uv / p_v).
-
-    Here ∂(−log p_u)/∂z_v = −1/p_u · ∂p_u/∂z_v = p_v − δ_uv, the whole Jacobian of −log softmax,
-    V by V for each row, is written out and the row u = Y picked from it. It equals the other form:
-    p_v Σ_u onehot_u = p_v and Σ_u onehot_u δ_uv = onehot_v. Where a probability underflows to
-    zero it is 0/0, NaN, as it is in the seed; the other form is not.
-    """
-    n, n_classes = logits.shape
-    probs = jax.nn.softmax(logits)
-    picked = jax.nn.one_hot(Y, n_classes, dtype=logits.dtype)[:, :, None]
-    eye = jnp.eye(n_classes, dtype=logits.dtype)
-    return 1 / n * probs * (picked * (1 - eye / probs[:, :, None])).sum(1)
-
-
-def dhprebn_closed(
-    bngain: Float[Array, "1 H"],
-    bnraw: Float[Array, "B H"],
-    bnvar_inv: Float[Array, "1 H"],
-    dhpreact: Float[Array, "B H"],
-) -> Float[Array, "B H"]:
-    """Exercise 3, the lecture's form, O(n): BatchNorm's backward in one step.
-
-    dhprebn = bngain · bnvar_inv / n · (n dhpreact − Σ dhpreact − n/(n−1) bnraw Σ dhpreact bnraw);
-    the derivation is that of :func:`jaxmore.rules._batch_norm`.
-    """
-    n = bnraw.shape[0]
-    along_bnraw = (dhpreact * bnraw).sum(0)
-    total = n * dhpreact - dhpreact.sum(0) - n / (n - 1) * bnraw * along_bnraw
-    return bngain * bnvar_inv / n * total
-
-
-def dhprebn_outer(
-    bngain: Float[Array, "1 H"],
-    bnraw: Float[Array, "B H"],
-    bnvar_inv: Float[Array, "1 H"],
-    dhpreact: Float[Array, "B H"],
-) -> Float[Array, "B H"]:
-    """Exercise 3, seed 001's form, O(n²): the normalisation's Jacobian, n by n, written out.
-
-    ∂bnraw_i/∂hprebn_j = bnvar_inv (δ_ij − 1/n − bnraw_i bnraw_j / (n−1)) for every feature.
-    """
-    n = bnraw.shape[0]
-    shared = 1 / n + 1 / (n - 1) * bnraw * bnraw[:, None]  # (n, n, H), symmetric in the rows
-    return bngain * (dhpreact - (shared * dhpreact).sum(1)) * bnvar_inv

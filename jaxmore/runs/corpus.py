@@ -70,7 +70,9 @@ class Corpus(NamedTuple):
         }
 
 
-def read_corpus(words: Words, reads: Reads, *, unique: bool) -> Corpus:
+def read_corpus(
+    words: Words, reads: Reads, *, unique: bool, makemore_seed: int = MAKEMORE_SEED
+) -> Corpus:
     """Read and split the words of a run.
 
     Models that read windows have the notebooks' split (80 %, 10 %, 10 %). Those that read sequences
@@ -81,7 +83,7 @@ def read_corpus(words: Words, reads: Reads, *, unique: bool) -> Corpus:
     """
     if isinstance(words, os.PathLike):
         path = Path(words)
-        found = read_words(path)
+        found = read_words(path, like_makemore=reads == "sequences")
         name, file, content = str(path), str(path.resolve()), path.read_bytes()
     else:
         found = list(words)
@@ -89,7 +91,7 @@ def read_corpus(words: Words, reads: Reads, *, unique: bool) -> Corpus:
             raise InputError("words must be a list of strings, none of them empty")
         name, file, content = "words", "", "\n".join(found).encode("utf-8", "surrogatepass")
     found = unique_words(found) if unique else found
-    splits = split_words(found) if reads == "windows" else split_like_makemore(found, MAKEMORE_SEED)
+    splits = split_words(found) if reads == "windows" else split_like_makemore(found, makemore_seed)
     return Corpus(name, file, hashlib.sha256(content).hexdigest(), unique, splits)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from jaxmore.data import Splits
+from jaxmore.data import Splits, printable
 from jaxmore.errors import InputError
 from jaxmore.layers import Tree
 from jaxmore.models import token_by_token
-from jaxmore.runs.corpus import Corpus, Words, read_corpus
+from jaxmore.runs.corpus import MAKEMORE_SEED, Corpus, Words, read_corpus
 from jaxmore.runs.output import say
 from jaxmore.runs.trained import Trained
 from jaxmore.training.evaluation import mean_loss
@@ -136,7 +136,8 @@ def corpus_of(trained: Trained, words: Words | None) -> Corpus:
         if not data["file"]:
             raise InputError("the model was trained on a list of words, not a file: name them")
         words = Path(data["file"])
-    corpus = read_corpus(words, trained.reads, unique=data["unique"])
+    seed = trained.record["training"].get("makemore_seed", MAKEMORE_SEED)
+    corpus = read_corpus(words, trained.reads, unique=data["unique"], makemore_seed=seed)
     if isinstance(words, os.PathLike) and corpus.sha256 != data["sha256"]:
         print(f"note: {corpus.name} is not the file that the model was trained on", file=sys.stderr)
     return corpus
@@ -145,9 +146,9 @@ def corpus_of(trained: Trained, words: Words | None) -> Corpus:
 def print_words(words: list[str], splits: Splits | None) -> None:
     """Print words, each marked "in train", "in dev/test" or "new" if there are splits."""
     if splits is None:
-        say("\n".join(words))
+        say("\n".join(map(printable, words)))
         return
     train, held_out = set(splits.train), {*splits.dev, *splits.test}
     for word in words:
         bucket = "in train" if word in train else "in dev/test" if word in held_out else "new"
-        say(f"{word:20s} {bucket}")
+        say(f"{printable(word):20s} {bucket}")

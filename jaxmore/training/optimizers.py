@@ -28,8 +28,9 @@ def make_optimizer(
 
     Args:
         name: ``sgd``; ``adam`` with microgpt's betas (0.85, 0.99) and eps 1e-8; ``adamw`` with
-            makemore.py's betas (0.9, 0.99) and eps 1e-8; or ``muon``, which steps along the orthogonalised momentum of each matrix (Jordan, "Muon: an
-            optimizer for hidden layers in neural networks", 2024) and uses Nadam for vectors.
+            makemore.py's betas (0.9, 0.99) and eps 1e-8; or ``muon``, which steps along the
+            orthogonalised momentum of each matrix (Jordan, "Muon: an optimizer for hidden layers
+            in neural networks", 2024) and uses Nadam for vectors.
         learning_rate: the peak learning rate.
         weight_decay: the decay of every parameter; with ``muon`` of every matrix.
         schedule: see :func:`learning_rates`.

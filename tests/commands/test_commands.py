@@ -349,7 +349,6 @@ def test_replay_prints_every_notebook(seed_names, tmp_path, capsys) -> None:
         (["-i", "{missing}"], "cannot read"),
         (["-i", "{empty}"], "empty"),
         (["-i", "{one}"], "split is empty"),
-        (["-i", "{dots}"], "holds '.'"),
         (["-i", "{latin1}"], "not UTF-8"),
         (["-b", "1"], "--batch-size 1"),
         (["-b", "0"], "--batch-size must be at least 1"),
@@ -371,7 +370,7 @@ def test_replay_prints_every_notebook(seed_names, tmp_path, capsys) -> None:
     ],
 )
 def test_train_refuses_in_one_line_and_changes_nothing(tmp_path, capsys, flags, message) -> None:
-    files = {"empty": b"", "one": b"emma\n", "dots": b"emma\na.b\n", "latin1": b"jos\xe9\n"}
+    files = {"empty": b"", "one": b"emma\n", "latin1": b"jos\xe9\n"}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     words = tmp_path / "words"
@@ -399,7 +398,6 @@ def test_train_refuses_in_one_line_and_changes_nothing(tmp_path, capsys, flags, 
         (["sample", "--top-k", "99"], "--top-k must lie in"),
         (["sample", "-i", "no-such-file"], "cannot read"),
         (["evaluate", "-i", "no-such-file"], "cannot read"),
-        (["trace", "a.b"], "holds '.'"),
         (["ngram", "--n", "4"], "--n"),
         (["ngram", "--smoothing", "-1"], "--smoothing must lie in 0..1e9"),
         (["ngram", "--smoothing", "1e308"], "--smoothing must lie in 0..1e9"),

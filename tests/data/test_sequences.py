@@ -1,4 +1,4 @@
-"""makemore.py's data: one sequence per word, and the words that it holds out."""
+"""makemore.py's data: one sequence per word."""
 
 import tracemalloc
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmore.data import Splits, Vocabulary, sequences, split_like_makemore
+from jaxmore.data import Vocabulary, sequences
 from jaxmore.errors import InputError
 
 
@@ -39,6 +39,12 @@ def test_each_target_is_the_next_input() -> None:
     assert (Y >= 0).sum() == 4 + 2 + 1
 
 
+def test_a_full_stop_is_no_boundary() -> None:
+    X, Y = sequences(["a.", "."], Vocabulary(".a"))
+    assert X.tolist() == [[0, 2, 1], [0, 1, 0]]
+    assert Y.tolist() == [[2, 1, 0], [1, 0, -1]]
+
+
 def test_no_words_have_the_shape_of_no_words() -> None:
     X, Y = sequences([], Vocabulary("a"))
     assert X.shape == Y.shape == (0, 1)
@@ -66,7 +72,8 @@ def test_the_arrays_are_their_own() -> None:
     [
         (["ab", "abba", "ba"], 4, "'abba' needs a block size of at least 5, got 4"),
         (["ab"], 0, "at least 1, got 0"),
-        (["ab", "a.b"], None, r"'a\.b' holds '\.'"),
+        (["ab", "a.b"], None, r"unknown character '\.'"),
+        (["|"], None, r"unknown character '\|'"),
         (["ab", "axb"], None, "unknown character 'x'"),
     ],
 )
@@ -96,48 +103,3 @@ def test_golden_sequences(seed_names: list[str]) -> None:
     assert X[0].tolist() == [0, 5, 13, 13, 1, *[0] * 11]
     assert Y[0].tolist() == [5, 13, 13, 1, 0, *[-1] * 11]
     assert peak < 12 * X.nbytes
-
-
-# ------------------------------------------------------------------------------------ the split
-
-
-def by_torch(torch: Any, words: list[str], seed: int) -> tuple[list[str], list[str]]:
-    """What makemore.py trains on and holds out, with torch's global generator as it uses it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        order = torch.randperm(len(words)).tolist()
-    n_test = min(1000, int(len(words) * 0.1))
-    cut = len(words) - n_test
-    return [words[i] for i in order[:cut]], [words[i] for i in order[cut:]]
-
-
-@pytest.mark.parametrize("seed", [3407, 0, 1, 2**32 + 5])
-@pytest.mark.parametrize("n", [10, 11, 19, 20, 999, 12_345])
-def test_the_split_is_makemores(n: int, seed: int) -> None:
-    torch = pytest.importorskip("torch")
-    words = [f"word {i}" for i in range(n)]
-    train, test = by_torch(torch, words, seed)
-    assert split_like_makemore(words, seed) == Splits(train, [], test)
-
-
-def test_golden_split(seed_names: list[str]) -> None:
-    splits = split_like_makemore(seed_names)
-    assert list(map(len, splits)) == [31_033, 0, 1000]
-    assert sorted(splits.train + splits.test) == sorted(seed_names)
-    assert splits.train[:3] == ["apollo", "jayliani", "cassidy"]
-    assert splits.test[:4] == ["kalub", "shaima", "sthefany", "jakyri"]
-    torch = pytest.importorskip("torch")
-    assert (splits.train, splits.test) == by_torch(torch, seed_names, 3407)
-
-
-def test_the_words_stay_in_their_order() -> None:
-    words = [str(i) for i in range(20)]
-    before = words.copy()
-    assert split_like_makemore(words) == split_like_makemore(words, seed=3407)
-    assert split_like_makemore(words, 3408) != split_like_makemore(words)
-    assert words == before
-
-
-def test_too_few_words_to_hold_one_out() -> None:
-    with pytest.raises(InputError, match="at least 10 words, got 9"):
-        split_like_makemore(["a"] * 9)

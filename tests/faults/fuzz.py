@@ -53,7 +53,7 @@ def run() -> dict[str, Any]:
 def text_loaders(out: Path, words: Path) -> Loaders:
     """The loaders whose inputs the corpus keeps, each with the file that it reads."""
     from jaxmore.data import read_words
-    from jaxmore.interop.torch_file import read_torch_file, write_torch_file
+    from jaxmore.interop import read_torch_file, write_torch_file
     from jaxmore.runs.config import TrainConfig
     from jaxmore.runs.folder import stored_config
     from jaxmore.runs.trained import load

@@ -16,6 +16,7 @@ FILES = sorted(
     for path in [
         *ROOT.glob("jaxmore/rules/*.py"),
         *ROOT.glob("jaxmore/layers/*.py"),
+        ROOT / "jaxmore/ninja/closed_forms.py",
         ROOT / "jaxmore/ninja/stepwise.py",
     ]
     if path.name != "__init__.py"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 
-from tests.mutants import layers, rules, stepwise
+from tests.mutants import closed_forms, layers, rules, stepwise
 from tests.mutants.equivalent import EQUIVALENT, show
 from tests.mutants.mutate import Mutant, mutants_of, tree_of
 
@@ -37,7 +37,8 @@ class Result(NamedTuple):
 def run(file: str) -> Result:
     """Run all mutants of a file, and the listed equivalents on random inputs."""
     home = load(file, compile(tree_of(file), file, "exec"))
-    kind = {"rules": rules, "layers": layers}.get(file.split("/")[1], stepwise)
+    ninja = stepwise if file.endswith("stepwise.py") else closed_forms
+    kind = {"rules": rules, "layers": layers}.get(file.split("/")[1], ninja)
     listed = {e.key: e for e in EQUIVALENT if e.file == file}
     found: set[tuple[str, str, str]] = set()
     alive: list[str] = []
