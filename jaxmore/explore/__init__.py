@@ -1,0 +1,1 @@
+"""The explorer: one HTML file in which the notebooks' network trains by the rules of this package."""
