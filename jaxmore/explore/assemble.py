@@ -87,8 +87,7 @@ def _programs(sizes: network.Sizes) -> dict[str, Any]:
         "sgd": network.sgd_program(sizes),
         "infer": network.inference_program(sizes),
         "mistakes": {
-            m.name: network.backward_program(sizes, function=mistaken_backward(m))
-            for m in MISTAKES
+            m.name: network.backward_program(sizes, function=mistaken_backward(m)) for m in MISTAKES
         },
     }
 
@@ -104,6 +103,7 @@ def _places() -> dict[str, Any]:
         places[name] = {
             "reads": [n for n in _in_order(line.code if line else "") if n in known - {name}],
             "users": [user.target for user in users],
+            "line": line.code if line else "",
             "forward": source.get(name) or "\n".join(source[user.target] for user in users),
             "backward": source.get(f"d{name}", ""),
             "formula": mathml.get(name, ""),

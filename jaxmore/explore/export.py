@@ -14,12 +14,11 @@ CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 """Equations that only call others: their bodies are inlined."""
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        "neg exp log tanh sqrt rsqrt abs sign floor log1p expm1 logistic not is_finite square "
-        "add add_any sub mul div pow max min eq ne lt le gt ge and or select_n "
-        "optimization_barrier copy".split(),
-        (),
-    ),
+    **dict.fromkeys(("neg", "exp", "log", "tanh", "sqrt", "rsqrt", "abs", "sign", "floor"), ()),
+    **dict.fromkeys(("log1p", "expm1", "logistic", "square", "is_finite", "not"), ()),
+    **dict.fromkeys(("add", "add_any", "sub", "mul", "div", "pow", "max", "min"), ()),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "select_n"), ()),
+    **dict.fromkeys(("optimization_barrier", "copy"), ()),
     "integer_pow": ("y",),
     "convert_element_type": (),
     "broadcast_in_dim": ("broadcast_dimensions",),

@@ -79,7 +79,8 @@ def backward_program(
         args = shapes(sizes, dtype)
         values = jax.eval_shape(forward, *args)
         inputs = [*NAMES, "X", "Y", *Intermediates._fields]
-        return export(function, (*args, values), inputs, [f"d{name}" for name in Cotangents._fields])
+        outputs = [f"d{name}" for name in Cotangents._fields]
+        return export(function, (*args, values), inputs, outputs)
 
 
 def sgd_program(sizes: Sizes, dtype: str = "float64") -> Program:

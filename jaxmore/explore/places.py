@@ -59,7 +59,7 @@ PLACES = {
     ),
     "logits": Place(
         r"\text{dlogits}_{iv} = \text{dnorm_logits}_{iv}"
-        r" + [v = \arg\max_u \text{logits}_{iu}]\,\text{dlogit_maxes}_i",
+        r" + [v = \text{argmax}_u\, \text{logits}_{iu}]\,\text{dlogit_maxes}_i",
         "logits is used twice, in norm_logits and for the maximum. norm_logits hands its cotangent "
         "on as it is, and the maximum hands its own to the largest entry alone. All together this "
         "is (softmax − onehot(Y)) / n, Exercise 2.",

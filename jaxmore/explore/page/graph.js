@@ -25,8 +25,6 @@ export class Graph {
   }
 
   tile(name) {
-    const { forward } = this.data.places[name];
-    const isParameter = this.data.parameters.includes(name);
     const tile = document.createElement("button");
     tile.type = "button";
     tile.className = "tile";
@@ -34,7 +32,7 @@ export class Graph {
     tile.innerHTML = `<span class="name"></span> <span class="shape"></span><span class="off" hidden></span>
       <span class="code"></span><span class="maps"><canvas></canvas><canvas></canvas></span>`;
     tile.querySelector(".name").textContent = name;
-    tile.querySelector(".code").textContent = isParameter ? "" : forward.split("\n").at(-1).split("  #")[0].trim();
+    tile.querySelector(".code").textContent = this.data.places[name].line;
     tile.addEventListener("click", () => this.open(name));
     tile.addEventListener("keydown", (event) => this.walk(event, name));
     for (const event of ["mouseenter", "focus"]) tile.addEventListener(event, () => this.light(name));
@@ -85,14 +83,14 @@ export class Graph {
       draw(above, value, shape);
       draw(below, cotangent, shape);
       tile.querySelector(".maps").classList.toggle("thin", above.height === 1);
-      tile.querySelector(".shape").textContent = `(${shape.join(", ")})`;
+      tile.querySelector(".shape").textContent =
+        value.length === 1 ? `= ${short(value[0])}` : `(${shape.join(", ")})`;
       const off = tile.querySelector(".off");
       const wrong = offs[name] ?? 0;
       off.hidden = wrong === 0;
-      off.textContent = `cotangent wrong by ${wrong >= 0.095 ? `${short(100 * wrong).replace(/\.\d+$/, "")} %` : `${short(100 * wrong)} %`}`;
-      const number = value.length === 1 ? `, ${short(value[0])}` : "";
-      tile.setAttribute("aria-label", `${name}, ${shape.join(" by ") || "one number"}${number}` +
-        (wrong ? `, ${off.textContent}` : ""));
+      off.textContent = `cotangent wrong by ${percent(wrong)}`;
     }
   }
 }
+
+const percent = (share) => (share >= 0.1 ? `${Math.round(100 * share).toLocaleString("en")} %` : `${short(100 * share)} %`);

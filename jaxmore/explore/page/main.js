@@ -44,7 +44,7 @@ function open(name) {
 /** How far each cotangent is off, relative to the right one; for those that are 0, to its terms. */
 function offs() {
   if (!network.broken) return {};
-  const terms = new Terms(network.backward);
+  const terms = Terms.of(network.backward);
   return Object.fromEntries(data.cotangents.map((name) => {
     const [ours, right] = [network.cotangents, network.right].map((all) => all[`d${name}`]);
     const off = largest(ours.map((x, i) => x - right[i]));
@@ -64,8 +64,9 @@ function refresh({ quick = false } = {}) {
   $("time").setAttribute("aria-valuetext", `step ${network.step}`);
   drawLosses($("loss-curve"), network);
   drawRatios($("ratio-curve"), network);
+  if (quick) return;
   graph.update(network, offs());
-  if (!quick) view.update();
+  view.update();
 }
 
 function samples() {
@@ -99,7 +100,7 @@ function loop(frames = 0) {
   const end = performance.now() + FRAME_MS;
   do network.train(); while (performance.now() < end && !diverged());
   if (diverged()) return pause("The loss is no longer finite: lower the learning rate, then reset.");
-  refresh({ quick: frames % 5 !== 0 });
+  refresh({ quick: frames % 6 !== 0 });
   if (frames % 40 === 0) samples();
   requestAnimationFrame(() => loop(frames + 1));
 }

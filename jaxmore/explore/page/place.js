@@ -16,7 +16,7 @@ export class PlaceView {
     const { forward, backward, formula, derivation } = data.places[name];
     panel.innerHTML = `<button type="button" class="to-graph">Back to the graph</button>
       <h2 id="place-title"></h2><h3>Forward</h3><pre class="forward"></pre>
-      <div class="answer"><h3>Backward</h3><pre class="backward"></pre><div class="formula"></div>
+      <div class="answer"><h3>Backward</h3><pre class="backward"></pre><div class="formula" role="region" tabindex="0" aria-label="Formula"></div>
       <p class="derivation"></p></div><div class="maps"></div><div class="number" aria-live="polite"></div>
       <div class="exercise"></div>`;
     const find = (selector) => panel.querySelector(selector);
@@ -58,7 +58,7 @@ export class PlaceView {
     const { network, name } = this;
     const target = this.panel.querySelector(".number");
     const program = network.broken ?? network.backward;
-    const terms = new Terms(program).of(`d${name}`, place);
+    const terms = Terms.of(program).of(`d${name}`, place);
     const total = network.cotangents[`d${name}`][place];
     const title = element(`d${name}`, network.shape(name), place);
     const top = Math.abs(terms[0]?.value ?? 1);
@@ -81,7 +81,7 @@ export class PlaceView {
     target.innerHTML = `<h3>One number: ${title}</h3>
       <p>${terms.length === 0 ? "No term reaches it: it is 0." : `The sum of ${count(terms.length)}, largest first.`}
       ${cancels ? " They cancel: what is left is rounding." : ""}</p>
-      <table><thead><tr><th>Cotangent</th><th>Its value</th><th>Slope</th><th class="n">Term</th><th><span class="quiet">size</span></th></tr></thead>
+      <table class="terms"><thead><tr><th>Cotangent</th><th>Its value</th><th>Slope</th><th class="n">Term</th><th><span class="quiet">size</span></th></tr></thead>
       <tbody>${rows.join("")}<tr><th colspan="3">Sum of the terms</th><td class="n"><b>${short(sum)}</b></td><td></td></tr>
       <tr><th colspan="3">The number in the heat map</th><td class="n"><b>${short(total)}</b></td><td></td></tr></tbody></table>
       ${this.check(place, total, size)}`;

@@ -4,6 +4,14 @@ import { broadcastMap, sourceMap } from "#page/indices.js";
 import { contracted, reduced, scattered } from "#page/primitives.js";
 
 export class Terms {
+  static cache = new WeakMap();
+
+  /** The terms of a program: they read its numbers of now. */
+  static of(program) {
+    if (!Terms.cache.has(program)) Terms.cache.set(program, new Terms(program));
+    return Terms.cache.get(program);
+  }
+
   constructor(program) {
     this.names = new Map(
       [...Object.entries(program.inputs), ...Object.entries(program.outputs)]
