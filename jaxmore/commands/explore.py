@@ -46,6 +46,8 @@ class Explore:
         from jaxmore import explore
 
         words, vocab, trained = self._trained() if self.work_dir else (*self._fresh(), None)
+        if not path.parent.is_dir():
+            raise InputError(f"cannot write {path}: {path.parent} is no folder")
         html = explore.page(words, vocab, trained)
         try:
             explore.write_page(path, html)

@@ -1,4 +1,4 @@
-"""The explorer: one HTML file in which the notebooks' network trains by the rules of this package."""
+"""The explorer: one HTML file in which the notebooks' network trains by the rules proven here."""
 
 from jaxmore.explore.assemble import Trained, page, write_page
 

@@ -56,7 +56,9 @@ def infer(
     bnvar_inv: Float[Array, "1 H"],
 ) -> Float[Array, "B V"]:
     """The logits with given statistics in the place of the batch's own: what sampling needs."""
-    hprebn = params.C[X].reshape(X.shape[0], -1) @ params.W1 + params.b1
+    hprebn = params.C[X].reshape(X.shape[0], -1) @ params.W1
+    if params.b1 is not None:
+        hprebn = hprebn + params.b1
     h = jnp.tanh(params.bngain * (hprebn - bnmeani) * bnvar_inv + params.bnbias)
     return h @ params.W2 + params.b2
 

@@ -169,19 +169,29 @@ PLACES = {
 def source_lines() -> dict[str, str]:
     """The statements of ``stepwise`` that assign each name, with the comments above them.
 
-    Variables stand under their own names, cotangents under theirs, such as ``dlogits``.
+    Variables stand under their own names, cotangents under theirs, such as ``dlogits``; a helper
+    such as ``is_max`` stands with the line below it.
     """
+    known = {*stepwise.Intermediates._fields, *(f"d{name}" for name in PLACES)}
     lines: dict[str, list[str]] = {}
     for function in (stepwise.forward, stepwise.backward):
         source = inspect.getsource(inspect.unwrap(function))
         rows = source.splitlines()
         (definition,) = ast.parse(source).body
+        helpers: list[str] = []
         for node in ast.walk(definition):
             if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+                continue
+            name = node.targets[0].id
+            if name in ("n", "v"):
                 continue
             first = node.lineno - 1
             while rows[first - 1].lstrip().startswith("#"):
                 first -= 1
             text = inspect.cleandoc("\n".join(rows[first : node.end_lineno]))
-            lines.setdefault(node.targets[0].id, []).append(text)
+            if name not in known:
+                helpers.append(text)
+                continue
+            lines.setdefault(name, []).extend([*helpers, text])
+            helpers.clear()
     return {name: "\n".join(texts) for name, texts in lines.items()}

@@ -40,7 +40,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def open_page(browser: Any, url: str) -> Iterator[Any]:
-    """A function that opens the page past its first visit, and fails on any console error or request."""
+    """Opens the page past its first visit; the test fails on any console error or request."""
     contexts, complaints = [], []
 
     def opened(address: str = "", welcome: bool = False, **options: Any) -> Any:
@@ -48,7 +48,7 @@ def open_page(browser: Any, url: str) -> Iterator[Any]:
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else 0)
+        page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
         page.on("request", lambda request: complaints.append(request.url))
         page.goto(url + address)
         page.wait_for_function("window.explorer")

@@ -12,11 +12,17 @@ from tests.ninja.test_stepwise import named
 
 STATE = """() => {
   const { network, data } = explorer;
-  const plain = (all) => Object.fromEntries(Object.entries(all).map(([k, v]) => [k, Array.from(v)]));
-  const shapes = Object.fromEntries([...data.parameters, ...data.values].map((k) => [k, network.shape(k)]));
-  return { shapes, params: plain(network.params), values: plain(network.values),
-    cotangents: plain(network.cotangents), batch: plain(network.batchAt(network.step)), step: network.step };
+  const each = (all, f) => Object.fromEntries(Object.entries(all).map(([k, v]) => [k, f(v, k)]));
+  const plain = (all) => each(all, (array) => Array.from(array));
+  return {
+    shapes: each({ ...network.params, ...network.values }, (_, name) => network.shape(name)),
+    params: plain(network.params), values: plain(network.values),
+    cotangents: plain(network.cotangents), batch: plain(network.batchAt(network.step)),
+    step: network.step,
+  };
 }"""
+
+BATCH = "(i) => { const { X, Y } = explorer.network.batchAt(i); return [[...X], [...Y]]; }"
 
 
 def state(page):
@@ -59,10 +65,7 @@ def test_parameters_after_1_10_and_200_steps_equal_jaxs(open_page, x64):
     start = state(page)
     params = stepwise.Parameters(**{k: jnp.array(v) for k, v in start["params"].items()})
     for step in range(200):
-        batch = state(page)["batch"] if step < 10 else page.evaluate(
-            "(i) => { const { X, Y } = explorer.network.batchAt(i); return [[...X], [...Y]]; }", step
-        )  # fmt: skip
-        X, Y = (jnp.array(ids, "int32") for ids in batch)
+        X, Y = (jnp.array(ids, "int32") for ids in page.evaluate(BATCH, step))
         params = sgd(params, X.reshape(len(Y), -1), Y, 0.1)
         if step < 10:
             page.click("#one-step")
@@ -111,7 +114,6 @@ def test_the_terms_of_every_element_add_up_to_it(open_page):
         """async () => {
           const { network, data } = explorer;
           const { Terms } = await import("#page/terms.js");
-          const programs = [network.backward];
           let worst = 0;
           for (const name of data.cotangents) {
             const d = network.cotangents[`d${name}`];
