@@ -109,6 +109,7 @@ def _places() -> dict[str, Any]:
             "formula": mathml.get(name, ""),
             "derivation": PLACES[name].derivation if name in PLACES else "",
             "hints": list(HINTS[name]) if name in HINTS else [],
+            "closedHints": list(HINTS[f"{name}_fast"]) if f"{name}_fast" in HINTS else [],
         }
     return places
 

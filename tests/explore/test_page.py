@@ -110,7 +110,8 @@ def test_one_number_by_keyboard_and_by_hover(open_page):
 def test_b1_is_32_terms_that_cancel(open_page):
     page = open_page("#place=b1")
     text = page.inner_text("#place .number")
-    assert "The sum of 32 terms, largest first. They cancel: what is left is rounding." in text
+    assert "The sum of 32 terms" in text
+    assert "They cancel: what is left is rounding." in text
 
 
 def test_play_pause_step_and_time(open_page):
@@ -174,6 +175,43 @@ def test_the_exercise_judges_right_lines_and_wrong_ones(open_page):
             assert verdict in page.inner_text(".verdict"), (name, text)
         page.click(".hint")
         assert page.inner_text(".hints")
+
+
+def test_the_closed_forms(open_page):
+    page = open_page()
+    for name, wrong, right in [
+        ("logits", "dnorm_logits", "(jax.nn.softmax(logits) - jax.nn.one_hot(Y, 27)) / n"),
+        (
+            "hprebn",
+            "dbndiff + 1 / n * dbnmeani",
+            "bngain * bnvar_inv / n * (n * dhpreact - dhpreact.sum(0)"
+            " - n / (n - 1) * bnraw * (dhpreact * bnraw).sum(0))",
+        ),
+    ]:
+        page.click(f"[data-name={name}]")
+        page.check(".closed")
+        page.fill("#answer", wrong)
+        page.press("#answer", "Enter")
+        assert "there is no d" in page.inner_text(".verdict")
+        page.fill("#answer", right)
+        page.press("#answer", "Enter")
+        assert page.inner_text(".verdict") == "✓ Right."
+        page.click(".hint")
+        assert "slope" in page.inner_text(".hints") or "sums" in page.inner_text(".hints")
+
+
+def test_a_term_leads_on_to_its_own_sum(open_page):
+    """From a number of the embedding's cotangent up to the loss, by the terms alone."""
+    page = open_page("#place=C")
+    walked = ["C"]
+    while page.locator("#place .number .link").count():
+        term = page.locator("#place .number .link").first
+        title = term.inner_text()
+        term.click()
+        assert page.inner_text("#place .number h3") == f"One number: {title}"
+        walked.append(title.split("[")[0][1:])
+    assert walked[:4] == ["C", "emb", "embcat", "hprebn"]
+    assert walked[-1] == "logprobs"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -109,6 +109,10 @@ const filled = (value) => ([x]) => array(x.shape, new Float64Array(x.data.length
 
 export const FUNCTIONS = {
   exp: map(Math.exp), log: map(Math.log), tanh: map(Math.tanh), sqrt: map(Math.sqrt),
+  softmax: ([x]) => {
+    const counts = FUNCTIONS.exp([OPERATORS["-"](x, METHODS.max(x, [number(-1)], { keepdims: number(1) }))]);
+    return OPERATORS["/"](counts, METHODS.sum(counts, [number(-1)], { keepdims: number(1) }));
+  },
   zeros_like: filled(0), ones_like: filled(1),
   arange: ([n]) => array([n.data[0]], Float64Array.from({ length: n.data[0] }, (_, i) => i)),
   one_hot: ([ids, n]) => {

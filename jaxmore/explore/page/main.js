@@ -28,13 +28,18 @@ const network = new Network(data, {
 
 let playing = false;
 const toGraph = () => graph.focusable(view.name).focus();
-const view = new PlaceView($("place"), data, toGraph);
-const graph = new Graph($("graph"), data, open);
+const follow = (name, place) => {
+  open(name, place);
+  $("place").focus({ preventScroll: true });
+};
+const view = new PlaceView($("place"), data, { backToGraph: toGraph, follow });
+const graph = new Graph($("graph"), data, (name) => open(name));
 
-function open(name) {
+function open(name, place = null) {
   graph.select(name);
-  view.open(name, network);
-  if (matchMedia("(max-width: 800px)").matches) {
+  view.open(name, network, place);
+  if (place !== null) $("place").querySelector(".number").scrollIntoView({ block: "nearest" });
+  else if (matchMedia("(max-width: 800px)").matches) {
     $("place").scrollIntoView();
     $("place").focus({ preventScroll: true });
   }

@@ -6,8 +6,9 @@ import { Terms, element, short } from "#page/terms.js";
 const MOST_TERMS = 12;
 
 export class PlaceView {
-  constructor(panel, data, backToGraph) {
-    Object.assign(this, { panel, data, backToGraph, name: null, answersHidden: false });
+  /** `follow(name, place)` opens the element of another cotangent. */
+  constructor(panel, data, { backToGraph, follow }) {
+    Object.assign(this, { panel, data, backToGraph, follow, name: null });
   }
 
   open(name, network, place = null) {
@@ -63,7 +64,8 @@ export class PlaceView {
     const title = element(`d${name}`, network.shape(name), place);
     const top = Math.abs(terms[0]?.value ?? 1);
     const rows = terms.slice(0, MOST_TERMS).map(({ name: from, place: at, slope, factors, value }) => {
-      const what = from ? element(from, program.slot(from).shape, at) : "constant";
+      const text = from ? element(from, program.slot(from).shape, at) : "constant";
+      const what = from ? `<button type="button" class="link" data-name="${from.slice(1)}" data-place="${at}">${text}</button>` : text;
       const by = factors.length ? factors.join(" · ") : short(slope);
       const width = Math.round((60 * Math.abs(value)) / top);
       return `<tr><td>${what}</td><td>${from ? short(program.slot(from).data[at]) : ""}</td><td>${by}</td>
@@ -79,12 +81,15 @@ export class PlaceView {
     const size = terms.reduce((s, { value }) => s + Math.abs(value), 0);
     const cancels = terms.length > 1 && Math.abs(sum) < 1e-12 * size;
     target.innerHTML = `<h3>One number: ${title}</h3>
-      <p>${terms.length === 0 ? "No term reaches it: it is 0." : `The sum of ${count(terms.length)}, largest first.`}
+      <p>${terms.length === 0 ? "No term reaches it: it is 0." : `The sum of ${count(terms.length)}, largest first; each leads on to where it comes from.`}
       ${cancels ? " They cancel: what is left is rounding." : ""}</p>
       <table class="terms"><thead><tr><th>Cotangent</th><th>Its value</th><th>Slope</th><th class="n">Term</th><th><span class="quiet">size</span></th></tr></thead>
       <tbody>${rows.join("")}<tr><th colspan="3">Sum of the terms</th><td class="n"><b>${short(sum)}</b></td><td></td></tr>
       <tr><th colspan="3">The number in the heat map</th><td class="n"><b>${short(total)}</b></td><td></td></tr></tbody></table>
       ${this.check(place, total, size)}`;
+    for (const link of target.querySelectorAll(".link")) {
+      link.addEventListener("click", () => this.follow(link.dataset.name, Number(link.dataset.place)));
+    }
     target.dataset.sum = sum;
     target.dataset.total = total;
   }
