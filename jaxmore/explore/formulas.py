@@ -16,7 +16,10 @@ FILE = Path(__file__).parent / "page" / "formulas.json"
 def formulas() -> dict[str, str]:
     """The MathML of each place's formula, by latex2mathml."""
     converter: Any = importlib.import_module("latex2mathml.converter")
-    return {name: converter.convert(place.formula) for name, place in PLACES.items()}
+    return {
+        name: converter.convert(place.formula).replace("<math ", '<math displaystyle="true" ', 1)
+        for name, place in PLACES.items()
+    }
 
 
 if __name__ == "__main__":

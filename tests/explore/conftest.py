@@ -43,14 +43,16 @@ def open_page(browser: Any, url: str) -> Iterator[Any]:
     """Opens the page past its first visit; the test fails on any console error or request."""
     contexts, complaints = [], []
 
-    def opened(address: str = "", welcome: bool = False, **options: Any) -> Any:
+    def opened(
+        address: str = "", welcome: bool = False, page_url: str = url, **options: Any
+    ) -> Any:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
         page.on("request", lambda request: complaints.append(request.url))
-        page.goto(url + address)
+        page.goto(page_url + address)
         page.wait_for_function("window.explorer")
         if not welcome:
             page.click("#welcome .skip")

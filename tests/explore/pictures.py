@@ -16,11 +16,12 @@ def draw(page_file: Path, folder: Path) -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         for scheme in ("light", "dark"):
-            size = {"width": 1280, "height": 900}
+            size = {"width": 1280, "height": 1250}
             page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1.5)
             page.goto(f"{page_file.resolve().as_uri()}#place=hprebn&step={STEPS}")
             page.wait_for_function("window.explorer")
             page.click("#welcome .skip")
+            page.mouse.move(0, 0)
             page.screenshot(path=folder / f"explorer-{scheme}.png")
         browser.close()
 

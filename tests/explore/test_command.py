@@ -2,19 +2,21 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxmore.commands.explore import Explore
 from jaxmore.errors import InputError
-from jaxmore.explore import mistakes, places
+from jaxmore.explore import assemble, mistakes, network, places
 from jaxmore.explore.formulas import FILE, formulas
 from jaxmore.layers import by_path
 from jaxmore.ninja.stepwise import Cotangents
 from jaxmore.runs.trained import load_model
 from tests.command_line import run, tree
 
+ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["emma", "olivia", "ava", "mia", "amelia", "via", "lima", "eva", "ola", "vela"] * 3
 
 
@@ -91,3 +93,16 @@ def test_every_cotangent_has_its_text_and_its_lines():
         assert places.PLACES[name].derivation.count(". ") == 2, name
     assert "is_max = " in lines["dlogits"]
     assert "collects" in lines["dC"] and lines["dcounts"].count("dcounts = ") == 2
+
+
+def test_the_built_page_in_docs_is_of_these_sources():
+    """``jaxmore explore -i data/names.txt --page docs/explorer/explore.html --overwrite``."""
+    data_of = re.compile(r'(?<=id="data">).*?(?=</script>)', re.DOTALL)
+    built = (ROOT / "docs" / "explorer" / "explore.html").read_text("utf-8")
+    assert len(built) < 5e6
+    assert data_of.sub("", built) == data_of.sub("", assemble._html("{}"))
+    data = json.loads(data_of.search(built)[0])
+    assert data["programs"]["16,8"]["backward"] == json.loads(
+        json.dumps(network.backward_program(network.Sizes(8, 3, 27, 10, 16)))
+    )
+    assert data["places"] == json.loads(json.dumps(assemble._places()))

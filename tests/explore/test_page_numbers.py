@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmore import explore
+from jaxmore.data import Vocabulary
 from jaxmore.explore import network
 from jaxmore.explore.mistakes import MISTAKES, mistaken_backward
 from jaxmore.ninja import stepwise
-from tests.ninja.test_stepwise import named
+from tests.ninja.test_stepwise import Sizes, draw, named
 
 STATE = """() => {
   const { network, data } = explorer;
@@ -149,3 +151,21 @@ def test_central_differences_agree_with_every_cotangent(open_page):
     )
     assert len(worst) == 26
     assert max(worst.values()) < 1e-4, worst
+
+
+def test_a_trained_runs_parameters_are_where_it_starts(
+    open_page, tmp_path, monkeypatch, oracle, x64
+):
+    monkeypatch.setattr("jaxmore.explore.assemble.BATCHES", (8,))
+    monkeypatch.setattr("jaxmore.explore.assemble.MISTAKES", MISTAKES[:1])
+    params, *_ = draw(Sizes(8, 2, 4, 3, 5, b1=True), "float64")
+    words = ["abc", "cab", "bca", "ab", "ca", "bc", "a", "b", "c", "aa"] * 2
+    trained = explore.Trained("out", {k: np.asarray(v) for k, v in named(params).items()})
+    path = tmp_path / "page.html"
+    explore.write_page(path, explore.page(words, Vocabulary("abc"), trained))
+    now = state(open_page(page_url=path.as_uri()))
+    for name, right in named(params).items():
+        np.testing.assert_array_equal(now["params"][name], right)
+    _, cotangents = oracle.network(now["params"], *now["batch"])
+    for name, ours in now["cotangents"].items():
+        oracle.assert_close(name, ours, cotangents[name[1:]], 1e-12)

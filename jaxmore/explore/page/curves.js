@@ -58,7 +58,13 @@ export function drawLosses(canvas, network) {
 export function drawRatios(canvas, network) {
   const names = network.data.parameters;
   const { ratios } = network;
-  const { context, x, y } = frame(canvas, [0, Math.max(network.step, 10)], [-5, 0], [-4, -3, -2, -1]);
+  const { context, x, y, style } = frame(canvas, [0, Math.max(network.step, 10)], [-5, 0], [-4, -3, -2, -1]);
+  Object.assign(context, { strokeStyle: style.getPropertyValue("--ink"), lineWidth: 1.5 });
+  context.setLineDash([2, 3]);
+  context.beginPath();
+  context.moveTo(x(0), y(-3));
+  context.lineTo(x(Math.max(network.step, 10)), y(-3));
+  context.stroke();
   names.forEach((name, k) => {
     const [colour, dash] = STYLES[k % STYLES.length];
     Object.assign(context, { strokeStyle: colour, lineWidth: 1.5 });

@@ -17,10 +17,11 @@ const numberOf = (key, otherwise, allowed) => {
   const value = Number(address.get(key) ?? NaN);
   return Number.isFinite(value) && value >= 0 && (!allowed || allowed.includes(value)) ? value : otherwise;
 };
+const preferred = (size, offered) => (offered.includes(size) ? size : offered[0]);
 const network = new Network(data, {
   seed: numberOf("seed", 1) >>> 0,
-  hidden: numberOf("hidden", data.hidden.includes(64) ? 64 : data.hidden[0], data.hidden),
-  batch: numberOf("batch", 32, data.batches),
+  hidden: numberOf("hidden", preferred(64, data.hidden), data.hidden),
+  batch: numberOf("batch", preferred(32, data.batches), data.batches),
   rate: numberOf("rate", 0.1),
   overfit: address.get("overfit") === "1",
   mistake: data.mistakes.some(({ name }) => name === address.get("mistake")) ? address.get("mistake") : "",
@@ -71,7 +72,7 @@ function refresh({ quick = false } = {}) {
   drawRatios($("ratio-curve"), network);
   if (quick) return;
   graph.update(network, offs());
-  view.update();
+  view.update(playing);
 }
 
 function samples() {
@@ -98,6 +99,8 @@ function settled(message) {
   if (message) $("status").textContent = message;
 }
 
+/** Frames between two drawings of the graph. */
+const between = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? 40 : 6);
 const diverged = () => !Number.isFinite(network.values.loss[0]);
 
 function loop(frames = 0) {
@@ -105,7 +108,7 @@ function loop(frames = 0) {
   const end = performance.now() + FRAME_MS;
   do network.train(); while (performance.now() < end && !diverged());
   if (diverged()) return pause("The loss is no longer finite: lower the learning rate, then reset.");
-  refresh({ quick: frames % 6 !== 0 });
+  refresh({ quick: frames % between() !== 0 });
   if (frames % 40 === 0) samples();
   requestAnimationFrame(() => loop(frames + 1));
 }

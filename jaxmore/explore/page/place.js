@@ -45,9 +45,10 @@ export class PlaceView {
     return this.network.params[name] ?? this.network.values[name];
   }
 
-  /** New numbers in the open place. */
-  update() {
+  /** New numbers in the open place; read aloud only where nothing is playing. */
+  update(playing) {
     if (!this.name) return;
+    this.panel.querySelector(".number").setAttribute("aria-live", playing ? "off" : "polite");
     this.value.update(this.valueOf(this.name));
     if (!this.cotangent) return;
     this.cotangent.update(this.network.cotangents[`d${this.name}`]);
