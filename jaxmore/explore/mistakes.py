@@ -1,94 +1,66 @@
-"""Mistakes to make in the backward pass, one line each, and what each of them teaches."""
+"""Mistakes to plant in the backward pass: one piece of ``stepwise.backward`` for another."""
 
 import inspect
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from jaxmore.ninja import stepwise
 
 
 class Mistake(NamedTuple):
-    """One piece of the source of :func:`jaxmore.ninja.stepwise.backward` for another."""
+    """A line of the backward pass that someone might write."""
 
     name: str
-    """The cotangent that the line makes."""
+    """What the address bar calls it."""
+    place: str
+    """The variable whose cotangent goes wrong first."""
     title: str
     right: str
+    """A piece of the source of ``stepwise.backward``, and what takes its place."""
     wrong: str
-    why: str
-    """What to look for."""
 
 
-MISTAKES = {
-    "bnmeani": Mistake(
-        "hprebn", "Drop BatchNorm's mean term", "dbndiff + 1 / n * dbnmeani", "dbndiff",
-        "dhprebn no longer sums to zero over the batch, so db1 wakes up: a gradient that should "
-        "be zero moves b1. The loss hardly notices.",
-    ),
-    "bessel": Mistake(
-        "bndiff2", "n for n − 1", "1 / (n - 1) * jnp.ones_like", "1 / n * jnp.ones_like",
-        "The share of the variance is off by 1/n: 3 % at 32 examples. The loss does not care.",
-    ),
-    "variance": Mistake(
-        "bndiff", "Forget that bndiff has a second use",
-        "dbndiff + _rounded(2 * v.bndiff * dbndiff2)", "dbndiff",
-        "BatchNorm's variance counts as a constant. The gradient now tries to scale hprebn, "
-        "which BatchNorm undoes: what it wastes, the loss does not see.",
-    ),
-    "maxes": Mistake(
-        "logits", "Forget logit_maxes", "dnorm_logits + is_max * dlogit_maxes", "dnorm_logits",
-        "Nothing turns wrong: the loss does not depend on what is subtracted, and dlogit_maxes "
-        "is zero but for rounding.",
-    ),
-    "counts": Mistake(
-        "counts", "Forget one use of counts", "dcounts = dcounts + dcounts_sum",
-        "dcounts = dcounts",
-        "The softmax loses its normalisation: the target's logit is pushed up, and no other is "
-        "pushed down. The loss stalls.",
-    ),
-    "set": Mistake(
-        "C", ".set for .add in the embedding", ".at[X].add(demb)", ".at[X].set(demb)",
-        "Of all the uses of a character only one counts. Every row of dC but those of rare "
-        "characters is wrong, and training goes on.",
-    ),
-    "tanh": Mistake(
-        "hpreact", "Forget tanh's slope", "(1.0 - v.h**2) * dh", "dh",
-        "Saturated units learn as if they were not. Everything below is wrong.",
-    ),
-    "tanh_square": Mistake(
-        "hpreact", "1 − h for 1 − h²", "(1.0 - v.h**2) * dh", "(1.0 - v.h) * dh",
-        "Right where h is 0 or 1, wrong elsewhere; the sign is never wrong, so the loss falls.",
-    ),
-    "sign": Mistake(
-        "counts_sum", "Lose a minus sign", "-(v.counts_sum**-2) * dcounts_sum_inv",
-        "(v.counts_sum**-2) * dcounts_sum_inv",
-        "The other logits are pushed up along with the target. The loss grows: a wrong sign is "
-        "the one mistake that shows at once.",
-    ),
-    "power": Mistake(
-        "bnvar", "Forget the power rule's exponent", "-0.5 * (v.bnvar + EPS) ** -1.5",
-        "-0.5 * (v.bnvar + EPS) ** -0.5",
-        "Right only where the variance is 1. See by how much dbnvar is off, and how little of it "
-        "reaches W1.",
-    ),
-    "mean": Mistake(
-        "logprobs", "A sum for a mean", ".set(-1.0 / n)", ".set(-1.0)",
-        "Every cotangent is n times too large: the same direction with n times the learning rate.",
-    ),
-    "transpose": Mistake(
-        "h", "Half the logits", "dlogits @ params.W2.T",
-        "dlogits.at[:, ::2].set(0) @ params.W2.T",
-        "Half the terms of each element of dh are missing. W2 and b2 are right, and they alone "
-        "can learn much.",
-    ),
-}  # fmt: skip
+MISTAKES = [
+    Mistake("batchnorm-mean", "hprebn", "Forget that the mean depends on every example",
+            "dhprebn = dbndiff + 1 / n * dbnmeani", "dhprebn = dbndiff"),
+    Mistake("bessel", "bndiff2", "Divide by n in place of n − 1",
+            "dbndiff2 = 1 / (n - 1)", "dbndiff2 = 1 / n"),
+    Mistake("batchnorm-variance", "bndiff", "Forget that the variance depends on every example",
+            "dbndiff = dbndiff + _rounded(2 * v.bndiff * dbndiff2)", "dbndiff = dbndiff"),
+    Mistake("logit-maxes", "logits", "Forget logit_maxes",
+            "dlogits = dnorm_logits + is_max * dlogit_maxes", "dlogits = dnorm_logits"),
+    Mistake("one-use-of-counts", "counts", "Count one use of counts of the two",
+            "dcounts = dcounts + dcounts_sum", "dcounts = dcounts"),
+    Mistake("set-for-add", "C", "Write into dC with .set in place of .add",
+            ".at[X].add(demb)", ".at[X].set(demb)"),
+    Mistake("tanh-slope", "hpreact", "Forget the slope of tanh",
+            "(1.0 - v.h**2) * dh", "dh"),
+    Mistake("tanh-square", "hpreact", "Write 1 − h in place of 1 − h²",
+            "(1.0 - v.h**2) * dh", "(1.0 - v.h) * dh"),
+    Mistake("no-mean", "logprobs", "Forget that the loss is a mean",
+            ".set(-1.0 / n)", ".set(-1.0)"),
+    Mistake("sign", "logprobs", "Forget the minus sign of the loss",
+            ".set(-1.0 / n)", ".set(1.0 / n)"),
+    Mistake("power", "bnvar", "Keep the exponent −½ in the power rule",
+            "(v.bnvar + EPS) ** -1.5", "(v.bnvar + EPS) ** -0.5"),
+    Mistake("gain", "bnraw", "Forget bngain",
+            "dbnraw = params.bngain * dhpreact", "dbnraw = dhpreact"),
+    Mistake("bias-mean", "b2", "Take the mean over the batch in place of the sum",
+            "db2 = _sum_rows(dlogits)[0]", "db2 = _sum_rows(dlogits)[0] / n"),
+    Mistake("lost-word", "W1", "Leave the last example out of dW1",
+            "dW1 = v.embcat.T @ dhprebn", "dW1 = v.embcat[:-1].T @ dhprebn[:-1]"),
+]  # fmt: skip
 
 
-def backward_with(mistake: Mistake) -> Callable[..., Any]:
-    """Return the backward pass with a mistake in it."""
-    source = inspect.getsource(inspect.unwrap(stepwise.backward)).removeprefix("@jax.jit\n")
+def mistaken_backward(mistake: Mistake) -> Callable[..., Any]:
+    """``stepwise.backward`` with the mistake in it, not jitted."""
+    home = sys.modules[stepwise.backward.__module__]
+    source = inspect.getsource(inspect.unwrap(stepwise.backward))
     if source.count(mistake.right) != 1:
-        raise AssertionError(f"stepwise.backward has no {mistake.right!r} any more")
-    namespace = dict(vars(stepwise))
-    exec(source.replace(mistake.right, mistake.wrong), namespace)
-    return namespace["backward"]
+        raise ValueError(f"stepwise.backward does not hold {mistake.right!r} once")
+    whole = inspect.getsource(home).replace(source, source.replace(mistake.right, mistake.wrong))
+    module = ModuleType(home.__name__)
+    exec(compile(whole, home.__file__ or "", "exec"), module.__dict__)
+    return inspect.unwrap(module.backward)

@@ -1,103 +1,103 @@
-"""The notebooks' network as programs for the page: forward, backward, SGD step, sampling."""
+"""The notebooks' network as programs for the page: forward, backward, the SGD step, inference."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxmore.explore.mistakes import MISTAKES, backward_with
-from jaxmore.explore.program import Program, export
-from jaxmore.models import mlp_bn
+from jaxmore.explore.export import Program, export
 from jaxmore.ninja.stepwise import Cotangents, Intermediates, Parameters, backward, forward
 
-N_SAMPLES = 8
-"""How many names the page makes at once."""
+NAMES = Parameters._fields
 
 
-def sgd(params: Parameters, grads: Parameters, lr: Float[Array, ""]) -> Parameters:
-    """Take one step of gradient descent."""
-    return jax.tree.map(lambda param, grad: param - lr * grad, params, grads)
+class Sizes(NamedTuple):
+    """Examples, context, vocabulary, embedding, hidden: what a program is traced for."""
+
+    B: int
+    T: int
+    V: int
+    E: int
+    H: int
 
 
-def parameter_shapes(
-    n_vocab: int, block_size: int, n_embd: int, n_embd2: int, dtype: str
-) -> Parameters:
-    """The shapes of the seven parameters, for tracing."""
+def shapes(sizes: Sizes, dtype: str = "float64") -> tuple[Parameters, Any, Any]:
+    """The shapes of the parameters, the contexts and the targets."""
+    B, T, V, E, H = sizes
 
-    def of(*shape: int) -> Any:
-        return jax.ShapeDtypeStruct(shape, dtype)
+    def array(*shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
 
-    return Parameters(
-        C=of(n_vocab, n_embd),
-        W1=of(block_size * n_embd, n_embd2),
-        b1=of(n_embd2),
-        W2=of(n_embd2, n_vocab),
-        b2=of(n_vocab),
-        bngain=of(1, n_embd2),
-        bnbias=of(1, n_embd2),
+    params = Parameters(
+        C=array(V, E),
+        W1=array(T * E, H),
+        b1=array(H),
+        W2=array(H, V),
+        b2=array(V),
+        bngain=array(1, H),
+        bnbias=array(1, H),
     )
+    ids = partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
+    return params, ids((B, T)), ids((B,))
 
 
-def export_network(params: Parameters, batch_size: int, block_size: int) -> dict[str, Any]:
-    """Export every program that the page needs for a network of one size.
-
-    Args:
-        params: arrays, or only their shapes; they set the dtype of the programs.
-        batch_size: B, at least 2.
-        block_size: T.
-
-    Returns:
-        The programs "forward", "backward", "update" and "sample", and under "mistakes" one
-        backward pass for each entry of :data:`~jaxmore.explore.mistakes.MISTAKES`.
-    """
-    X = jax.ShapeDtypeStruct((batch_size, block_size), jnp.int32)
-    Y = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    values = jax.eval_shape(forward, params, X, Y)
-    lr = jax.ShapeDtypeStruct((), params.C.dtype)
-    contexts = jax.ShapeDtypeStruct((N_SAMPLES, block_size), jnp.int32)
-    statistics = values.bnmeani, values.bnvar
-    return {
-        "forward": export(forward, params, X, Y),
-        "backward": export(backward, params, X, Y, values),
-        "update": export(sgd, params, params, lr),
-        "sample": export(next_probs, params, *statistics, contexts),
-        "mistakes": {
-            key: export(backward_with(mistake), params, X, Y, values)
-            for key, mistake in MISTAKES.items()
-        },
-    }
+def sgd_step(params: Parameters, grads: Parameters, learning_rate: Float[Array, ""]) -> Parameters:
+    """One step of plain gradient descent."""
+    return jax.tree.map(lambda p, dp: p - learning_rate * dp, params, grads)
 
 
-def next_probs(
+def infer(
     params: Parameters,
-    mean: Float[Array, "1 H"],
-    var: Float[Array, "1 H"],
     X: Int[Array, "B T"],
+    bnmeani: Float[Array, "1 H"],
+    bnvar_inv: Float[Array, "1 H"],
 ) -> Float[Array, "B V"]:
-    """Compute the probabilities of the next character, given BatchNorm's statistics."""
-    n_vocab, n_embd = params.C.shape
-    n_embd2 = params.bngain.shape[1]
-    model = mlp_bn(n_vocab, block_size=X.shape[1], n_embd=n_embd, n_embd2=n_embd2)
-    stats = {"norm": {"mean": mean[0], "var": var[0]}}
-    tree: Any = {
-        "embedding": {"weight": params.C},
-        "hidden": {"weight": params.W1},
-        "norm": {"gain": params.bngain[0], "bias": params.bnbias[0]},
-        "head": {"weight": params.W2, "bias": params.b2},
-    }
+    """The logits with given statistics in the place of the batch's own: what sampling needs."""
+    hprebn = params.C[X].reshape(X.shape[0], -1) @ params.W1
     if params.b1 is not None:
-        tree["hidden"]["bias"] = params.b1
-    stats |= {key: {} for key in ("embedding", "flatten", "hidden", "act", "head")}
-    tree |= {key: {} for key in ("flatten", "act")}
-    return jax.nn.softmax(model.apply(tree, stats, X))
+        hprebn = hprebn + params.b1
+    h = jnp.tanh(params.bngain * (hprebn - bnmeani) * bnvar_inv + params.bnbias)
+    return h @ params.W2 + params.b2
 
 
-NAMES = {
-    "params": Parameters._fields,
-    "values": Intermediates._fields,
-    "cotangents": Cotangents._fields,
-}
-"""The names of the programs' inputs and outputs, in order."""
+def forward_program(sizes: Sizes, dtype: str = "float64") -> Program:
+    """``stepwise.forward`` as a program; its outputs are the intermediates and the loss."""
+    with jax.enable_x64(dtype == "float64"):
+        return export(forward, shapes(sizes, dtype), [*NAMES, "X", "Y"], Intermediates._fields)
 
-__all__ = ["NAMES", "N_SAMPLES", "Program", "export_network", "next_probs", "parameter_shapes"]
+
+def backward_program(
+    sizes: Sizes, dtype: str = "float64", function: Callable[..., Any] = backward
+) -> Program:
+    """``stepwise.backward`` as a program, or a function that takes its place.
+
+    Its inputs are the parameters, the batch and the forward program's outputs; its outputs the
+    cotangents, each under the name of its variable with a d in front.
+    """
+    with jax.enable_x64(dtype == "float64"):
+        args = shapes(sizes, dtype)
+        values = jax.eval_shape(forward, *args)
+        inputs = [*NAMES, "X", "Y", *Intermediates._fields]
+        outputs = [f"d{name}" for name in Cotangents._fields]
+        return export(function, (*args, values), inputs, outputs)
+
+
+def sgd_program(sizes: Sizes, dtype: str = "float64") -> Program:
+    """:func:`sgd_step` as a program of parameters, cotangents and the learning rate."""
+    with jax.enable_x64(dtype == "float64"):
+        params, *_ = shapes(sizes, dtype)
+        rate = jax.ShapeDtypeStruct((), params.C.dtype)
+        inputs = [*NAMES, *(f"d{name}" for name in NAMES), "learning_rate"]
+        return export(sgd_step, (params, params, rate), inputs, NAMES)
+
+
+def inference_program(sizes: Sizes, dtype: str = "float64") -> Program:
+    """:func:`infer` as a program; its output is ``logits``."""
+    with jax.enable_x64(dtype == "float64"):
+        params, X, _ = shapes(sizes, dtype)
+        of_batch = params.bngain
+        inputs = [*NAMES, "X", "bnmeani", "bnvar_inv"]
+        return export(infer, (params, X, of_batch, of_batch), inputs, ["logits"])

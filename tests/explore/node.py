@@ -1,4 +1,4 @@
-"""Run programs in the page's interpreter under Node, and hand their outputs back."""
+"""Runs the page's modules under Node: programs in, arrays out."""
 
 import json
 import shutil
@@ -9,46 +9,52 @@ from typing import Any
 import numpy as np
 import pytest
 
-PAGE = Path(__file__).resolve().parents[2] / "jaxmore/explore/page"
-NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="the page's modules run under node, not found")
+from jaxmore import explore
+
+PAGE = Path(explore.__file__).parent / "page"
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 
 RUN = """
-import { Machine } from "PAGE/interpreter.js";
 import { readFileSync } from "node:fs";
-const plain = (x) => (Number.isFinite(x) ? x : String(x));
-const jobs = JSON.parse(readFileSync(0, "utf8"));
-console.log(JSON.stringify(jobs.map(({ program, inputs }) =>
-  new Machine(program).run(inputs.map((x) => x.map(Number))).map(({ data }) => Array.from(data, plain)))));
+import { Program } from "%s/interpreter.js";
+const cases = JSON.parse(readFileSync(0, "utf8"));
+console.log(JSON.stringify(cases.map(({ program, inputs }) => {
+  const values = new Program(program).run(inputs).values();
+  return Object.fromEntries(Object.entries(values).map(([name, array]) =>
+    [name, Array.from(array, (x) => Number.isFinite(x) ? x : String(x))]));
+})));
 """
 
 
-def plain(array: Any) -> list[Any]:
-    flat = np.asarray(array).ravel().tolist()
-    return [x if np.isfinite(x) else str(x).replace("inf", "Infinity") for x in flat]
+def node(code: str, data: Any) -> Any:
+    """What a module prints as JSON when it gets ``data`` on stdin."""
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", code],
+        input=json.dumps(data),
+        capture_output=True,
+        text=True,
+        cwd=PAGE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
-def evaluate(script: str, data: Any = None) -> Any:
-    """What a module prints as JSON; PAGE in it is the folder of the page."""
-    assert NODE
-    run = subprocess.run(
-        [NODE, "--input-type=module", "-e", script.replace("PAGE", PAGE.as_uri())],
-        input=json.dumps(data), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
-
-
-def run(jobs: list[tuple[Any, list[Any]]]) -> list[list[np.ndarray]]:
-    """The outputs of each program with its inputs, in their shapes."""
+def run_programs(cases: list[tuple[Any, dict[str, Any]]]) -> list[dict[str, np.ndarray]]:
+    """The outputs of each program for its inputs, as float64 arrays of the program's shapes."""
     data = [
-        {"program": program._asdict(), "inputs": [plain(x) for x in inputs]}
-        for program, inputs in jobs
+        {
+            "program": program,
+            "inputs": {k: np.asarray(v, float).ravel().tolist() for k, v in inputs.items()},
+        }
+        for program, inputs in cases
     ]
     return [
-        [
-            np.array([float(x) for x in flat]).reshape(program.shapes[i])
-            for flat, i in zip(outputs, program.outputs, strict=True)
-        ]
-        for (program, _), outputs in zip(jobs, evaluate(RUN, data), strict=True)
+        {
+            name: np.array([float(x) for x in values]).reshape(
+                program["slots"][program["outputs"][name]][0]
+            )
+            for name, values in outputs.items()
+        }
+        for (program, _), outputs in zip(cases, node(RUN % PAGE, data), strict=True)
     ]
