@@ -19,6 +19,7 @@ from jaxmore.commands.convert import Convert
 from jaxmore.commands.data import Data
 from jaxmore.commands.evaluate import Evaluate
 from jaxmore.commands.exercise import Exercise
+from jaxmore.commands.explore import Explore
 from jaxmore.commands.find_lr import FindLr
 from jaxmore.commands.flags import choose_device
 from jaxmore.commands.ngram import Ngram
@@ -43,6 +44,7 @@ Command = (
     | Trace
     | Check
     | Exercise
+    | Explore
     | Replay
     | Convert
 )

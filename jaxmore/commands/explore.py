@@ -1,10 +1,8 @@
-"""What ``jaxmore explore`` does: the page in which the notebooks' network trains, as one file."""
+"""``jaxmore explore``: a page in which the notebooks' network trains, as one file."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-
-import numpy as np
 
 from jaxmore.errors import InputError
 from jaxmore.runs.config import WORDS, default
@@ -62,19 +60,22 @@ class Explore:
         return words, data.Vocabulary.from_words(words)
 
     def _trained(self) -> tuple[Any, Any, Any]:
+        import numpy as np
+
         from jaxmore.explore import Trained
         from jaxmore.layers import by_path
         from jaxmore.runs.corpus import read_corpus
-        from jaxmore.runs.trained import load_model
+        from jaxmore.runs.trained import load
 
         folder = str(self.work_dir)
-        saved = load_model(Path(folder))
+        saved = load(folder)
         if saved.type != "mlp-bn" or not saved.options["hidden_bias"]:
             raise InputError(f"{folder} holds a {saved.type}: the page runs the notebooks' mlp-bn")
         about = saved.record["data"]
-        corpus = read_corpus(saved.type, self.input_file or about["file"], unique=about["unique"])
+        path = Path(self.input_file or about["file"])
+        corpus = read_corpus(path, saved.reads, unique=about["unique"])
         if extra := set(corpus.vocab.characters) - set(saved.vocab.characters):
-            raise InputError(f"{corpus.path} has characters that the run has not: {sorted(extra)}")
+            raise InputError(f"{corpus.name} has characters that the run has not: {sorted(extra)}")
         leaves = by_path(saved.params)
         params = {name: np.asarray(leaves[path]) for name, path in PATHS.items()}
         words = [word for split in corpus.splits for word in split]

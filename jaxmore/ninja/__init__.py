@@ -6,6 +6,7 @@ from jaxmore.ninja.comparison import Comparison, compare, dump, format_table, st
 from jaxmore.ninja.example_batch import Batch, batch
 from jaxmore.ninja.figures import Figure, format_figures
 from jaxmore.ninja.grader import Report, Verdict, check
+from jaxmore.ninja.microgpt import replay_microgpt
 from jaxmore.ninja.notebook_figures import replay
 from jaxmore.ninja.notebooks import NetworkInputs, notebook_003, notebook_004
 
@@ -25,6 +26,7 @@ __all__ = [
     "notebook_003",
     "notebook_004",
     "replay",
+    "replay_microgpt",
     "stepwise",
     "stepwise_table",
     "write",

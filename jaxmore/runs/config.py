@@ -52,8 +52,8 @@ def default(text: str, metavar: str, *aliases: str) -> Any:
 
 SEED = default("2147483647, makemore's types 3407", "INT")
 Optimizer = Annotated[
-    Literal["sgd", "adamw", "muon"] | None,
-    default("sgd, makemore's types adamw", "{sgd,adamw,muon}"),
+    Literal["sgd", "adam", "adamw", "muon"] | None,
+    default("sgd, makemore's types adamw, microgpt adam", "{sgd,adam,adamw,muon}"),
 ]
 Device = Annotated[str | None, default("what JAX finds", "cpu|gpu|tpu")]
 
@@ -77,10 +77,10 @@ class TrainConfig:
     """The model."""
     block_size: Annotated[int | None, default("the type's own", "INT")] = None
     """T, the length of the context, or of a sequence."""
-    n_layer: Annotated[int | None, default("deep-mlp-bn 5, transformer 4", "INT")] = None
+    n_layer: Annotated[int | None, default("the type's own", "INT")] = None
     """How many blocks."""
     n_head: Annotated[int | None, default("4", "INT")] = None
-    """N, heads of the transformer's attention."""
+    """N, heads of the attention."""
     n_embd: Annotated[int | None, default("the type's own, makemore's 64", "INT")] = None
     """E, the length of a character's embedding."""
     n_embd2: Annotated[int | None, default("the type's own, makemore's 64", "INT")] = None
@@ -88,27 +88,29 @@ class TrainConfig:
 
     batch_size: Annotated[int, arg(aliases=["-b"])] = 32
     """Examples per step."""
-    max_steps: Annotated[int | None, default("200000, makemore's types 20000", "INT")] = None
-    """Steps to train for."""
+    max_steps: Annotated[int | None, default("by the type", "INT")] = None
+    """Steps to train for: 200,000, for makemore's types 20,000, for microgpt 1,000."""
     optimizer: Optimizer = None
-    """Plain gradient descent, AdamW (betas 0.9 and 0.99, eps 1e-8), or Muon for the matrices with
-    Nadam for the vectors."""
+    """Plain gradient descent, Adam (betas 0.85 and 0.99, eps 1e-8), AdamW (betas 0.9 and 0.99, eps
+    1e-8), or Muon for the matrices with Nadam for the vectors."""
     learning_rate: Annotated[
-        float | None, default("sgd 0.1, adamw 5e-4, muon 5e-3", "FLOAT", "-l")
+        float | None, default("sgd 0.1, adam 0.01, adamw 5e-4, muon 5e-3", "FLOAT", "-l")
     ] = None
     """The peak learning rate."""
     schedule: Annotated[
-        Literal["constant", "step", "cosine"] | None,
-        default("step, makemore's types constant", "{constant,step,cosine}"),
+        Literal["constant", "step", "cosine", "linear"] | None,
+        default(
+            "step, makemore's types constant, microgpt linear", "{constant,step,cosine,linear}"
+        ),
     ] = None
-    """step: a tenth of the learning rate from halfway on; cosine: down to zero at the end."""
+    """step: a tenth of the learning rate from halfway on; cosine, linear: down to zero."""
     warmup_steps: int = 0
     """Steps over which the learning rate first grows linearly."""
     clip_norm: Annotated[float | None, default("no clipping", "FLOAT")] = None
     """Scale gradients down to this global norm."""
-    weight_decay: Annotated[float | None, default("sgd 0, adamw 0.01, muon 0.1", "FLOAT", "-w")] = (
-        None
-    )
+    weight_decay: Annotated[
+        float | None, default("sgd and adam 0, adamw 0.01, muon 0.1", "FLOAT", "-w")
+    ] = None
     """Decay of every parameter, with Muon of every matrix."""
     seed: Annotated[int | None, SEED] = None
     """Seed of the parameters, the batches and the samples."""

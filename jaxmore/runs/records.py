@@ -54,21 +54,33 @@ def resolve_settings(config: TrainConfig, reads: str) -> Settings:
     """Fill in the settings that the flags leave open.
 
     The defaults are the notebooks' for models that read windows, makemore.py's for models that
-    read sequences.
+    read sequences, and microgpt's own for microgpt (but for its batches of one word).
 
     Raises:
         InputError: the warm-up is as long as the run, or there is patience but no evaluation.
     """
     makemore = reads == "sequences"
-    optimizer = config.optimizer or ("adamw" if makemore else "sgd")
-    rate, decay = {"sgd": (0.1, 0.0), "adamw": (5e-4, 0.01), "muon": (5e-3, 0.1)}[optimizer]
+    steps, optimizer, schedule = (
+        (1_000, "adam", "linear")
+        if config.type == "microgpt"
+        else (20_000, "adamw", "constant")
+        if makemore
+        else (200_000, "sgd", "step")
+    )
+    optimizer = config.optimizer or optimizer
+    rate, decay = {
+        "sgd": (0.1, 0.0),
+        "adam": (0.01, 0.0),
+        "adamw": (5e-4, 0.01),
+        "muon": (5e-3, 0.1),
+    }[optimizer]
     settings = Settings(
-        max_steps=config.max_steps or (20_000 if makemore else 200_000),
+        max_steps=config.max_steps or steps,
         batch_size=config.batch_size,
         optimizer=optimizer,
         learning_rate=rate if config.learning_rate is None else config.learning_rate,
         weight_decay=decay if config.weight_decay is None else config.weight_decay,
-        schedule=config.schedule or ("constant" if makemore else "step"),
+        schedule=config.schedule or schedule,
         warmup_steps=config.warmup_steps,
         clip_norm=config.clip_norm,
         on_nan=config.on_nan,

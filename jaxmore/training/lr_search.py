@@ -11,7 +11,7 @@ from jaxmore.layers import Layer
 from jaxmore.training.loop import TrainState, fresh_params, train_chunk
 from jaxmore.training.optimizers import descent
 
-EXPONENTS = {"sgd": (-3.0, 0.0), "adamw": (-5.0, -1.0), "muon": (-5.0, -1.0)}
+EXPONENTS = {"sgd": (-3.0, 0.0), "adam": (-5.0, -1.0), "adamw": (-5.0, -1.0), "muon": (-5.0, -1.0)}
 """The first and the last rate, as powers of ten. A step of AdamW or Muon is as long as its rate,
 whatever the gradient, so their rates are smaller."""
 
