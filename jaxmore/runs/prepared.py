@@ -110,8 +110,14 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
         if reads == "sequences":
             block_size = config.block_size or corpus.longest_word + 1
         type, options = CUSTOM, {"model": model, "reads": reads, "block_size": block_size}
-    layer = model or MODELS[type].make(vocab.size, **options)
-    _check_model(layer, reads, f"{type}{_sizes(options)}", config.batch_size, block_size)
+    name = f"{type}{_sizes(options)} --batch-size {config.batch_size}"
+    try:
+        layer = model or MODELS[type].make(vocab.size, **options)
+        _try_batch(layer, reads, config.batch_size, block_size)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
     optimizer = make_optimizer(
         settings.optimizer,
         settings.learning_rate,
@@ -156,19 +162,13 @@ def _reads(model: Layer, block_size: int) -> Reads:
     return "windows" if logits.ndim == 2 else "sequences"
 
 
-def _check_model(model: Layer, reads: Reads, name: str, batch_size: int, block_size: int) -> None:
+def _try_batch(model: Layer, reads: Reads, batch_size: int, block_size: int) -> None:
     """Try a model on a batch by shapes alone.
 
     Raises:
-        InputError: it cannot take such a batch: heads that do not divide the width, a batch of one
-            under BatchNorm.
+        ValueError: it cannot take such a batch, for instance one example under BatchNorm.
     """
     x = jax.ShapeDtypeStruct((batch_size, block_size), jnp.int32)
     y = jax.ShapeDtypeStruct((batch_size,), jnp.int32) if reads == "windows" else x
-    try:
-        params = jax.eval_shape(model.init, jax.random.key(0))
-        jax.eval_shape(partial(loss_and_grad, model), params, x, y)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{name} --batch-size {batch_size}: {error}") from error
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    jax.eval_shape(partial(loss_and_grad, model), params, x, y)
