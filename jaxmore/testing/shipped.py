@@ -15,7 +15,7 @@ from jaxmore import rules
 from jaxmore.errors import InputError
 from jaxmore.models import MODELS, model_options
 from jaxmore.testing.arguments import parse_args
-from jaxmore.testing.examination import DTYPES
+from jaxmore.testing.case import DTYPES
 from jaxmore.testing.model import ModelReport, examine_model
 from jaxmore.testing.report import Report
 from jaxmore.testing.rule import examine
