@@ -2,79 +2,32 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmore.testing.functions import FloatFunction, HashableArray
+
 
 class StructureError(Exception):
-    """The cotangents are not one for each argument, of its shape and dtype."""
+    """The backward function does not return one cotangent of the right dtype for each argument."""
 
     def __init__(self, message: str, argument: str | None = None) -> None:
         super().__init__(message)
         self.argument = argument
 
 
-class Frozen:
-    """An array that is equal to another by its values."""
-
-    def __init__(self, array: jax.Array) -> None:
-        self.array = array
-        is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
-        values = np.asarray(jax.random.key_data(array) if is_key else array)
-        self._content = (str(array.dtype), array.shape, values.tobytes())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Frozen) and self._content == other._content
-
-    def __hash__(self) -> int:
-        return hash(self._content)
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A function with its options; equal ones are equal, which those of ``partial`` are not."""
-
-    function: Callable[..., Any]
-    options: tuple[tuple[str, Any], ...] = ()
-    first: bool = False
-    """Whether its value is the first of what ``function`` returns."""
-
-    def __call__(self, *args: Any) -> Any:
-        value = self.function(*args, **dict(self.options))
-        return value[0] if self.first else value
-
-
-@dataclass(frozen=True)
-class OnFloats:
-    """A function of a rule's arguments as one of the floats among them.
-
-    Equal by value, so that whoever compiles it as a static argument compiles it once.
-    """
-
-    function: Callable[..., Any]
-    tree: Any
-    places: tuple[int, ...]
-    others: tuple[Frozen | None, ...]
-
-    def __call__(self, *floats: Any) -> Any:
-        arrays = [other and other.array for other in self.others]
-        for i, value in zip(self.places, floats, strict=True):
-            arrays[i] = value
-        return self.function(*jax.tree.unflatten(self.tree, arrays))
-
-
 class Leaves:
-    """Arguments, floats taken in float64: call it inside ``jax.enable_x64``.
+    """The flattened arguments of a rule, with floats in float64. Needs ``jax.enable_x64``.
 
     Attributes:
-        names: of all leaves.
+        names: the names of all leaves.
         arrays: all leaves; None for an optional argument that was left out.
-        places: which of them are floats.
-        floats: those.
+        places: the indices of the float leaves.
+        floats: the float leaves.
+        float_names: their names.
     """
 
     def __init__(self, args: Sequence[Any], names: Sequence[str]) -> None:
@@ -85,17 +38,17 @@ class Leaves:
         self.floats = tuple(self.arrays[i] for i in self.places)
         self.float_names = [self.names[i] for i in self.places]
 
-    def on_floats(self, function: Callable[..., Any]) -> "OnFloats":
-        """A function of the arguments as one of the floats among them."""
+    def on_floats(self, function: Callable[..., Any]) -> FloatFunction:
+        """Return a function of the arguments as a function of the float leaves."""
         others = [None if i in self.places else a for i, a in enumerate(self.arrays)]
-        frozen = tuple(a if a is None else Frozen(a) for a in others)
-        return OnFloats(function, self._tree, tuple(self.places), frozen)
+        hashable = tuple(a if a is None else HashableArray(a) for a in others)
+        return FloatFunction(function, self._tree, tuple(self.places), hashable)
 
     def cotangents(self, result: Any, floats: Sequence[Any]) -> tuple[Any, ...]:
-        """The cotangents of the floats, out of what a backward function returned for them.
+        """Return the cotangents of the float leaves from the result of a backward function.
 
         Raises:
-            StructureError: they are not as the contract of a rule wants them.
+            StructureError: if the result breaks the contract of a rule.
         """
         tops = self._tree.num_leaves and jax.tree.unflatten(self._tree, self.names)
         if not isinstance(result, tuple):
@@ -122,7 +75,7 @@ class Leaves:
 
 
 def names_of(function: Callable[..., Any], args: Sequence[Any]) -> list[str]:
-    """A name for each leaf of the arguments: the parameter's, with the path inside a tree."""
+    """Name each leaf of the arguments: the parameter's name, then the path inside its tree."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -137,7 +90,7 @@ def names_of(function: Callable[..., Any], args: Sequence[Any]) -> list[str]:
 
 
 def is_float(array: Any) -> bool:
-    """Whether an array has a cotangent."""
+    """Whether an array holds floats, and so has a cotangent."""
     return jnp.issubdtype(array.dtype, jnp.floating)
 
 

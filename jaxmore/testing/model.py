@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Int
 from jaxmore.backprop import loss_and_grad
 from jaxmore.layers import Layer, Tree, by_path
 from jaxmore.testing import oracles
-from jaxmore.testing.examination import DTYPES
-from jaxmore.testing.leaves import Bound
+from jaxmore.testing.case import DTYPES
+from jaxmore.testing.functions import WithOptions
 from jaxmore.testing.report import Problem, Report, RuleError
 from jaxmore.testing.rule import examine
 
@@ -71,7 +71,7 @@ def check_layer(
         params,
         x,
         key,
-        op=Bound(layer.fwd, first=True),
+        op=WithOptions(layer.fwd, first=True),
         name=type(layer).__name__,
         names=names,
         dtypes=dtypes,

@@ -1,14 +1,22 @@
 """check_rule: seven checks of one rule, each against an oracle that shares no code with it."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxmore.testing.examination import DTYPES, Examination, Rule
-from jaxmore.testing.leaves import Bound, Leaves, names_of
+from jaxmore.testing import oracles
+from jaxmore.testing.case import DTYPES, Case, CheckFailed, Rule
+from jaxmore.testing.functions import WithOptions
+from jaxmore.testing.leaves import Leaves, names_of
+from jaxmore.testing.linearity import check_linearity
+from jaxmore.testing.modes import check_modes
+from jaxmore.testing.narrow import check_narrow
 from jaxmore.testing.report import Report, RuleError
+from jaxmore.testing.structure import check_structure
+from jaxmore.testing.values import check_values
 
 
 def check_rule(
@@ -108,14 +116,35 @@ def examine(
         **options: as in :func:`check_rule`.
     """
     bound = tuple(sorted(options.items()))
-    plain = Bound(op, bound) if op else Bound(fwd, bound, first=True)
-    rule = Rule(Bound(fwd, bound), Bound(bwd, bound), plain, bitwise)
+    plain = WithOptions(op, bound) if op else WithOptions(fwd, bound, first=True)
+    rule = Rule(WithOptions(fwd, bound), WithOptions(bwd, bound), plain, bitwise)
     report = Report(name or getattr(fwd, "__name__", "rule").removesuffix("_fwd"))
     with jax.enable_x64(True):
         leaves = Leaves(args, names or names_of(fwd, args))
         report.notes += _degenerate(leaves)
-        Examination(rule, leaves, report, np.random.default_rng(seed)).run(dtypes, modes)
+        case = Case(rule, leaves, report, np.random.default_rng(seed))
+        with contextlib.suppress(CheckFailed):
+            _run_checks(case, dtypes, modes)
     return report
+
+
+def _run_checks(case: Case, dtypes: Sequence[str], modes: bool) -> None:
+    """Run the checks in order; each relies on those before it."""
+    check_structure(case)
+    check_values(case)
+    check_linearity(case)
+    if modes:
+        check_modes(case)
+    for dtype in dtypes:
+        check_narrow(case, dtype)
+    _count_residuals(case)
+
+
+def _count_residuals(case: Case) -> None:
+    """Count the bytes that the rule keeps, and those that autodiff would, in float32."""
+    floats = tuple(x.astype("float32") for x in case.leaves.floats)
+    case.report.residual_bytes = oracles.count_bytes(lambda *f: case.rule_fwd(*f)[1], floats)
+    case.report.autodiff_bytes = oracles.kept_bytes(case.plain, floats)
 
 
 def _degenerate(leaves: Leaves) -> list[str]:

@@ -1,11 +1,6 @@
-"""Generic arguments for every rule that ships, and checks of rules named on a command line."""
+"""Check the rules and models that ship, on arguments that show what can go wrong."""
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,14 +10,14 @@ from jaxmore import rules
 from jaxmore.errors import InputError
 from jaxmore.models import MODELS, model_options
 from jaxmore.testing.arguments import parse_args
-from jaxmore.testing.examination import DTYPES
+from jaxmore.testing.case import DTYPES
 from jaxmore.testing.model import ModelReport, examine_model
 from jaxmore.testing.report import Report
 from jaxmore.testing.rule import examine
 
 
 class Family(NamedTuple):
-    """Arguments (:func:`parse_args`) and options on which a rule has to be right."""
+    """Arguments (see :func:`parse_args`) and options on which a rule must be right."""
 
     arguments: str
     options: dict[str, Any] = {}  # noqa: RUF012 -- never changed
@@ -33,7 +28,7 @@ _NORM = ("f[*B,E] f[E] f[E]", "f[5,3]*1e-3+2 f[3] f[3]", "f[5,3]*1e3 f[3] f[3]")
 
 N_VOCAB = 5
 SMALL = {"block_size": 4, "n_embd": 4, "n_embd2": 6, "n_layer": 2, "n_head": 2}
-"""The size in which models are checked, as far as a model knows these options."""
+"""The options that set the size of a model for a check, where it has them."""
 
 FAMILIES: dict[str, tuple[Family, ...]] = {
     "batch_norm": (
@@ -108,8 +103,8 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     ),
     "tanh": (Family("f[*B,E]"), Family("f[7]*0.5+9"), Family("f[7]*0.5-9")),
 }
-"""Every rule's families, the generic one first: leading axes, distinct sizes, repeated
-ids, ignored targets; then sizes of 1, large and tiny values, tails."""
+"""For each rule its families of arguments. The first is generic: leading axes, distinct sizes,
+repeated ids, ignored targets. Sizes of 1, large and tiny values, and tails follow."""
 
 
 def check_shipped_rules(
@@ -121,21 +116,21 @@ def check_shipped_rules(
     """Check the rules of :mod:`jaxmore.rules`.
 
     Args:
-        names: which rules; all of them without one.
-        dtypes: the narrower dtypes to check in, beside float64.
-        every_family: check on all of :data:`FAMILIES`, not on the generic arguments alone.
+        names: the rules; all of them if empty.
+        dtypes: the narrower dtypes to check in, besides float64.
+        every_family: whether to check on all of :data:`FAMILIES` instead of the first.
 
     Returns:
         A report for each rule and family, right or wrong.
 
     Raises:
-        InputError: no such rule or dtype.
+        InputError: if there is no such rule or dtype.
     """
     names = list(names) or list(FAMILIES)
     for name in names:
         if name not in FAMILIES:
             raise InputError(f"no rule {name!r}; there are {', '.join(FAMILIES)}")
-    _check_dtypes(dtypes)
+    check_dtypes(dtypes)
     return [
         check_family(name, family, dtypes=dtypes)
         for name in names
@@ -158,21 +153,21 @@ def check_shipped_models(
     """Check the models of :mod:`jaxmore.models`, each in a small size.
 
     Args:
-        types: which, by the ``--type`` of the command line; all of them without one.
-        dtypes: the narrower dtypes to check in, beside float64.
+        types: the models, by their ``--type`` on the command line; all of them if empty.
+        dtypes: the narrower dtypes to check in, besides float64.
         modes: as in :func:`jaxmore.testing.check_rule`.
 
     Returns:
         A report for each model, right or wrong.
 
     Raises:
-        InputError: no such model or dtype.
+        InputError: if there is no such model or dtype.
     """
     types = list(types) or list(MODELS)
     for type in types:
         if type not in MODELS:
             raise InputError(f"no model {type!r}; there are {', '.join(MODELS)}")
-    _check_dtypes(dtypes)
+    check_dtypes(dtypes)
     return [_check_model(type, dtypes, modes) for type in types]
 
 
@@ -186,76 +181,8 @@ def _check_model(type: str, dtypes: Sequence[str], modes: bool) -> ModelReport:
     return examine_model(model, x, y, name=type, dtypes=dtypes, modes=modes)
 
 
-def check_named_rule(
-    spec: str, arguments: str, *, dtypes: Sequence[str] = DTYPES, seed: int = 0, **options: Any
-) -> Report:
-    """Check a stranger's rule: ``jaxmore check my_module:my_fwd,my_bwd --args 'f[5,3] f[3]'``.
-
-    Args:
-        spec: see :func:`load_rule`.
-        arguments: see :func:`parse_args`.
-        dtypes: the narrower dtypes to check in, beside float64.
-        seed: of the arguments and cotangents.
-        **options: keyword options of the rule.
-
-    Returns:
-        The report, whether the rule is right or wrong.
-
-    Raises:
-        InputError: no such module, function or dtype; arguments that cannot be read, that the
-            forward refuses, or on which there is nothing to check.
-    """
-    fwd, bwd = load_rule(spec)
-    args = parse_args(arguments, seed=seed)
-    _check_dtypes(dtypes)
-    try:
-        return examine(fwd, bwd, *args, dtypes=dtypes, seed=seed, **options)
-    except Exception as error:  # the forward is a stranger's: whatever it raises
-        line = str(error).split("\n", 1)[0]
-        raise InputError(f"{spec} on {arguments!r}: {type(error).__name__}: {line}") from error
-
-
-def load_rule(spec: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The forward and backward functions that ``module:fwd,bwd`` or ``file.py:fwd,bwd`` names.
-
-    ``module:name`` alone stands for ``module:name_fwd,name_bwd``. The module is imported, from
-    the current folder too.
-
-    Raises:
-        InputError: no such module, file or function.
-    """
-    module_name, colon, functions = spec.partition(":")
-    if not colon or not module_name or not functions:
-        raise InputError(f"{spec!r} names no rule; write my_module:my_fwd,my_bwd")
-    fwd, comma, bwd = functions.partition(",")
-    if not comma:
-        fwd, bwd = f"{functions}_fwd", f"{functions}_bwd"
-    path = Path(module_name)
-    folder = str((path.parent if path.suffix == ".py" else Path()).resolve())
-    sys.path.insert(0, folder)
-    try:
-        module = _from_file(path) if path.suffix == ".py" else importlib.import_module(module_name)
-    except Exception as error:  # whatever a stranger's module raises
-        line = str(error).split("\n", 1)[0]
-        raise InputError(f"cannot import {path}: {type(error).__name__}: {line}") from error
-    finally:
-        sys.path.remove(folder)
-    for name in (fwd, bwd):
-        if not callable(getattr(module, name, None)):
-            raise InputError(f"{path} has no function {name!r}")
-    return getattr(module, fwd), getattr(module, bwd)
-
-
-def _from_file(path: Path) -> ModuleType:
-    # Not by its name: the file may be called as some module that is loaded already.
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _check_dtypes(dtypes: Sequence[str]) -> None:
+def check_dtypes(dtypes: Sequence[str]) -> None:
+    """Raise InputError for a dtype that is not one of :data:`DTYPES`."""
     for dtype in dtypes:
         if dtype not in DTYPES:
             raise InputError(f"no dtype {dtype!r} to check in; there are {', '.join(DTYPES)}")

@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 
 from jaxmore.errors import InputError
-from jaxmore.testing import check_named_rule, check_shipped_rules, load_rule, parse_args
-from jaxmore.testing.arguments import LANGUAGE
+from jaxmore.testing import (
+    check_named_rule,
+    check_shipped_rules,
+    load_rule,
+    parse_args,
+    parse_options,
+)
+from jaxmore.testing.arguments import LANGUAGE, other_sizes
 
 
 def test_kinds_of_arguments():
@@ -23,6 +29,44 @@ def test_kinds_of_arguments():
     assert jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     assert parse_args("f[]")[0].shape == ()
     assert parse_args("") == ()
+
+
+def test_masks_and_raw_keys():
+    mask, one, key, counts = parse_args("b[5,3] b[1] rawkey u32[4]<9")
+    assert (mask.dtype, mask.shape, set(mask.flat)) == (bool, (5, 3), {True, False})
+    assert one.shape == (1,)
+    assert (key.dtype, key.shape) == (np.uint32, (2,))
+    assert counts.dtype == np.uint32
+    jax.random.normal(key, (3,))  # JAX takes it
+
+
+@pytest.mark.parametrize("text", ["f[*B,E]", "f[*B,I] f[I,O] f[O]", "f[A,B,C] i[D,2*E]<F"])
+def test_other_sizes_are_distinct_and_of_other_parity(text: str):
+    first = {
+        name: axis
+        for word, x in zip(text.split(), parse_args(text), strict=True)
+        for name, axis in zip(
+            word[word.index("[") + 1 : word.index("]")].split(","), x.shape, strict=False
+        )
+        if name.isalpha() and "*B" not in text
+    }
+    others = other_sizes(text)
+    assert len(others) == 2
+    for sizes in others:
+        numbers = [size for size in sizes.values() if isinstance(size, int)]
+        assert len(set(numbers)) == len(numbers)
+        parse_args(text, sizes=sizes)
+    for name, size in first.items():
+        assert {size % 2, *(sizes[name] % 2 for sizes in others)} == {0, 1}
+    assert other_sizes("f[5,3] i[4]<3 b[2] key") == []
+
+
+def test_options_are_python_values_or_strings():
+    options = parse_options(["axis=1", "mode=add", "eps=1e-5", "keep=True", "text='1'"])
+    assert options == {"axis": 1, "mode": "add", "eps": 1e-5, "keep": True, "text": "1"}
+    for word in ("axis", "=1", "a b=1"):
+        with pytest.raises(InputError, match="is no option of a rule; write it like axis=1"):
+            parse_options([word])
 
 
 def test_values():
@@ -65,10 +109,11 @@ def test_draws_follow_the_seed():
         ("x[3]", "'x[3]' is no argument"),
         ("f[3", "no argument"),
         ("f[3]<4", "< is for integers"),
+        ("b[3]<2", "a mask has no range; write b[3]"),
         ("i[3]", "needs a range"),
         ("i[3]<0", "no integers from 0 to -1"),
         ("i8[3]<200", "to 199 in int8"),
-        ("i[3]=0.5..2", "not of integers"),
+        ("i[3]=0.5..2", "the ends of the range are not integers"),
         ("f[-3]", "'-3' is no size"),
         ("f[E,*E]", "no leading axes"),
         ("f[*B,B]", "B stands for leading axes"),
@@ -126,6 +171,60 @@ def test_a_strangers_rule(module: str):
     assert "swish is wrong" in str(report)
     fwd, bwd = load_rule(f"{module}:swish")
     assert (fwd.__name__, bwd.__name__) == ("swish_fwd", "swish_bwd")
+
+
+MODERN = """
+from __future__ import annotations
+from dataclasses import dataclass
+import pickle
+from typing import NamedTuple
+
+@dataclass
+class Options:
+    factor: float = 3.0
+
+class Residuals(NamedTuple):
+    n: int
+
+def triple_fwd(x, *, axis=0):
+    assert pickle.loads(pickle.dumps(Options())).factor == 3
+    return Options().factor * x.sum(axis), x
+
+def triple_bwd(x, dy, *, axis=0):
+    import jax.numpy as jnp
+    return (jnp.broadcast_to(3 * jnp.expand_dims(dy, axis), x.shape),)
+
+def lossy_bwd(x, dy, *, axis=0):
+    dx = triple_bwd(x, dy, axis=axis)[0]
+    n = len(x) // 2 * 2
+    return (dx.at[n:].set(0),)
+
+def swapped_bwd(x, dy, *, axis=0):
+    (dx,) = triple_bwd(x, dy, axis=axis)
+    return (dx * x.shape[0] / x.shape[1] ,)
+"""
+
+
+def test_a_file_is_loaded_as_python_would(tmp_path: Path):
+    """Its dataclasses find their module, and options reach both functions."""
+    path = tmp_path / "modern.py"
+    path.write_text(MODERN)
+    for axis in (0, 1):
+        options = parse_options([f"axis={axis}"])
+        assert check_named_rule(f"{path}:triple", "f[5,3]", dtypes=(), options=options).passed
+
+
+def test_a_mistake_at_odd_sizes_shows_at_one_of_several(tmp_path: Path):
+    path = tmp_path / "modern.py"
+    path.write_text(MODERN)
+    spec = f"{path}:triple_fwd,lossy_bwd"
+    assert check_named_rule(spec, "f[4,3]", dtypes=()).passed  # even: nothing shows
+    report = check_named_rule(spec, "f[R,C]", dtypes=())
+    assert not report.passed
+    assert "at R = 5, C = 8; at the sizes tried before, it was right" in report.notes
+    report = check_named_rule(f"{path}:triple", "f[R,C]", dtypes=())
+    assert report.passed
+    assert report.notes == ["also right at R = 5, C = 8", "also right at R = 6, C = 3"]
 
 
 @pytest.mark.parametrize(

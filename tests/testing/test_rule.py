@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxmore import custom_vjp, rules
-from jaxmore.testing import RuleError, check_rule, examination
+from jaxmore.testing import RuleError, check_rule, modes
 from jaxmore.testing.rule import examine
 from jaxmore.testing.shipped import FAMILIES, check_family
 
@@ -209,7 +209,7 @@ def test_modes():
 def test_modes_go_through_the_drop_in(monkeypatch: pytest.MonkeyPatch):
     """A rule that is right by itself, and wrong as ``custom_vjp`` hands it to JAX."""
     twice = lambda x, dy: (6 * dy,)  # noqa: E731
-    monkeypatch.setattr(examination, "custom_vjp", lambda op, fwd, bwd: custom_vjp(op, fwd, twice))
+    monkeypatch.setattr(modes, "custom_vjp", lambda op, fwd, bwd: custom_vjp(op, fwd, twice))
     report = examine(lambda x: (3 * x, x), lambda x, dy: (3 * dy,), X)
     found = [problem.message.split(" and jit differ")[0] for problem in report.problems]
     assert found == ["x: vmap", "x: lax.scan", "x: checkpoint"]

@@ -1,0 +1,89 @@
+"""The fourth check: eager, jit, vmap, scan, checkpoint and grad of grad agree."""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmore.drop_in import custom_vjp
+from jaxmore.testing import oracles
+from jaxmore.testing.case import Case, all_numpy, to_numpy
+from jaxmore.testing.judgement import share
+from jaxmore.testing.report import Problem
+
+SECOND_ORDER = 1e-9
+"""The tolerance of grad of grad in float64, relative to the largest element."""
+MODES = 64
+"""How far eager, jit, vmap, scan and checkpoint may differ, in ulps of the condition scale."""
+
+
+def check_modes(case: Case) -> None:
+    """Run the rule in every mode and compare; then differentiate it a second time."""
+    floats, (dy, dy2) = case.leaves.floats, case.dys
+    first, second = case.jitted
+    again = case.run_bwd(case.residuals, dy)
+    if any(a.tobytes() != b.tobytes() for a, b in zip(again, first, strict=True)):
+        case.fail("modes", "the same executable gives other bits on the second run")
+    if case.n_traces != 1:
+        case.fail("modes", f"bwd was traced {case.n_traces} times for one shape")
+    drop_in = case.leaves.on_floats(custom_vjp(case.rule.plain, case.rule.fwd, case.rule.bwd))
+    dys = jax.tree.map(lambda *d: jnp.stack(d), dy, dy2)
+    twice = tuple(jnp.stack([x, x]) for x in floats)
+    both = list(zip(first, second, strict=True))
+    modes: dict[str, Callable[[], Any]] = {
+        "vmap": lambda: jax.vmap(partial(oracles.cotangents, drop_in))(twice, dys),
+        "lax.scan": lambda: oracles.through_scan(drop_in, floats, dys),
+        "checkpoint": lambda: oracles.through_checkpoint(drop_in, floats, dy),
+    }
+    expected = {
+        "vmap": [jnp.stack(pair) for pair in both],
+        "lax.scan": [a + b for a, b in both],
+        "checkpoint": first,
+    }
+    for mode, run in modes.items():
+        got = case.attempt("modes", f"under {mode}", jax.jit(run))
+        case.report.problems += disagreement(case, mode, got, expected[mode])
+    case.stop_if_wrong()
+    _check_grad_of_grad(case, drop_in)
+
+
+def disagreement(case: Case, mode: str, got: Sequence[Any], jitted: Sequence[Any]) -> list[Problem]:
+    """Compare the cotangents of one mode with those under jit."""
+    problems: list[Problem] = []
+    for i, name in enumerate(case.leaves.float_names):
+        if got[i].shape != jitted[i].shape:
+            continue  # the comparison with the oracles reports it
+        scale = case.scales[0][i] + case.scales[1][i]
+        unit = np.finfo("float64").eps * scale + case.wobbles[i]
+        ulps = share(to_numpy(got[i]) - to_numpy(jitted[i]), unit)
+        case.report.agreement = max(case.report.agreement or 0.0, ulps)
+        if not ulps <= MODES:
+            text = f"{name}: {mode} and jit differ by {ulps:.3g} ulp"
+            problems.append(Problem("modes", text, name))
+    return problems
+
+
+def _check_grad_of_grad(case: Case, drop_in: Callable[..., Any]) -> None:
+    floats, dy = case.leaves.floats, case.dys[0]
+    directions = tuple(jnp.asarray(case.random.normal(size=x.shape)) for x in floats)
+    second_order = _jit(oracles.second_order)
+    expected = all_numpy(second_order(case.plain, floats, dy, directions))
+    got = case.attempt(
+        "modes", "grad of grad", lambda: second_order(drop_in, floats, dy, directions)
+    )
+    scale = max([*(np.abs(x).max(initial=0) for x in expected), *case.scales[0]])
+    for name, a, b in zip(case.leaves.float_names, all_numpy(got), expected, strict=True):
+        error = share(a - b, scale)
+        case.report.grad_of_grad = max(case.report.grad_of_grad or 0.0, error)
+        if not error <= SECOND_ORDER:
+            case.add("modes", f"{name}: grad of grad is off by {error:.1e}", name)
+    case.stop_if_wrong()
+
+
+@cache
+def _jit(oracle: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile an oracle whose first argument is the function."""
+    return jax.jit(oracle, static_argnums=0)

@@ -1,0 +1,146 @@
+"""Check a rule that is named by its module or file, as on the command line."""
+
+import ast
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jaxmore.errors import InputError
+from jaxmore.testing.arguments import other_sizes, parse_args
+from jaxmore.testing.case import DTYPES
+from jaxmore.testing.report import Report
+from jaxmore.testing.rule import examine
+from jaxmore.testing.shipped import check_dtypes
+
+
+def check_named_rule(
+    spec: str,
+    arguments: str,
+    *,
+    dtypes: Sequence[str] = DTYPES,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    **keywords: Any,
+) -> Report:
+    """Check a user's rule: ``jaxmore check my_module:my_fwd,my_bwd --args 'f[5,3] f[3]'``.
+
+    Where letters stand for sizes, the rule is checked at several sizes: in all ways at the first,
+    in float64 at the others.
+
+    Args:
+        spec: see :func:`load_rule`.
+        arguments: see :func:`parse_args`.
+        dtypes: the narrower dtypes to check in, besides float64.
+        seed: the seed of the arguments and cotangents.
+        options: keyword options of the rule; see :func:`parse_options`.
+        **keywords: further keyword arguments of :func:`jaxmore.testing.rule.examine`, or options
+            of the rule.
+
+    Returns:
+        The report, whether the rule is right or wrong: the first that is wrong, else that of the
+        first sizes.
+
+    Raises:
+        InputError: if there is no such module, function or dtype, or if the arguments cannot be
+            read, are refused by the forward, or leave nothing to check.
+    """
+    fwd, bwd = load_rule(spec)
+    args = parse_args(arguments, seed=seed)
+    check_dtypes(dtypes)
+    keywords |= dict(options or {}) | {"seed": seed}
+    try:
+        report = examine(fwd, bwd, *args, dtypes=dtypes, **keywords)
+    except Exception as error:  # whatever a user's forward raises
+        line = str(error).split("\n", 1)[0]
+        raise InputError(f"{spec} on {arguments!r}: {type(error).__name__}: {line}") from error
+    for sizes in other_sizes(arguments):
+        if not report.passed:
+            return report
+        text = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        try:
+            args = parse_args(arguments, seed=seed, sizes=sizes)
+            other = examine(fwd, bwd, *args, **keywords, dtypes=(), modes=False)
+        except Exception as error:
+            line = str(error).split("\n", 1)[0]
+            report.notes.append(f"not checked at {text}: {type(error).__name__}: {line}")
+            continue
+        if not other.passed:
+            other.notes.append(f"at {text}; at the sizes tried before, it was right")
+            return other
+        report.notes.append(f"also right at {text}")
+    return report
+
+
+def parse_options(words: Iterable[str]) -> dict[str, Any]:
+    """Parse the options of a rule: Python values where they are such, else strings.
+
+    Args:
+        words: texts like ``axis=1``.
+
+    Raises:
+        InputError: if a word is not of the form name=value.
+
+    >>> parse_options(["axis=1", "mode=add", "eps=1e-5", "shape=(2, 3)"])
+    {'axis': 1, 'mode': 'add', 'eps': 1e-05, 'shape': (2, 3)}
+    """
+    options: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"{word!r} is no option of a rule; write it like axis=1")
+        try:
+            options[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            options[name] = text
+    return options
+
+
+def load_rule(spec: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Import the forward and backward functions of ``module:fwd,bwd`` or ``file.py:fwd,bwd``.
+
+    ``module:name`` is short for ``module:name_fwd,name_bwd``. Modules are also looked for in the
+    current folder.
+
+    Raises:
+        InputError: if there is no such module, file or function.
+    """
+    module_name, colon, functions = spec.partition(":")
+    if not colon or not module_name or not functions:
+        raise InputError(f"{spec!r} names no rule; write my_module:my_fwd,my_bwd")
+    fwd, comma, bwd = functions.partition(",")
+    if not comma:
+        fwd, bwd = f"{functions}_fwd", f"{functions}_bwd"
+    path = Path(module_name)
+    folder = str((path.parent if path.suffix == ".py" else Path()).resolve())
+    sys.path.insert(0, folder)
+    try:
+        module = _from_file(path) if path.suffix == ".py" else importlib.import_module(module_name)
+    except Exception as error:  # whatever a user's module raises
+        line = str(error).split("\n", 1)[0]
+        raise InputError(f"cannot import {path}: {type(error).__name__}: {line}") from error
+    finally:
+        sys.path.remove(folder)
+    for name in (fwd, bwd):
+        if not callable(getattr(module, name, None)):
+            raise InputError(f"{path} has no function {name!r}")
+    return getattr(module, fwd), getattr(module, bwd)
+
+
+def _from_file(path: Path) -> ModuleType:
+    # A name of its own: the file may be called like a module that is already loaded. Registered
+    # while it runs and after, because dataclasses and pickle look their module up by its name.
+    name = f"_rule_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
