@@ -10,8 +10,7 @@ import numpy as np
 
 from jaxmore.testing import oracles
 from jaxmore.testing.condition import condition_scales
-from jaxmore.testing.functions import FloatFunction
-from jaxmore.testing.leaves import Leaves, StructureError, is_float
+from jaxmore.testing.leaves import FloatFunction, Leaves, StructureError, is_float
 from jaxmore.testing.report import Problem, Report
 
 NARROW = 16

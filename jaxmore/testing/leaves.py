@@ -1,14 +1,65 @@
-"""The arguments of a rule as a flat list of named arrays, and back."""
+"""The arguments of a rule as a flat list of named arrays, and functions of them.
+
+The functions are equal by value, so that ``jax.jit`` compiles equal ones once.
+"""
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmore.testing.functions import FloatFunction, HashableArray
+
+class HashableArray:
+    """An array that hashes and compares by its contents."""
+
+    def __init__(self, array: jax.Array) -> None:
+        self.array = array
+        is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+        values = np.asarray(jax.random.key_data(array) if is_key else array)
+        self._content = (str(array.dtype), array.shape, values.tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HashableArray) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+
+@dataclass(frozen=True)
+class WithOptions:
+    """A function with its keyword options; unlike ``partial``, it compares by value."""
+
+    function: Callable[..., Any]
+    options: tuple[tuple[str, Any], ...] = ()
+    first: bool = False
+    """Whether to return only the first of the values that ``function`` returns."""
+
+    def __call__(self, *args: Any) -> Any:
+        value = self.function(*args, **dict(self.options))
+        return value[0] if self.first else value
+
+
+@dataclass(frozen=True)
+class FloatFunction:
+    """A function of a rule's arguments as a function of the float arrays among them.
+
+    It compares by value and may be a static argument of ``jax.jit``.
+    """
+
+    function: Callable[..., Any]
+    tree: Any
+    places: tuple[int, ...]
+    others: tuple[HashableArray | None, ...]
+
+    def __call__(self, *floats: Any) -> Any:
+        arrays = [other and other.array for other in self.others]
+        for i, value in zip(self.places, floats, strict=True):
+            arrays[i] = value
+        return self.function(*jax.tree.unflatten(self.tree, arrays))
 
 
 class StructureError(Exception):

@@ -14,7 +14,7 @@ from jaxmore.backprop import loss_and_grad
 from jaxmore.layers import Layer, Tree, by_path
 from jaxmore.testing import oracles
 from jaxmore.testing.case import DTYPES
-from jaxmore.testing.functions import WithOptions
+from jaxmore.testing.leaves import WithOptions
 from jaxmore.testing.report import Problem, Report, RuleError
 from jaxmore.testing.rule import examine
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxmore.testing import oracles
 from jaxmore.testing.case import NARROW, Case, all_numpy, to_numpy
+from jaxmore.testing.contract import check_primal
 from jaxmore.testing.judgement import share
-from jaxmore.testing.structure import check_primal
 
 
 def check_narrow(case: Case, dtype: str) -> None:

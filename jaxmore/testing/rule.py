@@ -9,13 +9,11 @@ import numpy as np
 
 from jaxmore.testing import oracles
 from jaxmore.testing.case import DTYPES, Case, CheckFailed, Rule
-from jaxmore.testing.functions import WithOptions
-from jaxmore.testing.leaves import Leaves, names_of
-from jaxmore.testing.linearity import check_linearity
+from jaxmore.testing.contract import check_linearity, check_structure
+from jaxmore.testing.leaves import Leaves, WithOptions, names_of
 from jaxmore.testing.modes import check_modes
 from jaxmore.testing.narrow import check_narrow
 from jaxmore.testing.report import Report, RuleError
-from jaxmore.testing.structure import check_structure
 from jaxmore.testing.values import check_values
 
 
