@@ -50,9 +50,14 @@ class FloatFunction:
     tree: Any
     places: tuple[int, ...]
     others: tuple[HashableArray | None, ...]
+    float_outputs: bool = False
+    """Whether to return a list of the float arrays among the leaves of its value."""
 
     def __call__(self, *floats: Any) -> Any:
         arrays = [other and other.array for other in self.others]
         for i, value in zip(self.places, floats, strict=True):
             arrays[i] = value
-        return self.function(*jax.tree.unflatten(self.tree, arrays))
+        value = self.function(*jax.tree.unflatten(self.tree, arrays))
+        if not self.float_outputs:
+            return value
+        return [y for y in jax.tree.leaves(value) if jnp.issubdtype(y.dtype, jnp.floating)]
