@@ -84,7 +84,9 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         for pattern in ("*.py", "*.pyi", "py.typed")
         for path in (ROOT / "jaxmore").rglob(pattern)
     }
-    assert "jaxmore/py.typed" in sources
+    page = (ROOT / "jaxmore" / "explore" / "page").iterdir()
+    sources |= {path.relative_to(ROOT).as_posix() for path in page}
+    assert {"jaxmore/py.typed", "jaxmore/explore/page/index.html"} <= sources
     assert {n for n in names if n.startswith("jaxmore/")} == sources | {"jaxmore/data/names.txt"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

@@ -4,13 +4,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
 STEPS = 400
 
 
 def draw(page_file: Path, folder: Path) -> None:
     """explorer-light.png and explorer-dark.png: hprebn open, after some training."""
+    from playwright.sync_api import sync_playwright  # not there where pytest collects without it
+
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]

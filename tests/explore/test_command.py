@@ -98,7 +98,10 @@ def test_every_cotangent_has_its_text_and_its_lines():
 def test_the_built_page_in_docs_is_of_these_sources():
     """``jaxmore explore -i data/names.txt --page docs/explorer/explore.html --overwrite``."""
     data_of = re.compile(r'(?<=id="data">).*?(?=</script>)', re.DOTALL)
-    built = (ROOT / "docs" / "explorer" / "explore.html").read_text("utf-8")
+    path = ROOT / "docs" / "explorer" / "explore.html"
+    if not path.exists():
+        pytest.skip("a source distribution does not hold docs/explorer")
+    built = path.read_text("utf-8")
     assert len(built) < 5e6
     assert data_of.sub("", built) == data_of.sub("", assemble._html("{}"))
     data = json.loads(data_of.search(built)[0])

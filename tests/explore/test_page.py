@@ -157,8 +157,8 @@ def test_the_address_is_the_state(open_page):
     assert page.inner_text("#step") == "0"
 
 
-def test_a_rate_that_diverges_says_so(open_page):
-    page = open_page("#rate=10&hidden=16&batch=8")
+def test_a_rate_of_zero_is_refused(open_page):
+    page = open_page("#hidden=16&batch=8")
     page.fill("#rate", "0")
     page.keyboard.press("Enter")
     assert "learning rate lies above 0" in page.inner_text("#status")
