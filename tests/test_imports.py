@@ -14,7 +14,7 @@ PACKAGES = ["rules", "layers", "models", "data", "training", "runs", "ninja", "i
 HIDE = """
 import sys, warnings
 warnings.simplefilter("ignore")  # filelock says that its lock is a soft one
-hidden = ("fcntl", "grp", "posix_spawn", "pwd", "resource", "syslog", "termios", "tty", "uvloop")
+hidden = ("fcntl", "grp", "pwd", "syslog", "termios", "tty", "uvloop")
 for name in hidden:
     sys.modules[name] = None
 """

@@ -14,7 +14,7 @@ import pytest
 import jaxmore
 from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Embedding, Flatten, Layer, Linear, by_path
-from tests.command_line import run, tree
+from tests.command_line import run
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "train.py"
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
@@ -46,7 +46,7 @@ def test_fit_has_the_bits_of_train(type: str, words_file: Path, tmp_path: Path, 
     same_bits(in_memory, trained)
     same_bits(on_disk, trained)
     assert in_memory.record["losses"] == trained.record["losses"]
-    assert tree(tmp_path / "library").keys() == tree(out).keys()
+    assert {p.name for p in (tmp_path / "library").iterdir()} == {p.name for p in out.iterdir()}
     capsys.readouterr()
     run("sample", "-o", out, "-n", 4, "--prompt", "m", "--temperature", 0.7, "--top_k", 3)
     shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
@@ -168,5 +168,5 @@ def test_the_example_trains(tmp_path: Path) -> None:
     *steps, dev = done.stdout.splitlines()
     losses = [float(line.rpartition(" ")[2]) for line in steps]
     assert len(losses) == 4
-    assert losses[-1] < losses[0]
+    assert max(losses) < 1.5  # ln 13 = 2.6 at random
     assert 0 < float(dev.removeprefix("dev ")) < jnp.inf

@@ -83,7 +83,7 @@ def flip_a_bit(folder: Path) -> None:
         (lambda f: damage_config(f, type="os.system"), "cannot be read"),
         (lambda f: damage_config(f, vocabulary="abcd"), "has shape"),
         (lambda f: damage_config(f, options=OPTIONS | {"n_embd2": 10**9}), "has shape"),
-        (lambda f: damage_config(f, options=OPTIONS | {"hidden_bias": False}), "in the place of"),
+        (lambda f: damage_config(f, options=OPTIONS | {"hidden_bias": False}), "instead of"),
         (lambda f: damage_config(f, options=OPTIONS | {"magic": 1}), "cannot be read"),
         (lambda f: damage_config(f, losses={"dev": "low"}), "losses"),
         (lambda f: damage_config(f, data={"file": "names.txt"}), "data"),
@@ -107,12 +107,12 @@ RENAMES = ["model.safetensors.new", "config.json", "model.safetensors"]
 def test_killed_between_its_files_a_save_leaves_the_old_model_or_the_new(
     saved: Trained, folder: Path, monkeypatch, killed_at
 ) -> None:
-    def save(number: int) -> None:
+    def save_with(number: int) -> None:
         head = jax.tree.map(lambda a: jnp.full_like(a, number), saved.params["head"])
         record = saved.record | {"losses": {"dev": float(number)}}
         save(saved._replace(params=saved.params | {"head": head}, record=record), folder)
 
-    save(0)
+    save_with(0)
     whole = 0.0
     for number, at in enumerate(killed_at, 1):
 
@@ -124,12 +124,12 @@ def test_killed_between_its_files_a_save_leaves_the_old_model_or_the_new(
         with monkeypatch.context() as patch:
             patch.setattr("os.replace", rename)
             with pytest.raises(Killed):
-                save(number)
+                save_with(number)
         loaded = load(folder)
         assert loaded.record["losses"]["dev"] in (whole, number)
         whole = loaded.record["losses"]["dev"]
         np.testing.assert_array_equal(loaded.params["head"]["bias"], whole)
-    save(9)
+    save_with(9)
     assert load(folder).record["losses"]["dev"] == 9
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
 
