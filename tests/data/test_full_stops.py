@@ -8,7 +8,7 @@ import pytest
 
 from jaxmore import stepwise
 from jaxmore.ninja import notebook_003
-from jaxmore.runs.trained import load_model
+from jaxmore.runs.trained import load
 from tests.command_line import run
 
 WORDS = [f"{a}. {b}" for a in ("st", "mt", "h.-d", "e.g") for b in ("ives", "ann\x1b[31m", "o'b.")]
@@ -20,7 +20,7 @@ def test_a_model_of_words_with_full_stops(tmp_path: Path, capsys, type: str) -> 
     words, out = tmp_path / "words.txt", tmp_path / "out"
     words.write_text("\n".join(WORDS))
     run("train", "-i", words, "-o", out, "--type", type, *SMALL)
-    saved = load_model(out)
+    saved = load(out)
     assert saved.vocab.characters == "".join(sorted(set("".join(WORDS))))
     assert "." in json.loads((out / "config.json").read_text("utf-8"))["vocabulary"]
     printed = capsys.readouterr().out

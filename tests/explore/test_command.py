@@ -13,7 +13,7 @@ from jaxmore.explore import assemble, mistakes, network, places
 from jaxmore.explore.formulas import FILE, formulas
 from jaxmore.layers import by_path
 from jaxmore.ninja.stepwise import Cotangents
-from jaxmore.runs.trained import load_model
+from jaxmore.runs.trained import load
 from tests.command_line import run, tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def test_a_trained_runs_parameters(tmp_path, words, small):
     data = _data(out / "explore.html")
     assert data["hidden"] == [5]
     assert data["sizes"]["T"] == 2
-    leaves = by_path(load_model(out).params)
+    leaves = by_path(load(out).params)
     np.testing.assert_array_equal(data["trained"]["params"]["W1"], leaves["hidden.weight"].ravel())
     np.testing.assert_array_equal(data["trained"]["params"]["bngain"], leaves["norm.gain"].ravel())
 
