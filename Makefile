@@ -22,11 +22,12 @@ ARGS        ?=
 PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
-.PHONY: help train test bench faults mutants alarms test-newest lint audit format lock clean FORCE
+.PHONY: help train test test-all bench faults mutants alarms test-newest lint audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
-	@echo 'make test         lint, types, doctests and all tests'
+	@echo 'make test         lint, types, doctests, and one test of each promise: four minutes'
+	@echo 'make test-all     these and all other tests: every dtype, size, family and fault'
 	@echo 'make bench        jaxmore beside its peers, on a quiet machine: writes docs/benchmarks.md'
 	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
 	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
@@ -43,8 +44,9 @@ train: $(VENV)/.ready-run
 	$(PY) -m jaxmore train -o out/make $(if $(findstring --resume,$(ARGS)),,--overwrite) $(ARGS)
 
 # Types are checked against the pinned jax alone: another one has other annotations.
-test: $(if $(JAX),$(VENV)/.ready-dev,lint)
-	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+# With arguments it answers in seconds: no linters before it and no worker processes to start.
+test test-all: $(if $(JAX)$(ARGS),$(VENV)/.ready-dev,lint)
+	$(PY) -m pytest $(if $(ARGS),,-n $(JOBS) --dist worksteal) $(if $(findstring all,$@),,-m 'not slow') $(ARGS)
 
 # On a machine with nothing else to do: it writes docs/benchmarks.md, .json and the figure.
 bench: $(VENV)/.ready-dev
@@ -94,7 +96,7 @@ test-newest:
 	  echo 'make test-newest: no Python 3.12 or newer here; name one: NEWEST_PYTHON=/path/to/python' >&2; \
 	  exit 1; \
 	fi; \
-	$(MAKE) --no-print-directory test VENV=.venv-newest JAX=newest EXTRAS=test-base,lint PYTHON="$$newest"
+	$(MAKE) --no-print-directory test-all VENV=.venv-newest JAX=newest EXTRAS=test-base,lint PYTHON="$$newest"
 
 # The environment ---------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What a gradient costs by the compiler's own account."""
+"""The cost of a gradient, as reported by the compiler."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -15,7 +15,7 @@ COMPILED = ("jaxmore_scan", "grad_scan", "grad_plain_scan")
 
 
 class Account(NamedTuple):
-    """Of one compiled gradient: XLA's ``cost_analysis`` and ``memory_analysis``."""
+    """XLA's ``cost_analysis`` and ``memory_analysis`` of one compiled gradient."""
 
     flops: float
     """XLA counts the body of a loop once."""
@@ -25,7 +25,7 @@ class Account(NamedTuple):
 
 
 def gradient_account(module: str, task: Task) -> Account | None:
-    """Of a contestant's gradient of one batch; None for those that XLA does not compile."""
+    """Account for a contestant's gradient of one batch; None if XLA does not compile it."""
     if module not in COMPILED:
         return None
     loss_and_grad = import_module(f"benchmarks.contestants.{module}").loss_and_grad_of(task)
@@ -39,7 +39,7 @@ def gradient_account(module: str, task: Task) -> Account | None:
 
 
 def product_flops(program: Jaxpr) -> int:
-    """The FLOPs of a program's matrix products, two for each multiplication and addition."""
+    """Return the FLOPs of a program's matrix products; a multiply-add counts as two."""
     total = 0
     for equation in program.eqns:
         if equation.primitive.name == "dot_general":

@@ -30,7 +30,7 @@ BATCH_SIZE, LEARNING_RATE, DECAY, WARMUP = 32, 5e-3, 0.1, 200
 
 
 class Recipe(NamedTuple):
-    """What a budget is spent on."""
+    """The training run that spends a budget."""
 
     steps: int
     """As many as the machine of docs/benchmarks.md can do in the time."""
@@ -43,7 +43,7 @@ RECIPES = {60: Recipe(4_000, 0.0), 600: Recipe(38_000, 0.1)}
 
 
 def with_dropout(layer: Layer, rate: float) -> Layer:
-    """The model with dropout at the end of every branch; its parameters stay what they are."""
+    """Add dropout at the end of every branch of a model, without changing its parameters."""
     layer = layer.map(partial(with_dropout, rate=rate))
     if rate and isinstance(layer, Residual):
         return Residual(**dict(layer.layers), dropout=Dropout(rate))
@@ -60,7 +60,7 @@ def train(
     key: Array,
     n_steps: int,
 ) -> tuple[Tree, Float[Array, " S"]]:
-    """All the steps in one scan: the trained parameters and every step's loss."""
+    """Run all steps in one scan; return the trained parameters and the loss of every step."""
     batch_key, dropout_key = jax.random.split(key)
     steps = jnp.arange(n_steps)
     batches = batch_indices(batch_key, steps, BATCH_SIZE, len(X))
@@ -78,7 +78,7 @@ def train(
 
 
 def timed(recipe: Recipe, seed: int = 0) -> dict[str, Any]:
-    """One run, in this process."""
+    """Time one run in this process."""
     words = read_words(corpus_path())
     vocab = Vocabulary.from_words(words)
     split = split_words(words)
@@ -101,7 +101,7 @@ def timed(recipe: Recipe, seed: int = 0) -> dict[str, Any]:
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """A row for each budget; the first alone if ``quick``."""
+    """Return a row for each budget; only the first if ``quick``."""
     environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     rows: list[dict[str, Any]] = []
     for budget, recipe in tuple(RECIPES.items())[: 1 if quick else None]:

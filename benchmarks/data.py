@@ -1,4 +1,4 @@
-"""The words that everyone trains on: ``corpus_path()``'s, in the seeds' split."""
+"""The words that every contestant trains on: those of ``corpus_path()``, in the seeds' split."""
 
 import hashlib
 from functools import cache
@@ -33,7 +33,7 @@ class Corpus(NamedTuple):
 
 
 def require_names() -> None:
-    """Refuse other words than makemore's names.txt: the figures would not be comparable."""
+    """Refuse words other than makemore's names.txt, whose figures would not be comparable."""
     if hashlib.sha256(Path(corpus_path()).read_bytes()).hexdigest() != NAMES_SHA256:
         raise SystemExit("set JAXMORE_NAMES to makemore's names.txt (jaxmore data --download)")
 

@@ -1,4 +1,4 @@
-"""docs/images: steps a second of the seeds' network, and how an example's time grows."""
+"""Figures in docs/images: steps per second of the seeds' network, and time per example."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from benchmarks.growth import by_axis, slope
 
 
 def training_figure(rows: Sequence[dict[str, Any]]) -> Figure:
-    """A panel for each batch size, a bar for each contestant, with a step's time over jaxmore's."""
+    """Draw a panel per batch size, a bar per contestant, and its time over jaxmore's."""
     sizes = sorted({row["batch_size"] for row in rows})
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
@@ -28,7 +28,7 @@ def training_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def growth_figure(rows: Sequence[dict[str, Any]], ceiling_gflops: float) -> Figure:
-    """A panel for each axis: an example's time, and what its matrix products alone would take."""
+    """Draw a panel per axis: the time per example, and the time of its matrix products alone."""
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     axes_of_rows = by_axis(rows)
     panels = figure.subplots(1, len(axes_of_rows), sharey=True, squeeze=False)[0]

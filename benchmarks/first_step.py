@@ -1,4 +1,4 @@
-"""A fresh process up to its first step of the seeds' network; prints the loss. See ``startup``."""
+"""Runs the first step of the seeds' network and prints its loss. See ``startup``."""
 
 from jaxmore.runs.compilation_cache import use_compilation_cache
 

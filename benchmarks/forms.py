@@ -1,4 +1,4 @@
-"""The forms that XLA's CPU compiler makes fast, each beside the plain form of the same numbers."""
+"""Forms that XLA's CPU compiler makes fast, each beside the plain form with the same result."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ VARIANTS = 8
 
 
 class Form(NamedTuple):
-    """Two functions of arrays, and the arrays' shapes for each row of the table."""
+    """Two functions of arrays, and the shapes of the arrays for each row of the table."""
 
     name: str
     plain: Function
@@ -30,7 +30,7 @@ class Form(NamedTuple):
 
 
 def weight_step(gradient: Function, x: Array, dy: Array, weight: Array) -> Array:
-    # With the gradient alone the scan would carry it transposed, as jaxmore's product has it.
+    # A scan that carried only the gradient would carry it transposed, as jaxmore's does.
     return weight - 0.1 * gradient(x, dy, weight)
 
 
@@ -51,7 +51,7 @@ LINEAR = (
 )
 GELU = partial(bias_gradient, lambda dx: dx.sum((0, 1))), partial(bias_gradient, sum_rows)
 GELU_SHAPES = (32, 15, 256), (32, 15, 256), (256, 64)
-ATTENTION = partial(attention, block_size=15), attention  # as it is; padded to 16 rows
+ATTENTION = partial(attention, block_size=15), attention  # unpadded; padded to 16 rows
 FORMS = [
     Form("softmax: maximum", *MAXIMUM, [((2048, 16),), ((2048, 64),), ((512, 1024),)]),
     Form(
@@ -65,13 +65,13 @@ FORMS = [
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """A row for each form and shape."""
+    """Return a row for each form and shape."""
     n_steps, rounds = (80, 5) if quick else (400, 25)
     return [compare(form, shapes, n_steps, rounds) for form in FORMS for shapes in form.shapes]
 
 
 def compare(form: Form, shapes: Shapes, n_steps: int, rounds: int) -> dict[str, Any]:
-    """Both functions by turns, ``n_steps`` times a round; their results must agree."""
+    """Time both functions in turns, ``n_steps`` times per round; their results must agree."""
     shape = ", ".join(map(str, dict.fromkeys(shapes)))
     print(f"forms, {form.name}, {shape}", flush=True)
     rng = np.random.default_rng(0)
@@ -88,7 +88,7 @@ def compare(form: Form, shapes: Shapes, n_steps: int, rounds: int) -> dict[str, 
 
 
 def scanned(function: Function, stacks: list[Array], n_steps: int) -> Callable[[], Any]:
-    """``function`` of one of the stacked inputs after the other; the last result."""
+    """Apply ``function`` to the stacked inputs one after the other; return the last result."""
 
     @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
     def run(stacks: list[Array]) -> Any:

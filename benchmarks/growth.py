@@ -14,7 +14,7 @@ TOKENS = 2048
 
 
 class Axis(NamedTuple):
-    """What grows, the values it takes, and the case with each value."""
+    """One dimension that grows: its values, and the case for each value."""
 
     name: str
     values: Sequence[int]
@@ -22,7 +22,7 @@ class Axis(NamedTuple):
 
 
 def seeds(n_steps: int, batch_size: int = 32, **options: int) -> Case:
-    """The seeds' network with one thing changed."""
+    """Return the seeds' network with one dimension changed."""
     return Case("", "mlp-bn", batch_size, max(20, n_steps), options)
 
 
@@ -47,7 +47,7 @@ AXES = [
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """A row for each value of each axis."""
+    """Return a row for each value of each axis."""
     rows: list[dict[str, Any]] = []
     for axis in AXES:
         print(f"growth, {axis.name}", flush=True)
@@ -74,11 +74,11 @@ def run(quick: bool) -> list[dict[str, Any]]:
 
 
 def by_axis(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each axis."""
+    """Group the rows by axis."""
     return {axis.name: [row for row in rows if row["axis"] == axis.name] for axis in AXES}
 
 
 def slope(rows: Sequence[dict[str, Any]]) -> float:
-    """The power of an axis that an example's time grows with, over its last three values."""
+    """Return the exponent of the growth of the time per example, over the last three values."""
     values, times = ([row[name] for row in rows[-3:]] for name in ("value", "us_per_example"))
     return float(np.polyfit(np.log(values), np.log(times), 1)[0])

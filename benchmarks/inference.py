@@ -1,4 +1,4 @@
-"""Evaluating all training windows, and sampling 10,000 names, by a trained seeds' network."""
+"""Evaluation of all training windows, and sampling of 10,000 names."""
 
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ N_WORDS = 10_000
 
 
 class Trained(NamedTuple):
-    """A trained network and what to do with it; all NumPy."""
+    """A trained network and its task, all in NumPy."""
 
     params: dict[str, Any]
     stats: dict[str, Any]
@@ -40,7 +40,7 @@ class Trained(NamedTuple):
 
 
 def trained(n_steps: int = 10_000, n_words: int = N_WORDS) -> Trained:
-    """Train the seeds' network for a while, so that its names end where names end."""
+    """Train the seeds' network until its names have the lengths of names."""
     vocab = corpus().vocab
     X, Y = corpus().windows(3)
     model = MODELS["mlp-bn"].make(vocab.size)
@@ -64,7 +64,7 @@ def trained(n_steps: int = 10_000, n_words: int = N_WORDS) -> Trained:
 
 
 def exact_loss(network: Trained) -> float:
-    """The mean loss in float64 NumPy, over every window."""
+    """Return the mean loss over every window, in float64 NumPy."""
     params, stats = jax.tree.map(lambda leaf: leaf.astype(np.float64), network[:2])
     hidden, norm, head = params["hidden"], params["norm"], params["head"]
     emb = params["embedding"]["weight"][network.X].reshape(len(network.X), -1)
@@ -78,7 +78,7 @@ def exact_loss(network: Trained) -> float:
 
 
 def run_evaluation(quick: bool) -> list[dict[str, Any]]:
-    """Everyone's mean loss of the training split, exact to 1e-6 or refused."""
+    """Time the mean loss of the training split; refuse a result that is off by more than 1e-6."""
     network = trained()
     with start(EVALUATION) as workers:
         results = race(workers, network, rounds=7 if quick else 15)
@@ -92,7 +92,7 @@ def run_evaluation(quick: bool) -> list[dict[str, Any]]:
 
 
 def run_sampling(quick: bool) -> list[dict[str, Any]]:
-    """10,000 names each. Their random numbers differ, so mean lengths must agree, within 3 %."""
+    """Time 10,000 names each. Random numbers differ: only mean lengths must agree (3 %)."""
     with start(SAMPLING) as workers:
         results = race(workers, trained(), rounds=3 if quick else 7)
     lengths = {name: np.mean([*map(len, result.first)]) for name, result in results.items()}

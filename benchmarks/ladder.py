@@ -1,4 +1,4 @@
-"""Training every other model: at makemore.py's defaults, and the transformer at larger sizes."""
+"""Training of every other model: at makemore.py's defaults, and the transformer at larger sizes."""
 
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ second peer, written for jax.grad as its users write it."""
 
 
 class Case(NamedTuple):
-    """A model at a size; ``text`` is one long text, cut at every T characters."""
+    """A model at one size; ``text`` means one long text, cut every T characters."""
 
     name: str
     type: str
@@ -62,14 +62,14 @@ CASES = [
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """A row for each contestant in each case."""
+    """Return a row for each contestant in each case."""
     rows: list[dict[str, Any]] = []
     for case in CASES:
         print(f"ladder, {case.name}", flush=True)
         task = task_of(case)
         with start(contestants_of(case)) as workers:
             results = race(workers, task, rounds=3 if quick else 7)
-        # A handful of steps in float32: AdamW turns a gradient's sign into a step.
+        # Few float32 steps are comparable: AdamW turns the sign of a gradient into a whole step.
         check_losses(results, steps=3, tolerance=2e-5)
         for name, result in results.items():
             rows.append(
@@ -88,12 +88,12 @@ def run(quick: bool) -> list[dict[str, Any]]:
 
 
 def contestants_of(case: Case) -> dict[str, str]:
-    """Who runs this case: {name: module}."""
+    """Return the contestants of this case, as {name: module}."""
     return CONTESTANTS | (WRITTEN_FOR_GRAD if case.type == "transformer" else {})
 
 
 def task_of(case: Case) -> Task:
-    """The task: parameters and batches as ``jaxmore train`` draws them."""
+    """Build the task, with parameters and batches as ``jaxmore train`` draws them."""
     options = model_options(case.type) | case.options
     if MODELS[case.type].reads == "sequences" and "block_size" in options and not case.text:
         options["block_size"] = corpus().block_size
@@ -117,7 +117,7 @@ def task_of(case: Case) -> Task:
 
 
 def _texts(block_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """All names in one text, in pieces of T characters, each predicting the piece one further."""
+    """Join all names into one text, and cut it into pairs of inputs and targets of T characters."""
     ids = corpus().windows(1)[1]
     n = (len(ids) - 1) // block_size * block_size
     return ids[:n].reshape(-1, block_size), ids[1 : n + 1].reshape(-1, block_size)

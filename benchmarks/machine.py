@@ -1,4 +1,4 @@
-"""The machine that the figures belong to, and the most that its matrix products can do."""
+"""The machine that the figures belong to, and the ceiling of its matrix products."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ PACKAGES = ["jax", "jaxlib", "numpy", "optax", "torch"]
 
 
 def describe_machine() -> dict[str, Any]:
-    """CPU, cores, versions, date; the load, which should be near 0 before a run."""
+    """Describe CPU, cores, versions, date and load, which should be near 0 before a run."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": _cpu(),
@@ -37,7 +37,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def matmul_ceiling(n: int = 2048, repeats: int = 5) -> float:
-    """The most float32 FLOPs a second of a square product, by NumPy's BLAS or by XLA."""
+    """Measure the float32 FLOPs per second of a square product: NumPy's BLAS or XLA."""
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((n, n), np.float32) for _ in range(2))
     on_device = jnp.array(a), jnp.array(b)

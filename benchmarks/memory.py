@@ -1,4 +1,4 @@
-"""What a gradient and a rule keep in memory: compiled or traced alone, so nothing is timed."""
+"""The memory of a gradient and of a rule, from compiling or tracing alone."""
 
 from functools import partial
 from typing import Any
@@ -15,8 +15,8 @@ from jaxmore.testing.shipped import FAMILIES
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """A row for each compiled contestant in each case, then a row for each rule."""
-    del quick  # it is quick
+    """Return a row for each compiled contestant in each case, then a row for each rule."""
+    del quick  # this section is always quick
     rows: list[dict[str, Any]] = []
     for case in CASES:
         print(f"memory, {case.name}", flush=True)
@@ -28,7 +28,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
 
 
 def residuals_of(name: str) -> dict[str, Any]:
-    """The bytes that a rule and that ``jax.vjp`` keep, on its generic arguments in float32."""
+    """Return the bytes that a rule and ``jax.vjp`` keep, for generic float32 arguments."""
     family = FAMILIES[name][0]
     args = [jax.tree.map(jnp.asarray, arg) for arg in parse_args(family.arguments)]
     places = [i for i, a in enumerate(args) if jnp.issubdtype(a.dtype, jnp.floating)]

@@ -1,4 +1,4 @@
-"""Losses of every type after its training, beside makemore.py's own: the README's ladder table.
+"""The loss of every type after training, beside makemore.py's: the README's ladder table.
 
 ``python -m benchmarks.quality`` trains makemore.py's types for 2,000 steps at its defaults, the
 transformer also by Muon until its test loss is below 1.92, and the notebooks' types for their own
@@ -39,7 +39,7 @@ HEAD = """\
 
 
 def row(type: str, flags: str = "", theirs: tuple[float, float] | None = None) -> str:
-    """Train one type; its line of the table."""
+    """Train one type and return its line of the table."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
@@ -59,7 +59,7 @@ def row(type: str, flags: str = "", theirs: tuple[float, float] | None = None) -
 
 
 def main() -> None:
-    """Write the table."""
+    """Train every type and write the table."""
     require_names()
     table = HEAD
     for type, flags, theirs in (
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def write_into_readme(readme: str, table: str) -> str:
-    """The README with this table in the place of the one that has its head."""
+    """Replace the README's table that has the same head."""
     readme, found = re.subn(re.escape(HEAD) + r"(\|.*\n)+", lambda _: table, readme)
     if found != 1:
         raise SystemExit(f"README.md has {found} tables of the ladder")

@@ -1,4 +1,4 @@
-"""Interleaved rounds: everyone runs the same task in turn, and ratios are taken within a round."""
+"""Interleaved rounds: contestants run the same task in turn; ratios are within a round."""
 
 import contextlib
 import pickle
@@ -17,7 +17,7 @@ import numpy as np
 
 @dataclass
 class Result:
-    """What was measured of one contestant on one task."""
+    """The measurements of one contestant on one task."""
 
     first: Any
     """What its first run returned: the losses."""
@@ -35,7 +35,7 @@ class Result:
 
     @property
     def seconds_to_first_step(self) -> float:
-        """Import, set-up and compilation: all that comes before the run at its steady speed."""
+        """Return the seconds for import, set-up and compilation, before the steady speed."""
         return self.import_seconds + self.first_seconds - self.median
 
 
@@ -76,7 +76,7 @@ class Worker:
 
 @contextlib.contextmanager
 def start(contestants: dict[str, str]) -> Iterator[dict[str, Worker]]:
-    """Start the contestants {name: module} one after the other, those that can run here."""
+    """Start those contestants {name: module} that can run here, one after the other."""
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for name, module in contestants.items():
@@ -90,12 +90,12 @@ def start(contestants: dict[str, str]) -> Iterator[dict[str, Worker]]:
 
 
 def race(workers: dict[str, Worker], task: Any, rounds: int) -> dict[str, Result]:
-    """Prepare everyone one after the other, then run them in ``rounds`` shuffled rounds."""
+    """Prepare the contestants one after the other, then run them in ``rounds`` shuffled rounds."""
     results: dict[str, Result] = {}
     for name, worker in workers.items():
         seconds, first = worker.ask("prepare", task)
         results[name] = Result(first, worker.import_seconds, seconds)
-        worker.ask("run")  # caches warm, allocators settled
+        worker.ask("run")  # warms caches and allocators
     order = list(workers)
     for turn in range(rounds):
         random.Random(turn).shuffle(order)
@@ -107,7 +107,7 @@ def race(workers: dict[str, Worker], task: Any, rounds: int) -> dict[str, Result
 
 
 def ratio(result: Result, to: Result) -> float:
-    """How many times as long as ``to``: the median over rounds of the ratio within a round."""
+    """Return the time relative to ``to``: the median over rounds of the ratio within a round."""
     return float(np.median(np.divide(result.seconds, to.seconds)))
 
 

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: the results as tables, and how to read them."""
+"""Writes docs/benchmarks.md: the results as tables, and how to read them."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ Section = dict[str, Any]
 
 
 def write_report(sections: dict[str, Section]) -> str:
-    """The page; ``sections`` as in benchmarks.json."""
+    """Return the page; ``sections`` is as in benchmarks.json."""
     parts = [HEAD, "![Steps a second](images/benchmarks.png)\n"]
     for name, section in sections.items():
         parts += [*TABLES[name](section), _measured(section["machine"])]
@@ -39,7 +39,7 @@ def write_report(sections: dict[str, Section]) -> str:
 
 
 def write_into_readme(readme: str, training: Section) -> str:
-    """The README with the table of training between its two marks."""
+    """Put the table of training between its two marks in the README."""
     before, _, rest = readme.partition(START)
     _, found, after = rest.partition(END)
     if not found:

@@ -1,10 +1,10 @@
-"""The speedrun: wall-clock from random weights to seed 001's best dev loss, compilation included.
+"""The speedrun: seconds from random weights to seed 001's best dev loss, compilation included.
 
 ``python -m benchmarks speedrun`` runs the record and the seeds' own training (SGD, 200,000 steps)
 in turns, each in a fresh process without a compilation cache. The clock starts with the words in
 memory and stops at the exact dev loss: preparing the data, compiling, training, calibrating and
 evaluating are all in it. The network and the data are those of the seeds, and every gradient is
-derived by hand. docs/speedrun.md tells what was tried.
+derived by hand. docs/speedrun.md lists what was tried.
 """
 
 import json
@@ -37,7 +37,7 @@ BATCH_SIZE, STEPS, LEARNING_RATE = 256, 1200, 2e-2
 
 
 class Frequencies(NamedTuple):
-    """The examples by their distinct contexts."""
+    """The examples, grouped by distinct context."""
 
     contexts: Int[np.ndarray, "D T"]
     """In lexicographic order."""
@@ -50,7 +50,7 @@ class Frequencies(NamedTuple):
 def frequencies(
     X: Int[np.ndarray, "n T"], Y: Int[np.ndarray, " n"], vocab_size: int
 ) -> Frequencies:
-    """Count what follows each context."""
+    """Count the characters that follow each context."""
     contexts, order, which = distinct_rows(X)
     pairs = which * vocab_size + Y[order]
     counts = np.bincount(pairs, minlength=len(contexts) * vocab_size).reshape(-1, vocab_size)
@@ -58,7 +58,7 @@ def frequencies(
 
 
 def stratified(which: Int[np.ndarray, " n"], rng: np.random.Generator) -> Int[np.ndarray, "S B"]:
-    """The contexts of every step: one example of each of B equal parts of the sorted examples.
+    """Draw the contexts of every step, one example from each of B equal sorted parts.
 
     Each example is drawn as often as any other, so the gradient's mean is the same as that of
     independent draws. But no batch has two examples too many of one region, so it varies less.
@@ -100,7 +100,7 @@ def train_on_frequencies(
     following: Float[Array, "D V"],
     batches: Int[Array, "S B"],
 ) -> Tree:
-    """All the steps in one scan."""
+    """Run all steps in one scan."""
 
     def step(state: TrainState, batch: Int[Array, " B"]) -> tuple[TrainState, None]:
         _, grads = loss_and_grad(model, state.params, contexts[batch], following[batch])
@@ -144,7 +144,7 @@ RUNS: dict[str, Callable[..., Tree]] = {"record": record, "the seeds' training":
 
 
 def timed(name: str, seed: int) -> dict[str, Any]:
-    """One run, in this process."""
+    """Time one run in this process."""
     words = read_words(corpus_path())
     vocab = Vocabulary.from_words(words)
     split = split_words(words)
@@ -168,7 +168,7 @@ def timed(name: str, seed: int) -> dict[str, Any]:
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """Both, in turns, each time from other random weights; a row for each."""
+    """Run both in turns, each time from new random weights; return a row for each."""
     environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in RUNS}
     for seed in range(3 if quick else 10):

@@ -1,4 +1,4 @@
-"""Start-up: processes timed from outside, with and without JAX's persistent compilation cache."""
+"""Start-up times of processes, measured from outside, with and without JAX's persistent cache."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """Medians of several processes; each cold one has an empty cache folder of its own."""
+    """Return medians over several processes; each cold one has an empty cache folder of its own."""
     repeats = 3 if quick else 5
     rows: list[dict[str, Any]] = []
 

@@ -1,4 +1,4 @@
-"""What the contestants are asked to do: a model, its first parameters, the data, the batches."""
+"""The task of the contestants: a model, its first parameters, the data and the batches."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 @dataclass(frozen=True)
 class Task:
-    """A chunk of training, in NumPy alone: a worker that needs no JAX never imports it.
+    """A chunk of training, in NumPy only, so that a worker that needs no JAX never imports it.
 
     The batches are those that jaxmore draws on the device from (seed, step). The peers are given
     them, so drawing costs them nothing; gathering the examples is work for everyone.

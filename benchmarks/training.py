@@ -1,4 +1,4 @@
-"""Training the seeds' network: steps a second, time to the first step, memory, at four batches."""
+"""Training of the seeds' network at four batch sizes: steps per second, first step, memory."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ SMALL = {"torch.compile, 10 steps unrolled": 256}
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """Race the contestants at every batch size; a row for each."""
+    """Race the contestants at every batch size; return a row for each."""
     X, Y = corpus().windows(3)
     rows: list[dict[str, Any]] = []
     with start(CONTESTANTS) as workers:

@@ -17,7 +17,7 @@ from typing import Any
 def main() -> None:
     """Answer ("prepare", task), ("run",) and ("peak",) until the pipe closes."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not stand between the answers
+    os.dup2(2, 1)  # keeps what libraries print out of the answers
     contestant = importlib.import_module(sys.argv[1])
     run: Any = None
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has held; Linux's ru_maxrss would count the parent's."""
+    """Return the peak memory of this process; on Linux ru_maxrss would count the parent's."""
     status = Path("/proc/self/status")
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())

@@ -78,6 +78,7 @@ def test_trace_equals_stepwise(hidden_bias):
 
 
 @pytest.mark.parametrize("make", [bengio, mlp_bn])
+@pytest.mark.slow
 def test_trace_equals_fwd_and_loss_and_grad(make):
     model = make(V, block_size=T, n_embd=E, n_embd2=H)
     params, x, y = generic(model), ids(B, T), ids(B, seed=1)

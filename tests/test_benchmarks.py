@@ -74,6 +74,7 @@ def seeds_losses(seeds_task: Task) -> np.ndarray:
         if module != "jaxmore_scan"
     ],
 )
+@pytest.mark.quick("torch_manual", "torch_autograd", "numpy_by_hand", "plain_c", "jitted_step")
 def test_contestants_have_the_same_losses(
     module: str, seeds_task: Task, seeds_losses: np.ndarray
 ) -> None:
@@ -81,6 +82,7 @@ def test_contestants_have_the_same_losses(
 
 
 @pytest.mark.parametrize("type", ["rnn", "transformer"])
+@pytest.mark.slow
 def test_ladder_contestants_have_the_same_losses(type: str) -> None:
     sizes = {"n_embd": 4, "n_embd2": 6, "n_layer": 1, "n_head": 2, "block_size": 9}
     options = {name: sizes[name] for name in model_options(type)}
@@ -103,6 +105,7 @@ def test_a_race_gives_a_report(seeds_task: Task, seeds_losses: np.ndarray) -> No
     assert "| jaxmore |" in write_report({"sampling": section})
 
 
+@pytest.mark.slow
 def test_the_account_of_a_gradient_and_of_a_rule(seeds_task: Task) -> None:
     rows = [
         {"model": "mlp-bn", "contestant": name} | account._asdict()
@@ -153,6 +156,7 @@ def test_growth_tells_the_power_and_the_share_of_the_ceiling() -> None:
     assert len(growth_figure(rows, 400.0).axes) == len(growth.AXES)
 
 
+@pytest.mark.slow
 def test_forms_have_the_numbers_of_the_plain_forms() -> None:
     """``compare`` refuses what differs."""
     small = [
@@ -170,6 +174,7 @@ def test_forms_have_the_numbers_of_the_plain_forms() -> None:
         forms.compare(wrong, ((9, 6),), n_steps=8, rounds=1)
 
 
+@pytest.mark.slow
 def test_the_speedruns_gradient_is_the_mean_over_all_examples() -> None:
     X, Y = context_windows(WORDS, VOCAB, 3)
     model = MODELS["bengio"].make(VOCAB.size)  # without BatchNorm each example stands alone

@@ -72,6 +72,7 @@ def test_gradient(case):
     assert_equal(jax.jit(grad(jax.checkpoint(drop_in), argnums))(*args), want)
 
 
+@pytest.mark.quick("tanh")
 def test_gradient_through_vmap_and_scan(case):
     drop_in, plain, args, argnums, n_batched = case
     in_axes = [0 if i < n_batched else None for i in range(len(args))]
@@ -87,6 +88,7 @@ def test_gradient_through_vmap_and_scan(case):
     assert_equal(jax.jit(grad(scanned, argnums))(*args), want)
 
 
+@pytest.mark.slow
 def test_gradient_of_gradient(case):
     drop_in, plain, args, argnums, _ = case
     want = jax.jit(grad(grad(plain, argnums), argnums))(*args)

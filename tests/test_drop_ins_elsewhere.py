@@ -76,6 +76,7 @@ def assert_the_same(train: Callable[[Operations], list[float]]) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_a_flax_nnx_module():
     nnx = pytest.importorskip("flax.nnx", reason="the extra 'frameworks' brings Flax")
 
@@ -105,6 +106,7 @@ def test_a_flax_nnx_module():
     assert_the_same(train)
 
 
+@pytest.mark.slow
 def test_an_equinox_module():
     """As usual, modules act on one example and are vmapped; BatchNorm acts on the batch."""
     eqx = pytest.importorskip("equinox", reason="the extra 'frameworks' brings Equinox")

@@ -120,6 +120,7 @@ def test_metadata(wheel: Path) -> None:
     assert not [r for r in always if r.startswith("torch")], "torch never is a runtime dependency"
 
 
+@pytest.mark.slow
 def test_installed_command_runs_from_another_folder(elsewhere: Path, tmp_path: Path) -> None:
     command = elsewhere / "bin" / "jaxmore"
     assert jaxmore.__version__ in run(command, "--version", cwd=tmp_path)

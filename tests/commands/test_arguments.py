@@ -4,6 +4,7 @@ import contextlib
 import io
 from dataclasses import fields
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ WORDS = st.one_of(st.sampled_from([*FLAGS, *ODD]), st.text(max_size=6), st.integ
     max_examples=150,
     suppress_health_check=[HealthCheck.too_slow],
 )
+@pytest.mark.slow
 def test_any_arguments(command: str, rest: list[str]) -> None:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

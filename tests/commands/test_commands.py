@@ -62,6 +62,7 @@ def test_train_leaves_a_model_its_metrics_and_a_picture(words_file, tmp_path, ca
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_train_twice_gives_the_same_model_and_overwrites_only_when_told(
     words_file, tmp_path, capsys
 ) -> None:
@@ -76,6 +77,7 @@ def test_train_twice_gives_the_same_model_and_overwrites_only_when_told(
     assert tree(a) != before
 
 
+@pytest.mark.slow
 def test_train_other_types_and_options(words_file, tmp_path, capsys) -> None:
     out = tmp_path / "bengio"
     flags = ["--type", "bengio", "--block-size", "4", "--n-embd", "3", "--optimizer", "adamw"]
@@ -105,6 +107,7 @@ def test_every_type_can_be_named_without_jax() -> None:
         ("transformer", ["--n-embd", "4", "--n-head", "2", "--n-layer", "1"]),
     ],
 )
+@pytest.mark.slow
 def test_the_ladder_from_training_to_samples(words_file, tmp_path, capsys, type, sizes) -> None:
     out = tmp_path / "out"
     run("train", "-i", words_file, "-o", out, "--type", type, *sizes, *SMALL[2:])
@@ -121,6 +124,7 @@ def test_the_ladder_from_training_to_samples(words_file, tmp_path, capsys, type,
     assert all(line.startswith("k") for line in capsys.readouterr().out.splitlines())
 
 
+@pytest.mark.slow
 def test_convert_there_and_back(words_file, tmp_path, capsys) -> None:
     out, back, weights = tmp_path / "out", tmp_path / "back", tmp_path / "model.pt"
     run("train", "-i", words_file, "-o", out, "--type", "bigram", *SMALL[2:])
@@ -140,6 +144,7 @@ def test_a_size_that_the_type_does_not_have_is_named(words_file, tmp_path, capsy
     assert "--n-head: the type gru has no such size" in message
 
 
+@pytest.mark.slow
 def test_a_diverging_run_is_told(words_file, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stop:
@@ -151,6 +156,7 @@ def test_a_diverging_run_is_told(words_file, tmp_path, capsys) -> None:
     assert not (out / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_ten_thousand_steps_reach_the_seeds_loss(seed_names, tmp_path, capsys) -> None:
     """Seed 001 printed train 2.2499 and val 2.2670 after 10,000 steps at rate 0.1."""
     names = tmp_path / "names.txt"
@@ -203,12 +209,14 @@ def test_sample_without_the_words_gives_no_marks(words_file, tmp_path, capsys) -
 
 
 @pytest.mark.parametrize(("type", "optimizer"), [("bengio", "sgd"), ("bigram", "adamw")])
+@pytest.mark.quick("bigram-adamw")
 def test_find_lr_draws_and_suggests(words_file, tmp_path, capsys, type, optimizer) -> None:
     run("find-lr", "-i", words_file, "-o", tmp_path / "out", "-b", "5", "--type", type)
     assert f"suggested learning rate for --optimizer {optimizer}: " in capsys.readouterr().out
     assert (tmp_path / "out" / "find-lr.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_ngram_counts_learns_draws_and_makes_words(words_file, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     flags = ["--smoothing", "0", "--n-words", "9"]
@@ -284,6 +292,7 @@ def test_data_download_offline_is_one_line(capsys, monkeypatch, tmp_path) -> Non
     assert not any(path.name == "names.txt" for path in tmp_path.rglob("*"))
 
 
+@pytest.mark.slow
 def test_check_prints_the_seeds_table(capsys) -> None:
     run("check")
     printed = capsys.readouterr().out

@@ -30,6 +30,7 @@ def words_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_each_run_has_the_bits_of_train(words_file, tmp_path, capsys) -> None:
     out, one = tmp_path / "out", tmp_path / "one"
     lists = ["--learning-rate", "0.05,0.2", "--weight-decay", "0,0.01", "--seed", "3,0:2"]
@@ -50,6 +51,7 @@ def test_each_run_has_the_bits_of_train(words_file, tmp_path, capsys) -> None:
         assert runs[rate, decay, seed]["curve"] == [line["loss"] for line in lines[:2]]
 
 
+@pytest.mark.slow
 def test_muon_sweeps_as_it_trains(words_file, tmp_path) -> None:
     flags = ["-i", words_file, *SMALL, "--optimizer", "muon", "-w", "0.01"]
     run("sweep", "-o", tmp_path / "out", *flags, "-l", "0.02,0.01")
@@ -59,6 +61,7 @@ def test_muon_sweeps_as_it_trains(words_file, tmp_path) -> None:
     assert swept["losses"] == {name: losses[name] for name in ("train", "dev")}
 
 
+@pytest.mark.slow
 def test_together_and_one_after_another_agree(words_file) -> None:
     """AdamW, and more than one chunk: the vmapped program of an accelerator, tried on the CPU."""
     config = TrainConfig(type="mlp", n_embd=3, n_embd2=5, max_steps=40, chunk_size=20)
@@ -95,6 +98,7 @@ def test_the_table_takes_the_mean_over_seeds_and_tells_what_diverged() -> None:
     assert best == "lowest dev: --learning-rate 0.1 --weight-decay 0"
 
 
+@pytest.mark.slow
 def test_a_diverged_run_does_not_stop_the_others(words_file, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     flags = ["--type", "bengio", "--learning-rate", "0.1,1e38"]
@@ -171,6 +175,7 @@ def test_refusals_are_one_line_and_change_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_results_is_left_alone(words_file, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -111,6 +111,7 @@ def test_add_of_embeddings_has_no_dx():
 @pytest.mark.parametrize(
     "before", [LayerNorm(6), Gelu(approximate=True), CausalSelfAttention(6, 2, 4)]
 )
+@pytest.mark.quick("float32")
 def test_a_chain_keeps_no_input_that_the_layer_before_recomputes(before, dtype):
     x = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4, 18)), dtype)
     x = x if isinstance(before, CausalSelfAttention) else x[..., :6]
@@ -195,6 +196,7 @@ def test_beyond_the_block_size():
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.slow
 def test_caches_take_every_dtype(dtype):
     """The output has the dtype of the input for any dtype of the cache (here float64)."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 6)), dtype)
@@ -261,6 +263,7 @@ blocks.0.act     Tanh
 
 
 @pytest.mark.parametrize("cell", [RnnCell, GruCell, LstmCell])
+@pytest.mark.slow
 def test_a_cell_of_two_dtypes(cell):
     """With float32 inputs and bfloat16 parameters, each cotangent has the dtype of its primal."""
     layer = ScanTime(cell(3, 5))

@@ -129,6 +129,7 @@ def check_gradients(oracle, case, dtype, tolerance):
 
 @strict
 @every_case
+@pytest.mark.quick("float64")
 def test_loss_and_every_gradient(oracle, case, dtype, tolerance):
     check_gradients(oracle, case, dtype, tolerance)
 
@@ -136,12 +137,14 @@ def test_loss_and_every_gradient(oracle, case, dtype, tolerance):
 @strict
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+@pytest.mark.slow
 def test_loss_and_every_gradient_at_the_smallest_sizes(oracle, case):
     check_gradients(oracle, case, "float64", 1e-12)
 
 
 @pytest.mark.usefixtures("x64")
 @every_case
+@pytest.mark.quick("mlp", "rnn")
 def test_adamw_trajectory(oracle, case):
     """Compare 20 steps of optax's AdamW and torch's, each with its own gradients."""
     params, twin = case.params(), twin_of(case).double()
@@ -332,6 +335,7 @@ def test_trace_names_every_layer_and_parameter(case):
 @strict
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["transformer", "lstm"])
+@pytest.mark.slow
 def test_trace_equals_loss_and_grad(name):
     case = CASES[name]
     params, (x, y) = case.params(), case.batch()

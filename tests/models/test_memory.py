@@ -8,6 +8,8 @@ from jaxmore import loss_and_grad, rules
 from jaxmore.models import transformer
 from jaxmore.rules import _attention
 
+pytestmark = pytest.mark.slow
+
 # XLA keeps more in newer versions of jax: 0.56 and 0.21 with 0.12.0.1.
 NEWER = jax.__version_info__ >= (0, 11)
 

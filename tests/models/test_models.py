@@ -89,6 +89,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.quick("float64")
 def test_loss_and_every_gradient(oracle, case, dtype, tolerance):
     params, (x, y) = generic(case.model, dtype), case.batch()
     loss, grads = jitted(case.model, params, x, y)
@@ -141,6 +142,7 @@ def test_training_trajectory(oracle, case, x64):
 
 
 @pytest.mark.parametrize("case", [BENGIO, MLP_BN], ids=str)
+@pytest.mark.quick("float64")
 def test_inference_after_exact_calibration(oracle, case, dtype, tolerance):
     """`calibrate` on all data, then `apply`, also on a single example."""
     model, params, twin = case.model, generic(case.model, dtype), case.twin().double()
@@ -162,6 +164,7 @@ def test_inference_after_exact_calibration(oracle, case, dtype, tolerance):
 
 
 @pytest.mark.parametrize("case", [BENGIO, MLP_BN], ids=str)
+@pytest.mark.slow
 def test_eager_equals_jit(oracle, case, dtype):
     """To 16 ULP of the condition scale. The maximum over CASES was 1.5."""
     params, (x, y) = generic(case.model, dtype), case.batch()
@@ -258,6 +261,7 @@ def test_concatenations_around_a_product():
 
 
 @pytest.mark.parametrize("batch", [(4,), (3, 4)])
+@pytest.mark.slow
 def test_gru_cell_in_float32_where_float64_is_miscompiled(batch):
     """The compiled forward and backward pass equal those run operation by operation."""
     rng = np.random.default_rng(0)
@@ -288,6 +292,7 @@ def test_gru_cell_in_float32_where_float64_is_miscompiled(batch):
     ],
     ids=["seed 002", "seed 001", "seed 004", "seed 000"],
 )
+@pytest.mark.quick("000")
 def test_parameter_counts(model, count):
     params = jax.jit(model.init)(jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
@@ -295,6 +300,7 @@ def test_parameter_counts(model, count):
     assert describe(model).endswith(f"\n{count:,} parameters")
 
 
+@pytest.mark.slow
 def test_equal_models_share_one_compilation():
     for make in (bengio, mlp_bn):
         first, second, other = make(6, n_embd2=3), make(6, n_embd2=3), make(6, n_embd2=4)
@@ -329,6 +335,7 @@ SCALES = {
 
 
 @pytest.mark.parametrize("make", [bengio, mlp_bn])
+@pytest.mark.slow
 def test_initial_scales(make):
     params = by_path(make(27).init(jax.random.key(0)))
     scales = SCALES if make is mlp_bn else dict.fromkeys(params, (0, 1))
@@ -354,6 +361,7 @@ def test_the_key_decides_the_parameters():
 
 @pytest.mark.parametrize("blank", [0, 2])
 @pytest.mark.parametrize("kind", ["bengio", "mlp_bn"])
+@pytest.mark.quick("float64")
 def test_step_equals_apply_on_the_windows(kind, blank, x64):
     case = Case(kind, V=7, E=3, T=3, H=5, B=(4,))
     model = Chain(windows=Windows(case.T, blank=blank), model=case.model)

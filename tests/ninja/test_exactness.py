@@ -13,6 +13,8 @@ from benchmarks.exactness import rules, stepwise
 from jaxmore import stepwise as ours
 from jaxmore.testing.shipped import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "exactness.md"
 ROWS = [line.split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines()]
 

@@ -5,6 +5,8 @@ import pytest
 from jaxmore.errors import InputError
 from jaxmore.ninja import Figure, format_figures, replay
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def figures(seed_names):

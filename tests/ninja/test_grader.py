@@ -22,6 +22,7 @@ def test_the_solution_is_right(file, capsys):
     assert "28 right, 0 wrong, 0 to be written" in printed
 
 
+@pytest.mark.slow
 def test_the_solution_runs_alone_in_float32(file):
     """`python my_backward.py`: the cotangents are those of stepwise."""
     file.write_text(filled(SOLUTION))

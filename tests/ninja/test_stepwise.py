@@ -74,6 +74,7 @@ def closed_forms(
 
 
 @pytest.mark.parametrize("sizes", ALL, ids=str)
+@pytest.mark.quick("float64")
 def test_forward(oracle, sizes, dtype, tolerance):
     params, X, Y = draw(sizes, dtype)
     values = named(stepwise.forward(params, X, Y))
@@ -86,6 +87,7 @@ def test_forward(oracle, sizes, dtype, tolerance):
 
 
 @pytest.mark.parametrize("sizes", ALL, ids=str)
+@pytest.mark.quick("float64")
 def test_backward(oracle, sizes, dtype, tolerance):
     """Seed 001's table: all 26 cotangents (25 without b1) and the closed forms."""
     params, X, Y = draw(sizes, dtype)
@@ -178,6 +180,7 @@ def test_one_example_has_no_variance():
         stepwise.forward(params, X[:1], Y[:1])
 
 
+@pytest.mark.slow
 def test_eager_equals_jit(oracle, dtype):
     """To 16 ULP of the condition scale; 4 were the most in 20 draws of each of ALL."""
     params, X, Y = draw(ODD, dtype)

@@ -27,6 +27,7 @@ def plain(q, k, v):
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.slow
 def test_blocks_change_nothing():
     *qkv, do = random((2, 13, 3), dtype="float64")
     y, res = forward(*qkv)
@@ -48,6 +49,7 @@ def test_residuals_are_linear_in_t():
 
 @pytest.mark.parametrize("block_size", [2, 16])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"], indirect=True)
+@pytest.mark.quick("float64")
 def test_scores_of_any_size(dtype, block_size):
     """Also where masked scores are the largest."""
     big = 1e3 if dtype == "float16" else 1e6

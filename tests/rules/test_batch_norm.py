@@ -38,6 +38,7 @@ inference = jax.jit(batch_norm_inference, static_argnames="eps")
     ],
     indirect=["dtype"],
 )
+@pytest.mark.quick("float64")
 def test_against_torch(oracle, shape, eps, std, dtype):
     rng = np.random.default_rng(0)
     size = shape[-1]

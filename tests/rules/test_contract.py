@@ -54,6 +54,7 @@ def rule(request):
 
 
 @every_dtype
+@pytest.mark.quick("float32")
 def test_fwd_is_op_bit_for_bit(rule, dtype):
     args = rule.arguments(dtype)
     y, y_fwd = rule.jit_op(*args), rule.jit_fwd(*args)[0]
@@ -64,6 +65,7 @@ def test_fwd_is_op_bit_for_bit(rule, dtype):
 
 
 @every_dtype
+@pytest.mark.quick("float64")
 def test_cotangents_mirror_the_arguments(rule, dtype):
     """One per argument, of its shape and dtype, None for integers; zero for a zero cotangent."""
     args = rule.arguments(dtype)

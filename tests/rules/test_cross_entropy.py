@@ -65,6 +65,7 @@ def check_against_torch(oracle, logits, targets, dtype, target_dtype="int32"):
     ],
     indirect=["dtype"],
 )
+@pytest.mark.quick("float64")
 def test_against_torch(oracle, leading, n_vocab, dtype, ignore_some):
     rng = np.random.default_rng(0)
     targets = np.asarray(rng.integers(0, n_vocab, leading))

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.usefixtures("strict_promotion")
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"], indirect=True)
+@pytest.mark.quick("float64")
 def test_the_same_mask_forwards_and_backwards(dtype):
     rng = np.random.default_rng(0)
     x, dy = (jnp.asarray(rng.uniform(1, 2, (41, 53)), dtype) for _ in range(2))

@@ -14,6 +14,7 @@ LINE = np.concatenate([np.linspace(-12, 12, 241), [0.0, 1e-3, -1e-3, 50, -50]])
 
 @pytest.mark.parametrize("approximate", [True, False])
 @pytest.mark.parametrize("dtype", ["float64", "float32"], indirect=True)
+@pytest.mark.slow
 def test_gelu_against_torch_along_a_line(oracle, tolerance, approximate, dtype):
     x = jnp.asarray(LINE, dtype)
     y, res = rules.gelu_fwd(x, approximate=approximate)
@@ -36,6 +37,7 @@ def test_the_two_gelus_differ():
 
 @pytest.mark.parametrize("approximate", [True, False])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"], indirect=True)
+@pytest.mark.quick("float64")
 def test_gelu_is_x_or_zero_far_out(approximate, dtype):
     big = float(jnp.finfo(dtype).max)
     x = jnp.asarray([big, -big, 100, -100], dtype)

@@ -28,6 +28,7 @@ backward = jax.jit(embedding_bwd)
     ],
     indirect=["dtype"],
 )
+@pytest.mark.quick("float64")
 def test_against_torch(oracle, ids, n_vocab, dtype, id_dtype):
     rng = np.random.default_rng(0)
     ids = jnp.asarray(ids, id_dtype)

@@ -106,6 +106,7 @@ V = 5
 
 
 @pytest.mark.parametrize("type", ["bow", "rnn", "gru", "lstm", "transformer", "microgpt"])
+@pytest.mark.quick("gru")
 def test_a_causal_model_learns_nothing_of_the_future(type):
     """With a loss on the positions before t, a token that occurs only at t or later has gradient
     exactly 0, and a token that occurs earlier does not."""

@@ -171,6 +171,7 @@ def exact(arrays):
 
 
 @every_case_and_dtype
+@pytest.mark.quick("float64")
 def test_against_torch(oracle, name, dtype):
     args = arguments(name, dtype)
     _, (_, fwd, bwd) = functions(name)
@@ -205,6 +206,7 @@ def test_against_torch(oracle, name, dtype):
 
 
 @every_case_and_dtype
+@pytest.mark.quick("float64")
 def test_the_contract(name, dtype):
     """Check dtypes, residuals, and the cotangents for a zero cotangent."""
     args = arguments(name, dtype)
@@ -221,6 +223,7 @@ def test_the_contract(name, dtype):
 
 
 @one_each
+@pytest.mark.slow
 def test_eager_is_jit_to_some_ulp(name):
     args = arguments(name, "float32")
     (op, fwd, bwd), (_, jit_fwd, jit_bwd) = functions(name)
@@ -247,6 +250,7 @@ LONG = {
 
 
 @pytest.mark.parametrize("name", LONG)
+@pytest.mark.slow
 def test_long_sums_in_16_bits_are_those_of_float64(name):
     """For terms of one sign, where a 16-bit running sum would stop growing after hundreds."""
     _, (_, fwd, bwd) = functions(name.removesuffix(" wide"))

@@ -31,6 +31,7 @@ backward = jax.jit(linear_bwd)
     ],
     indirect=["dtype"],
 )
+@pytest.mark.quick("float64")
 def test_against_torch(oracle, leading, n_in, n_out, with_bias, dtype):
     rng = np.random.default_rng(0)
     shapes = [(*leading, n_in), (n_in, n_out), (n_out,), (*leading, n_out)]

@@ -51,6 +51,7 @@ def patient(words: Path, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_best_and_the_last_are_kept(patient, capsys) -> None:
     *chunks, final = map(json.loads, (patient / "metrics.jsonl").read_text().splitlines())
     dev = {chunk["step"]: chunk["losses"]["dev"] for chunk in chunks if "losses" in chunk}
@@ -92,6 +93,7 @@ def test_what_is_said(patient) -> None:
     assert len(marked) == 10 * (last // 100) + 20
 
 
+@pytest.mark.slow
 def test_the_cadence_changes_no_bit(words, patient, tmp_path) -> None:
     stopped = load(patient / "last").record["training"]["step"]
     run("train", "-i", words, "-o", tmp_path / "out", *FLAGS, "--max-steps", stopped)
@@ -101,6 +103,7 @@ def test_the_cadence_changes_no_bit(words, patient, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("chunks", [2, 5, 7])
+@pytest.mark.slow
 def test_killed_and_resumed_has_the_same_best_and_the_same_patience(
     words, patient, tmp_path, monkeypatch, capsys, chunks
 ) -> None:

@@ -13,6 +13,8 @@ import pytest
 from jaxmore.runs import compilation_cache
 from jaxmore.runs.compilation_cache import SWITCHES, use_compilation_cache
 
+pytestmark = pytest.mark.slow
+
 WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 
 

@@ -20,6 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in CORPUS.iterdir()))
+@pytest.mark.slow
 def test_every_kept_input_is_read_or_refused_in_one_line(folder: Path, name: str) -> None:
     path, load = text_loaders(folder / "out", folder / "words.txt")[name]
     whole = path.read_bytes()

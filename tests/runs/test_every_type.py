@@ -61,6 +61,7 @@ def test_no_type_is_missing() -> None:
 
 
 @pytest.mark.parametrize("type", SIZES)
+@pytest.mark.quick("bigram")
 def test_stopped_and_resumed_is_the_whole_run(words, tmp_path, type) -> None:
     options = {"type": type, "batch_size": 5, "max_steps": 4}
     if type == "bengio":  # the optimiser with the most state: moments, counts, skipped steps
@@ -81,6 +82,7 @@ def test_stopped_and_resumed_is_the_whole_run(words, tmp_path, type) -> None:
 
 
 @pytest.mark.parametrize(("n_characters", "dtype"), [(127, "int8"), (128, "int16")])
+@pytest.mark.slow
 def test_the_blank_of_makemores_mlp_beyond_int8(n_characters, dtype) -> None:
     """The ids of 127 characters fit in int8, the BLANK after them does not: as in int32."""
     vocab = Vocabulary("".join(map(chr, range(0x4E00, 0x4E00 + n_characters))))

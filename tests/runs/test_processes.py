@@ -9,6 +9,8 @@ import pytest
 
 from tests.faults.harness import Lab, Results, results
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def lab() -> Lab:

@@ -65,6 +65,7 @@ def killed(words: Path, out: Path, monkeypatch, chunks: int, *flags: str) -> Pat
 
 
 @pytest.mark.parametrize("chunks", [0, 4, 8])
+@pytest.mark.quick("4")
 def test_killed_and_resumed_ends_as_the_whole_run(
     whole, words, tmp_path, monkeypatch, capsys, chunks
 ) -> None:
@@ -83,6 +84,7 @@ def test_killed_and_resumed_ends_as_the_whole_run(
     assert expected in printed
 
 
+@pytest.mark.slow
 def test_muon_killed_and_resumed_ends_as_its_whole_run(words, tmp_path, monkeypatch) -> None:
     muon = ["--optimizer", "muon", "-l", "0.02"]
     run("train", "-i", words, "-o", tmp_path / "whole", *FLAGS, *muon)
@@ -92,6 +94,7 @@ def test_muon_killed_and_resumed_ends_as_its_whole_run(words, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("flags", [["--save-every", "99"], ["--chunk-size", "45"]])
+@pytest.mark.slow
 def test_no_cadence_changes_a_bit(whole, words, tmp_path, flags) -> None:
     run("train", "-i", words, "-o", tmp_path / "out", *FLAGS, *flags)
     assert results(tmp_path / "out")["model.safetensors"] == results(whole)["model.safetensors"]
@@ -178,6 +181,7 @@ def test_what_a_folder_holds_is_not_overwritten(words, finished, tmp_path, capsy
     assert max(p.name for p in (finished / "checkpoints").iterdir()) == "step-000000000020"
 
 
+@pytest.mark.slow
 def test_a_better_model_is_not_overwritten_by_a_worse_one(words, tmp_path, capsys) -> None:
     """makemore.py forgets its best loss when it resumes."""
     out = tmp_path / "out"

@@ -12,6 +12,7 @@ N_RULES = int(os.environ.get("RIGHT_RULES", "8"))
 
 
 @pytest.mark.parametrize("seed", range(N_RULES))
+@pytest.mark.slow
 def test_a_right_rule_is_never_called_wrong(seed: int):
     rule = draw_rule(seed)
     every_check = {} if seed % 20 == 0 else {"dtypes": (), "modes": False}

@@ -24,6 +24,7 @@ IDS = np.array([[1, 2, 2], [0, 1, 2], [3, 3, 0], [2, 1, 1], [4, 0, 2]])
 TARGETS = np.array([1, -1, 3, 3, 0])
 
 
+@pytest.mark.slow
 def test_a_shipped_model_passes_every_check():
     (report,) = check_shipped_models(["bengio"], dtypes=["float32", "bfloat16"])
     assert report.passed, report
@@ -34,6 +35,7 @@ def test_a_shipped_model_passes_every_check():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("type", MODELS)
+@pytest.mark.quick("bengio", "bigram")
 def test_every_gradient_of_a_shipped_model_is_right(type: str, monkeypatch: pytest.MonkeyPatch):
     # One block: tests/models stacks several, and what is compiled here grows with each.
     monkeypatch.setitem(shipped.SMALL, "n_layer", 1)
@@ -50,6 +52,7 @@ def test_no_such_model():
         check_shipped_models(["gpt"])
 
 
+@pytest.mark.slow
 def test_a_layer_passes():
     report = check_layer(BatchNorm(3), X, dtypes=(), modes=False)
     assert [row.argument for row in report.rows] == ["bias", "gain", "x"]
@@ -146,6 +149,7 @@ def network(**wrong: str) -> Chain:
         ("norm", "dx", ["embedding.weight", "hidden.weight"]),
     ],
 )
+@pytest.mark.quick("flatten-dx-named1")
 def test_a_mistake_in_a_model_is_named_by_path(layer: str, path: str, named: list[str]):
     with pytest.raises(RuleError) as error:
         check_model(network(**{layer: path}), IDS, TARGETS, dtypes=(), modes=False)
@@ -154,6 +158,7 @@ def test_a_mistake_in_a_model_is_named_by_path(layer: str, path: str, named: lis
     assert all("1.001 times" in problem.cause for problem in problems)
 
 
+@pytest.mark.slow
 def test_a_gradient_of_zero_by_identity_is_no_alarm():
     """hidden.bias stands before BatchNorm."""
     report = check_model(network(), IDS, TARGETS, dtypes=(), modes=False, n_steps=5)
@@ -172,6 +177,7 @@ class Leak(Linear):
         return dparams | {"bias": dparams["bias"] + 1e-9}, dx
 
 
+@pytest.mark.slow
 def test_training_is_compared_step_by_step(monkeypatch: pytest.MonkeyPatch):
     """A gradient that is right at the first step only."""
     from jaxmore.testing import model as home

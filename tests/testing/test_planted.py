@@ -15,6 +15,7 @@ def test_there_are_enough_of_them():
 
 
 @pytest.mark.parametrize("mistake", PLANTED, ids=lambda m: f"{m.rule}: {m.right} -> {m.wrong}")
+@pytest.mark.slow
 def test_a_planted_mistake_is_caught(mistake: Planted):
     module, family = plant(mistake), FAMILIES[mistake.rule][0]
     fwd, bwd = (getattr(module, f"{mistake.rule}_{part}") for part in ("fwd", "bwd"))

@@ -139,6 +139,7 @@ def test_there_are_enough_of_them():
 
 
 @pytest.mark.parametrize("mistake", PLANTED, ids=lambda m: f"{m.subject}: {m.right} -> {m.wrong}")
+@pytest.mark.slow
 def test_a_planted_mistake_is_caught(mistake: Planted, monkeypatch: pytest.MonkeyPatch):
     plant(mistake, monkeypatch)
     with pytest.raises(RuleError) as error:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import find, given, settings
 
 from jaxmore import rules
@@ -25,6 +26,7 @@ def test_wrong(check_rule):
 """
 
 
+@pytest.mark.slow
 def test_the_plugin_gives_the_fixture_and_prints_the_tables(tmp_path: Path):
     (tmp_path / "test_mine.py").write_text(TESTS)
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["jaxmore.testing.pytest_plugin"]\n')
@@ -69,6 +71,7 @@ except RuleError as error:
 
 @settings(max_examples=5)
 @given(rule_arguments("f[*B,E] f[E]"))
+@pytest.mark.slow
 def test_a_right_rule_is_right_on_every_draw(args):
     check_rule(rules.rms_norm_fwd, rules.rms_norm_bwd, *args, dtypes=(), modes=False)
 

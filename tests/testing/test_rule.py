@@ -14,6 +14,7 @@ from jaxmore.testing.shipped import FAMILIES, check_family
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.quick("tanh", "embedding", "linear", "softmax")
 def test_a_shipped_rule_passes_every_check(name: str):
     """So each goes through ``jaxmore.custom_vjp`` under jit, vmap, scan and grad of grad."""
     report = check_family(name, FAMILIES[name][0])
@@ -32,6 +33,7 @@ def test_a_shipped_rule_passes_every_check(name: str):
 @pytest.mark.parametrize(
     ("name", "i"), [(name, i) for name in FAMILIES for i in range(1, len(FAMILIES[name]))]
 )
+@pytest.mark.slow
 def test_a_shipped_rule_is_right_on_every_family(name: str, i: int):
     # In blocks, and by tanh, the rule is another one: in every mode too.
     modes = (name, i) in [("causal_attention", 1), ("gelu", 3)]
@@ -167,6 +169,7 @@ def test_differences_do_not_trust_autodiff():
     assert "differences of the forward agree" in found.cause
 
 
+@pytest.mark.slow
 def test_linearity():
     clipped = lambda x, dy: (jnp.where(jnp.abs(dy) < 3, dy, 0) * 3,)  # noqa: E731
     many = np.random.default_rng(0).normal(size=1000)
@@ -234,6 +237,7 @@ def test_grad_of_grad():
     assert found.message.startswith("x: grad of grad is off by ")
 
 
+@pytest.mark.slow
 def test_narrow_sums():
     """A sum in bfloat16 over many rows loses digits that float32 would keep."""
 

@@ -54,6 +54,7 @@ def first(params: Tree, bad_step: int = 5, optimizer=SGD) -> str:
     )
 
 
+@pytest.mark.slow
 def test_the_first_variable_to_turn_is_named() -> None:
     params = MODEL.init(jax.random.key(0))
     huge = params | {"hidden": jax.tree.map(lambda a: a * 3e38, params["hidden"])}
@@ -79,6 +80,7 @@ def train(tmp_path: Path, *flags: str) -> Path:
 DOUBLING = ["-w", "30", "--schedule", "constant", "--max-steps", "400", "--chunk-size", "10"]
 
 
+@pytest.mark.slow
 def test_skipped_steps_end_a_run_at_the_same_one_whatever_the_cadence(monkeypatch) -> None:
     """Every step is bad: three are skipped, and the fourth, step 8, spoils the parameters."""
     monkeypatch.setattr("jaxmore.training.optimizers.MOST_SKIPPED", 3)
@@ -100,6 +102,7 @@ def test_skipped_steps_end_a_run_at_the_same_one_whatever_the_cadence(monkeypatc
 
 
 @pytest.mark.parametrize("on_nan", ["stop", "skip"])
+@pytest.mark.quick("stop")
 def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, capsys, on_nan) -> None:
     with pytest.raises(SystemExit) as stop:
         train(tmp_path, *DOUBLING, "--on-nan", on_nan)
@@ -129,6 +132,7 @@ def test_a_skipped_step_changes_nothing() -> None:
     assert (np.asarray(updates["weight"]) != 0).all()
 
 
+@pytest.mark.slow
 def test_debug_trains_the_same_and_finds_a_nan(tmp_path, capsys) -> None:
     plain = train(tmp_path, "--max-steps", "20", "--chunk-size", "10")
     before = (plain / "model.safetensors").read_bytes()
@@ -143,6 +147,7 @@ def test_debug_trains_the_same_and_finds_a_nan(tmp_path, capsys) -> None:
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_debug_finds_a_key_used_twice_and_a_leaked_tracer() -> None:
     leaked: list[jax.Array] = []
     with debugging(on=True):

@@ -82,6 +82,7 @@ DEEP = [
 
 
 @pytest.mark.parametrize("model", DEEP, ids=["bengio", "deep-mlp-bn", "wavenet"])
+@pytest.mark.quick("bengio")
 def test_distinct_contexts_stand_for_all(model) -> None:
     """The statistics of training on all the windows in one batch, at any depth, and its loss."""
     T = 4 if model is DEEP[2] else 2

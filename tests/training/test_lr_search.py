@@ -13,6 +13,7 @@ from jaxmore.training.lr_search import find_learning_rate
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+@pytest.mark.slow
 def test_the_sweep_descends_and_suggests_a_rate_that_trains(optimizer) -> None:
     X = np.random.default_rng(0).integers(0, 7, (500, 2))
     model = bengio(7, block_size=2, n_embd=3, n_embd2=9)
@@ -26,6 +27,7 @@ def test_the_sweep_descends_and_suggests_a_rate_that_trains(optimizer) -> None:
     assert sweep.smoothed[np.argmin(abs(sweep.rates - sweep.suggested))] == sweep.smoothed.min()
 
 
+@pytest.mark.slow
 def test_the_sweep_of_adamw_carries_its_state() -> None:
     """The same losses as a loop by hand whose rate is set before each step."""
     X = jnp.array(np.random.default_rng(0).integers(0, 7, (50, 2)))

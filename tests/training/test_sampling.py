@@ -29,11 +29,13 @@ def words(trained, **how):
     return sample_words(*token_by_token(*trained, block_size=T), VOCAB, **how)
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides(trained) -> None:
     assert words(trained) == words(trained)
     assert words(trained) != words(trained, seed=4)
 
 
+@pytest.mark.slow
 def test_words_follow_the_models_probabilities(trained) -> None:
     model, params, stats = trained
     n = 20_000
