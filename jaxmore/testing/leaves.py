@@ -54,12 +54,17 @@ class FloatFunction:
     tree: Any
     places: tuple[int, ...]
     others: tuple[HashableArray | None, ...]
+    float_outputs: bool = False
+    """Whether to return only the float arrays of the value, as a list."""
 
     def __call__(self, *floats: Any) -> Any:
         arrays = [other and other.array for other in self.others]
         for i, value in zip(self.places, floats, strict=True):
             arrays[i] = value
-        return self.function(*jax.tree.unflatten(self.tree, arrays))
+        value = self.function(*jax.tree.unflatten(self.tree, arrays))
+        if not self.float_outputs:
+            return value
+        return [y for y in jax.tree.leaves(value) if is_float(y)]
 
 
 class StructureError(Exception):
@@ -89,11 +94,11 @@ class Leaves:
         self.floats = tuple(self.arrays[i] for i in self.places)
         self.float_names = [self.names[i] for i in self.places]
 
-    def on_floats(self, function: Callable[..., Any]) -> FloatFunction:
+    def on_floats(self, function: Callable[..., Any], float_outputs: bool = False) -> FloatFunction:
         """Return a function of the arguments as a function of the float leaves."""
         others = [None if i in self.places else a for i, a in enumerate(self.arrays)]
         hashable = tuple(a if a is None else HashableArray(a) for a in others)
-        return FloatFunction(function, self._tree, tuple(self.places), hashable)
+        return FloatFunction(function, self._tree, tuple(self.places), hashable, float_outputs)
 
     def cotangents(self, result: Any, floats: Sequence[Any]) -> tuple[Any, ...]:
         """Return the cotangents of the float leaves from the result of a backward function.
@@ -102,13 +107,22 @@ class Leaves:
             StructureError: if the result breaks the contract of a rule.
         """
         tops = self._tree.num_leaves and jax.tree.unflatten(self._tree, self.names)
-        if not isinstance(result, tuple):
-            raise StructureError(f"bwd returns a {type(result).__name__}, not a tuple")
+        if not isinstance(result, tuple | list):
+            raise StructureError(
+                f"bwd returns a {type(result).__name__}, not a tuple of cotangents; write (dx,) "
+                "where there is one argument"
+            )
         if len(result) != len(tops):
             given = f"{len(result)} cotangent{'s' if len(result) != 1 else ''}"
             raise StructureError(f"bwd returns {given} for {len(tops)} arguments")
+        # As JAX does, take None for a zero cotangent, of a whole tree too.
+        trees = jax.tree.unflatten(self._tree, self.arrays)
+        filled = tuple(
+            jax.tree.map(lambda _: None, tree, is_leaf=_is_none) if d is None else d
+            for d, tree in zip(result, trees, strict=True)
+        )
         try:
-            flat = self._tree.flatten_up_to(result)
+            flat = self._tree.flatten_up_to(filled)
         except (ValueError, TypeError) as error:
             raise StructureError(f"the cotangents' tree is not the arguments': {error}") from error
         for i, (array, d) in enumerate(zip(self.arrays, flat, strict=True)):
@@ -116,13 +130,33 @@ class Leaves:
                 raise StructureError(
                     f"{self.names[i]} has no cotangent: None, not {d}", self.names[i]
                 )
-        taken = tuple(flat[i] for i in self.places)
-        for name, x, d in zip(self.float_names, floats, taken, strict=True):
+        taken: list[Any] = []
+        for i, name, x in zip(self.places, self.float_names, floats, strict=True):
+            d = jnp.zeros_like(x) if flat[i] is None else flat[i]
             if not isinstance(d, jax.Array | np.ndarray):
                 raise StructureError(f"{name}: {d!r} in place of a cotangent", name)
             if d.dtype != x.dtype:
-                raise StructureError(f"{name}: the cotangent is {d.dtype}, not {x.dtype}", name)
-        return taken
+                raise StructureError(
+                    f"{name}: the cotangent is {d.dtype}, not {x.dtype}: {_widened(d, x)}", name
+                )
+            taken.append(d)
+        return tuple(taken)
+
+
+def _widened(d: Any, x: Any) -> str:
+    """What makes a cotangent of another dtype, and what to do about it."""
+    if jnp.finfo(x.dtype).bits < jnp.promote_types(d.dtype, "float16").itemsize * 8:
+        return (
+            f"a constant of {d.dtype} widens it (a NumPy array or scalar?); cast the cotangent back"
+        )
+    return (
+        "the rule computes in a dtype of its own; keep that of the argument, or check the rule in "
+        "that dtype alone (only_dtype)"
+    )
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None
 
 
 def names_of(function: Callable[..., Any], args: Sequence[Any]) -> list[str]:

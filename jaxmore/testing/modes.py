@@ -11,7 +11,7 @@ import numpy as np
 from jaxmore.drop_in import custom_vjp
 from jaxmore.testing import oracles
 from jaxmore.testing.case import Case, all_numpy, to_numpy
-from jaxmore.testing.judgement import share
+from jaxmore.testing.judgement import difference, share
 from jaxmore.testing.report import Problem
 
 SECOND_ORDER = 1e-9
@@ -29,7 +29,9 @@ def check_modes(case: Case) -> None:
         case.fail("modes", "the same executable gives other bits on the second run")
     if case.n_traces != 1:
         case.fail("modes", f"bwd was traced {case.n_traces} times for one shape")
-    drop_in = case.leaves.on_floats(custom_vjp(case.rule.plain, case.rule.fwd, case.rule.bwd))
+    drop_in = case.leaves.on_floats(
+        custom_vjp(case.rule.plain, case.rule.fwd, case.rule.bwd), float_outputs=True
+    )
     dys = jax.tree.map(lambda *d: jnp.stack(d), dy, dy2)
     twice = tuple(jnp.stack([x, x]) for x in floats)
     both = list(zip(first, second, strict=True))
@@ -58,7 +60,7 @@ def disagreement(case: Case, mode: str, got: Sequence[Any], jitted: Sequence[Any
             continue  # the comparison with the oracles reports it
         scale = case.scales[0][i] + case.scales[1][i]
         unit = np.finfo("float64").eps * scale + case.wobbles[i]
-        ulps = share(to_numpy(got[i]) - to_numpy(jitted[i]), unit)
+        ulps = share(difference(to_numpy(got[i]), to_numpy(jitted[i])), unit)
         case.report.agreement = max(case.report.agreement or 0.0, ulps)
         if not ulps <= MODES:
             text = f"{name}: {mode} and jit differ by {ulps:.3g} ulp"

@@ -47,7 +47,7 @@ def check_narrow(case: Case, dtype: str) -> None:
         mine, theirs = (
             # An error below the dtype's smallest number does not count.
             share(np.maximum(np.abs(d - truth[i]) - float(info.smallest_subnormal), 0),
-                   float(info.eps) * scales[i])
+                   float(info.eps) * float(np.nan_to_num(scales[i], posinf=0).max(initial=0)))
             for d in (ours[i], autodiffs[i])
         )  # fmt: skip
         case.report.rows[i].narrow[dtype] = mine

@@ -36,6 +36,10 @@ class Row:
     """Largest difference to the differences of the forward in float64."""
     narrow: dict[str, float] = field(default_factory=dict[str, float])
     """By dtype, the largest error against float64, in units of the dtype's eps."""
+    judged_by_autodiff: float = 1.0
+    """The share of the elements at which autodiff gave a number."""
+    judged_by_differences: float = 1.0
+    """The share of the elements at which the differences settled."""
 
 
 @dataclass
@@ -46,6 +50,10 @@ class Report:
     rows: list[Row] = field(default_factory=list[Row])
     problems: list[Problem] = field(default_factory=list[Problem])
     notes: list[str] = field(default_factory=list[str])
+    unjudged: list[str] = field(default_factory=list[str])
+    """Elements and checks that could not be judged, and why."""
+    sampled: bool = False
+    """Whether the differences moved a sample of the elements only."""
     agreement: float | None = None
     """Eager, jit, vmap, scan and checkpoint, the largest difference in ulps of the scale."""
     grad_of_grad: float | None = None

@@ -97,7 +97,7 @@ PLANTED = [
     P("layer_norm", "bwd", "dx_hat = gain * dy_wide", "dx_hat = dy_wide", "x"),
     P("rms_norm", "bwd", ".mean(-1, keepdims=True)", ".sum(-1, keepdims=True)", "x"),
     P("rms_norm", "bwd", "dx = r * ", "dx = ", "x"),
-    P("rms_norm", "bwd", "sum_rows(dy_wide * (x * r))", "sum_rows(dy_wide * x)", "gain"),
+    P("rms_norm", "bwd", "sum_rows(dx_hat * (x * r))", "sum_rows(dx_hat * x)", "gain"),
     # softmax, cross-entropy
     P("softmax", "bwd", "u - rest", "dy_wide", "x", "row sum"),
     P("softmax", "bwd", "(u * y_wide).sum(axis, ", "(u * y_wide).sum(0, ", "x"),

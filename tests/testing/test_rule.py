@@ -131,11 +131,11 @@ def test_structure():
     def returning(cotangents):
         return problem(lambda res, dy: cotangents(*scale_bwd(res, dy)))
 
-    assert "a list, not a tuple" in returning(lambda dx, dg: [dx, dg]).message
+    assert "a dict, not a tuple" in returning(lambda dx, dg: {"x": dx, "gain": dg}).message
     assert "1 cotangent for 2 arguments" in returning(lambda dx, dg: (dx,)).message
     found = returning(lambda dx, dg: (dx, None))
     assert found.argument == "gain"
-    assert "None in place of a cotangent" in found.message
+    assert found.cause == "it is zero everywhere"  # as JAX reads None
     assert "float32, not float64" in returning(lambda dx, dg: (dx, dg.astype("float32"))).message
     assert "shape (1, 3), not (3,)" in returning(lambda dx, dg: (dx, dg[None])).message
     assert "fails eagerly: TypeError" in returning(lambda dx, dg: (dx, dg + "1")).message

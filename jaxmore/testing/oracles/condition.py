@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from jaxmore.testing.oracles import bind
+from jaxmore.testing.oracles.autodiff import bind
 
 # Equations that only call others: followed inside. (custom_jvp stays whole: it has a rule.)
 CALLS = ("jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "custom_vjp_call")
