@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmore.testing.oracles.moves import Steps, move
+from jaxmore.testing.oracles.moves import EXPONENTS, FEW_EXPONENTS, Steps, move
 
 FINER = 2.0**-18
 """Where those do not settle, or cross a kink, the sizes are multiplied by this."""
@@ -73,6 +73,7 @@ def central_differences(
     arrays = [np.asarray(x, "float64") for x in inputs]
     shapes, n = tuple(a.shape for a in arrays), sum(a.size for a in arrays)
     point = np.concatenate([np.ravel(a) for a in arrays]) if arrays else np.zeros(0)
+    exponents = EXPONENTS if elements is None else FEW_EXPONENTS
     elements = np.arange(n) if elements is None else elements
     elements = elements[np.isfinite(point[elements])]
     result = np.full((5, n), np.nan)
@@ -83,7 +84,8 @@ def central_differences(
         size = np.where(at > 0, np.clip(at, 1e-290, 1e290), np.minimum(1, typical))
         goal = np.zeros(n) if goals is None else np.concatenate([np.ravel(g) for g in goals])
         goal = np.nan_to_num(goal, nan=0, posinf=0)[elements]
-        moved = partial(move, function, shapes, point, cotangent, np.maximum(size, typical))
+        coarse = np.maximum(size, typical)
+        moved = partial(move, function, shapes, point, cotangent, coarse, exponents)
         result[:, elements] = _settle(moved, elements, size, typical, goal)
     bounds = np.cumsum([a.size for a in arrays])[:-1]
     return Differences(

@@ -10,6 +10,8 @@ import numpy as np
 
 EXPONENTS = (-4.0, -7.0, -10.0, -13.0, -16.0, -19.0, -22.0)
 """Step sizes as powers of two, from coarse to fine, relative to the size of an element."""
+FEW_EXPONENTS = (-8.0, -12.0)
+"""The same where one run of the forward is expensive and only a sample of elements is moved."""
 CHUNK = 32
 """How many elements are moved at once, at most."""
 BYTES = 2**27
@@ -32,27 +34,33 @@ def move(
     point: np.ndarray,
     cotangent: Any,
     coarse: np.ndarray,
+    exponents: tuple[float, ...],
     which: np.ndarray,
     elements: np.ndarray,
     size: np.ndarray,
 ) -> Steps:
     """Move each element by a ladder of steps; in chunks of one shape, compiled once."""
     floats = len(point) + sum(d.size for d in jax.tree.leaves(cotangent))
-    n = int(np.clip(BYTES // (30 * 8 * floats), 1, min(CHUNK, len(coarse))))
+    n_moves = 4 * len(exponents) + 2
+    n = int(np.clip(BYTES // (8 * n_moves * floats), 1, min(CHUNK, len(coarse))))
+    at_once = int(np.clip(BYTES // (16 * floats), 1, n_moves))
+    slopes = partial(_slopes, function, shapes, exponents, at_once)
     parts: list[np.ndarray] = []
     for start in range(0, len(elements), n):
         chunk = slice(start, start + n)
         rows = [elements[chunk], size[chunk], coarse[which[chunk]]]
         count = len(rows[0])
         padded = [np.resize(row, n) for row in rows]
-        parts.append(np.asarray(_slopes(function, shapes, point, *padded, cotangent))[:count])
+        parts.append(np.asarray(slopes(point, *padded, cotangent))[:count])
     return Steps(*np.moveaxis(np.concatenate(parts), (0, 2), (2, 0)))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _slopes(
     function: Callable[..., Any],
     shapes: tuple[tuple[int, ...], ...],
+    exponents: tuple[float, ...],
+    at_once: int,
     point: Any,
     elements: Any,
     sizes: Any,
@@ -65,15 +73,20 @@ def _slopes(
 
     def of_element(i: Any, size: Any, coarse: Any) -> Any:
         # Powers of two, so that x + h loses no bits of h where x is of the size of h's.
-        steps = jnp.exp2(jnp.round(jnp.log2(size)) + jnp.array(EXPONENTS))
+        steps = jnp.exp2(jnp.round(jnp.log2(size)) + jnp.array(exponents))
         moves = jnp.concatenate([(steps[:, None] * offsets).ravel(), coarse * offsets[1:3] / 16])
-        moved = jax.vmap(lambda step: call(function, shapes, point.at[i].add(step)))(moves)
-        total = jnp.zeros((len(EXPONENTS), 5))
+
+        def at(step: Any) -> Any:
+            return call(function, shapes, point.at[i].add(step))
+
+        all_at_once = at_once >= len(moves)
+        moved = jax.vmap(at)(moves) if all_at_once else jax.lax.map(at, moves, batch_size=at_once)
+        total = jnp.zeros((len(exponents), 5))
         for y, y0, dy in zip(*map(jax.tree.leaves, (moved, middle, cotangent)), strict=True):
             h = steps.reshape(-1, *[1] * y0.ndim)
             # What does not depend on x cancels before it meets dy, and has no rounding either.
             depends = (y != y0).any(0)
-            y = y[:-2].reshape(len(EXPONENTS), 4, *y0.shape)
+            y = y[:-2].reshape(len(exponents), 4, *y0.shape)
             central = (8 * (y[:, 2] - y[:, 1]) - (y[:, 3] - y[:, 0])) / (12 * h)
             eps = jnp.finfo(y.dtype).eps
             rounding = eps * (jnp.where(depends, jnp.abs(y0), 0) + jnp.abs(central * point[i])) / h
@@ -107,7 +120,7 @@ def directional_differences(
         np.asarray(_along(function, shapes, point, direction, cotangent))
         for direction in directions
     ]
-    central, rounding = np.moveaxis(np.stack(slopes), (1, 2), (2, 0))[..., :]
+    central, rounding = np.moveaxis(np.stack(slopes), 1, 0)
     gaps = np.maximum(np.abs(np.diff(central, axis=1)), rounding[:, :-1] + rounding[:, 1:])
     gaps = np.where(np.isnan(gaps), np.inf, gaps)
     picked = gaps.argmin(1)
@@ -136,7 +149,7 @@ def _along(
             total += jnp.stack([(dy * slope).sum(), rounding])
         return total
 
-    return jax.lax.map(at, jnp.exp2(jnp.array([-7.0, -10.0, -13.0]))).T
+    return jax.lax.map(at, jnp.exp2(jnp.array([-8.0, -12.0]))).T
 
 
 def call(function: Callable[..., Any], shapes: Sequence[tuple[int, ...]], point: Any) -> Any:

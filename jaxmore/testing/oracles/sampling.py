@@ -8,7 +8,7 @@ import numpy as np
 
 OPERATIONS = 2e10
 """How many floating-point operations the differences of one rule may take, about."""
-AT_LEAST = 3
+AT_LEAST = 2
 """Elements of each argument that are moved in any case."""
 PER_ELEMENT = 30
 """How often the forward runs for one element."""
