@@ -7,17 +7,73 @@ element: of a maximum over three tied elements, the slopes have to sum to one.
 Source: Clarke, Optimization and Nonsmooth Analysis (1983), section 2.5.
 """
 
+import time
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import nnls
 
 NEARBY = 2.0**-34
 """How far a nearby point is away, relative to the element."""
-PROBES = 128
-"""How many kinks are looked at, at most."""
+GROUP = 128
+"""How many elements may hang together at one kink, at most."""
+SECONDS = 10.0
+"""How long to look at kinks. Elements that nobody looked at by then are not judged."""
 BEND = 1e-3
 """How much of its scale a gradient has to change to be that of a kink."""
+
+
+class AtKinks(NamedTuple):
+    """What the generalised gradient says, one boolean array for each input."""
+
+    right: list[np.ndarray]
+    """Elements that lie at a kink and are right there."""
+    unseen: list[np.ndarray]
+    """Elements that there was no time to look at."""
+
+
+def judge_at_kinks(
+    gradient: Callable[[tuple[Any, ...]], list[np.ndarray]],
+    floats: Sequence[Any],
+    ours: Sequence[np.ndarray],
+    scales: Sequence[np.ndarray],
+    wrong: Sequence[np.ndarray],
+    agrees: Sequence[np.ndarray],
+    tolerance: float = 1e-6,
+) -> AtKinks:
+    """Find the elements that oracles call wrong, but that are right slopes at a kink.
+
+    Args:
+        gradient: the float64 cotangents by autodiff, as a function of the inputs.
+        floats: the inputs.
+        ours: the cotangents to be judged.
+        scales: the condition scale of each of their elements.
+        wrong: which elements to look at.
+        agrees: which elements equal autodiff's.
+        tolerance: how far from the generalised gradient a slope may be, in units of its scale.
+    """
+    shapes = [np.shape(x) for x in floats]
+    bounds = np.cumsum([int(np.prod(s)) for s in shapes])[:-1]
+
+    def flat(arrays: Any) -> np.ndarray:
+        return np.concatenate([np.ravel(a) for a in arrays])
+
+    def split(array: np.ndarray) -> list[np.ndarray]:
+        return [a.reshape(s) for a, s in zip(np.split(array, bounds), shapes, strict=True)]
+
+    def flat_gradient(point: np.ndarray) -> np.ndarray:
+        return flat(gradient(tuple(map(jnp.asarray, split(point)))))
+
+    everything = flat(wrong)
+    wanted = np.flatnonzero(everything)
+    point = flat(np.asarray(x, "float64") for x in floats)
+    kinks = Kinks(flat_gradient, point, flat(scales), tolerance)
+    right, unseen = kinks.judge(wanted, flat(ours), flat(agrees))
+    masks = np.zeros((2, everything.size), bool)
+    masks[0, wanted], masks[1, wanted] = right, unseen
+    return AtKinks(*map(split, masks))
 
 
 class Kinks:
@@ -27,12 +83,17 @@ class Kinks:
         gradient: the function's gradient by autodiff, flat to flat.
         point: where, flat.
         scale: the condition scale of each element of the gradient.
+        tolerance: how far from the generalised gradient a slope may be, in units of its scale.
     """
 
     def __init__(
-        self, gradient: Callable[[np.ndarray], np.ndarray], point: np.ndarray, scale: np.ndarray
+        self,
+        gradient: Callable[[np.ndarray], np.ndarray],
+        point: np.ndarray,
+        scale: np.ndarray,
+        tolerance: float,
     ) -> None:
-        self._gradient, self._point = gradient, point
+        self._gradient, self._point, self._tolerance = gradient, point, tolerance
         nonzero = np.abs(point[np.isfinite(point) & (point != 0)])
         typical = float(np.median(nonzero)) if nonzero.size else 1.0
         size = np.where(point != 0, np.abs(point), min(1.0, typical))
@@ -42,8 +103,10 @@ class Kinks:
         at_point = gradient(point)
         self._base = np.where(np.isfinite(at_point), at_point, self._at(signs))
 
-    def excused(self, wanted: np.ndarray, ours: np.ndarray, by_autodiff: np.ndarray) -> np.ndarray:
-        """Return which of the wanted elements lie at kinks where ``ours`` is right.
+    def judge(
+        self, wanted: np.ndarray, ours: np.ndarray, by_autodiff: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return which of the wanted elements are right at a kink, and which were not looked at.
 
         Args:
             wanted: flat indices.
@@ -52,8 +115,13 @@ class Kinks:
         """
         right: set[int] = set()
         seen: set[int] = set()
-        for q in map(int, wanted[:PROBES]):
+        unseen = np.zeros(len(wanted), bool)
+        deadline = time.monotonic() + SECONDS
+        for i, q in enumerate(map(int, wanted)):
             if q in seen:
+                continue
+            if time.monotonic() > deadline:
+                unseen[i] = True
                 continue
             group, nearby = self._group(q)
             seen.update(group)
@@ -65,7 +133,7 @@ class Kinks:
                 continue
             if by_autodiff[group].all() or self._in_hull(np.array(group), nearby, ours):
                 right.update(g for g, bent in zip(group, bends, strict=True) if bent)
-        return np.isin(wanted, list(right))
+        return np.isin(wanted, list(right)), unseen
 
     def _group(self, start: int) -> tuple[list[int], np.ndarray]:
         """The elements whose gradients hang together at this kink, and gradients nearby."""
@@ -79,7 +147,7 @@ class Kinks:
                 change = np.abs(gradient - self._base)
                 size = np.maximum(self._scale, np.abs(self._base))
                 moved = np.flatnonzero(change > BEND * size)
-                group += [int(j) for j in moved if j not in group][: PROBES - len(group)]
+                group += [int(j) for j in moved if j not in group][: GROUP - len(group)]
         return group, np.array(nearby)
 
     def _in_hull(self, group: np.ndarray, nearby: np.ndarray, ours: np.ndarray) -> bool:
@@ -90,7 +158,7 @@ class Kinks:
         vertices = list(nearby[:, group] / size)
         for _ in range(2 * len(group) + 4):
             rest = target - _project(np.array(vertices), target)
-            if np.abs(rest).max() <= 1e-6:
+            if np.abs(rest).max() <= self._tolerance:
                 return True
             # The gradients that lie farthest in the direction that is missing.
             direction = np.zeros_like(self._point)
