@@ -41,7 +41,8 @@ class Case:
         leaves: its flattened arguments.
         report: where the checks write their findings.
         random: the source of cotangents and directions.
-        plain: the plain forward, as a function of the float leaves.
+        plain: the plain forward's float outputs, as a function of the float leaves.
+        whole: all outputs of the plain forward, as a function of the float leaves.
         rule_fwd: ``rule.fwd``, as a function of the float leaves.
         fwd: both, compiled together: ``(plain's y, y, residuals)``.
         n_traces: how often ``bwd`` has been traced.
@@ -69,8 +70,8 @@ class Case:
             raise ValueError(f"{report.name}: no argument is a float array: there is no gradient")
         self.rule, self.leaves, self.report, self.random = rule, leaves, report, random
         self.plain = leaves.on_floats(rule.plain, float_outputs=True)
-        self.rule_fwd, whole = map(leaves.on_floats, (rule.fwd, rule.plain))
-        self.fwd = jax.jit(lambda *floats: (whole(*floats), *self.rule_fwd(*floats)))
+        self.rule_fwd, self.whole = map(leaves.on_floats, (rule.fwd, rule.plain))
+        self.fwd = jax.jit(lambda *floats: (self.whole(*floats), *self.rule_fwd(*floats)))
         self._bwd = jax.jit(self._counted_bwd)
         self.n_traces = 0
         self.without_scales, self.without_autodiff = False, ""

@@ -187,7 +187,13 @@ def _array(leaf: Any) -> Any:
     if leaf is None:
         return None
     array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
-    return jnp.array(array, "float64") if is_float(array) else jnp.array(array)
+    if is_float(array):
+        # XLA takes subnormal numbers as zero in some loops and not in others.
+        values = np.asarray(array).astype("float64")
+        return jnp.array(np.where(np.abs(values) < np.finfo("float64").tiny, 0, values))
+    if array.dtype in ("int64", "uint64"):  # as where x64 is off
+        return jnp.array(array, f"{array.dtype}".replace("64", "32"))
+    return jnp.array(array)
 
 
 def _is_nothing(cotangent: Any) -> bool:
