@@ -11,12 +11,15 @@ import numpy as np
 from jaxmore.testing import oracles
 from jaxmore.testing.diagnosis import Evidence, cause_of
 from jaxmore.testing.leaves import FloatFunction, Leaves, StructureError, is_float
+from jaxmore.testing.misuse import explained
 from jaxmore.testing.oracles.condition import condition_scales
 from jaxmore.testing.report import Problem, Report
 
 NARROW = 16
 """The tolerance, in units of a dtype's eps, where results may differ only by rounding."""
 DTYPES = ("float32", "bfloat16", "float16")
+CHECKS = ("primal", "autodiff", "differences", "linearity", "modes", "dtypes", "residuals")
+"""The checks that can be left out."""
 
 
 class Rule(NamedTuple):
@@ -27,6 +30,8 @@ class Rule(NamedTuple):
     plain: Callable[..., Any]
     bitwise: bool = True
     """Whether ``fwd`` must reproduce the bits of ``plain``, or may differ by rounding."""
+    skip: frozenset[str] = frozenset()
+    """The checks to leave out."""
 
 
 class CheckFailed(Exception):
@@ -155,8 +160,7 @@ class Case:
         except StructureError as error:
             self.fail("structure", str(error), error.argument)
         except Exception as error:  # whatever a user's rule raises
-            text = str(error).split("\n", 1)[0]
-            self.fail(check, f"bwd fails {mode}: {type(error).__name__}: {text}")
+            self.fail(check, f"bwd fails {mode}: {explained(error)}")
 
     def add(self, check: str, message: str, argument: str | None = None) -> None:
         """Report a problem and go on."""

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmore.testing.misuse import refuse_leaf
+
 
 class HashableArray:
     """An array that hashes and compares by its contents."""
@@ -29,17 +31,38 @@ class HashableArray:
         return hash(self._content)
 
 
+class Option:
+    """A keyword option. It compares by value, or by identity where it cannot be hashed."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        self.name, self.value = name, value
+        try:
+            self._key = hash(value), value
+        except TypeError:  # a list, an array
+            self._key = id(value), None
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Option)
+            and (self.name, type(self.value)) == (other.name, type(other.value))
+            and self._key == other._key
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self._key[0]))
+
+
 @dataclass(frozen=True)
 class WithOptions:
     """A function with its keyword options; unlike ``partial``, it compares by value."""
 
     function: Callable[..., Any]
-    options: tuple[tuple[str, Any], ...] = ()
+    options: tuple[Option, ...] = ()
     first: bool = False
     """Whether to return only the first of the values that ``function`` returns."""
 
     def __call__(self, *args: Any) -> Any:
-        value = self.function(*args, **dict(self.options))
+        value = self.function(*args, **{option.name: option.value for option in self.options})
         return value[0] if self.first else value
 
 
@@ -76,7 +99,7 @@ class StructureError(Exception):
 
 
 class Leaves:
-    """The flattened arguments of a rule, with floats in float64. Needs ``jax.enable_x64``.
+    """The flattened arguments of a rule, with floats in one dtype, by default float64.
 
     Attributes:
         names: the names of all leaves.
@@ -86,10 +109,10 @@ class Leaves:
         float_names: their names.
     """
 
-    def __init__(self, args: Sequence[Any], names: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[Any], names: Sequence[str], dtype: str = "float64") -> None:
         leaves, self._tree = jax.tree.flatten(tuple(args), is_leaf=lambda leaf: leaf is None)
-        self.arrays = [_array(leaf) for leaf in leaves]
         self.names = list(names)
+        self.arrays = [_array(leaf, name, dtype) for leaf, name in zip(leaves, names, strict=True)]
         self.places = [i for i, a in enumerate(self.arrays) if a is not None and is_float(a)]
         self.floats = tuple(self.arrays[i] for i in self.places)
         self.float_names = [self.names[i] for i in self.places]
@@ -183,14 +206,16 @@ def _dotted(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
-def _array(leaf: Any) -> Any:
+def _array(leaf: Any, name: str, dtype: str) -> Any:
     if leaf is None:
         return None
+    refuse_leaf(name, leaf)
     array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
     if is_float(array):
         # XLA takes subnormal numbers as zero in some loops and not in others.
-        values = np.asarray(array).astype("float64")
-        return jnp.array(np.where(np.abs(values) < np.finfo("float64").tiny, 0, values))
+        values = np.asarray(array).astype(dtype).astype("float64")
+        tiny = float(jnp.finfo(dtype).tiny)
+        return jnp.array(np.where(np.abs(values) < tiny, 0, values), dtype)
     if array.dtype in ("int64", "uint64"):  # as where x64 is off
         return jnp.array(array, f"{array.dtype}".replace("64", "32"))
     return jnp.array(array)
