@@ -107,6 +107,7 @@ class Leaves:
         places: the indices of the float leaves.
         floats: the float leaves.
         float_names: their names.
+        has_keys: whether there is a random key among the leaves.
     """
 
     def __init__(self, args: Sequence[Any], names: Sequence[str], dtype: str = "float64") -> None:
@@ -116,6 +117,10 @@ class Leaves:
         self.places = [i for i, a in enumerate(self.arrays) if a is not None and is_float(a)]
         self.floats = tuple(self.arrays[i] for i in self.places)
         self.float_names = [self.names[i] for i in self.places]
+        self.has_keys = any(
+            a is not None and (a.dtype == "uint32" or jnp.issubdtype(a.dtype, jax.dtypes.prng_key))
+            for a in self.arrays
+        )
 
     def on_floats(self, function: Callable[..., Any], float_outputs: bool = False) -> FloatFunction:
         """Return a function of the arguments as a function of the float leaves."""
