@@ -11,7 +11,7 @@ EXACT = 1e-10
 
 
 class Evidence(NamedTuple):
-    """A wrong cotangent with all that was at hand when it was made; float64 NumPy arrays."""
+    """A wrong cotangent with everything it was computed from, as float64 NumPy arrays."""
 
     argument: str
     ours: np.ndarray
@@ -27,7 +27,7 @@ class Evidence(NamedTuple):
 
 
 def cause_of(evidence: Evidence) -> str | None:
-    """The likely cause of a wrong cotangent, or None where its pattern shows none."""
+    """Return the cause of a wrong cotangent, or None where its pattern shows none."""
     with np.errstate(all="ignore"):
         if evidence.ours.shape != evidence.oracle.shape:
             return _of_shape(evidence)
@@ -42,7 +42,7 @@ def cause_of(evidence: Evidence) -> str | None:
 
 
 def _of_values(e: Evidence) -> Iterator[str]:
-    """Causes, the most specific first."""
+    """Yield causes, the most specific first."""
     yield from _swapped(e)
     yield from _transposed(e)
     yield from _factor(e)
@@ -150,7 +150,7 @@ def _reasons(e: Evidence, factor: float) -> Iterator[str]:
 
 
 def _lengths(array: np.ndarray) -> Iterator[int]:
-    """The numbers that a sum over some of an array's axes may have, above two."""
+    """Yield how many terms a sum over some of an array's axes may have, if more than two."""
     counts = {array.size, *array.shape, *(int(np.prod(array.shape[:k])) for k in range(1, 4))}
     if array.dtype.kind == "i":
         counts.add(int((array != -1).sum()))
@@ -158,7 +158,7 @@ def _lengths(array: np.ndarray) -> Iterator[int]:
 
 
 def _rows(e: Evidence) -> Iterator[str]:
-    """Rows that are wrong: overwritten, not ignored, or lost."""
+    """Yield what is wrong with single rows: overwritten, not ignored, or lost."""
     size = np.abs(e.oracle).max(initial=0)
     off = np.abs(e.ours - e.oracle) > EXACT * size
     for name, ids in e.inputs.items():
@@ -189,7 +189,7 @@ def _last_wins(e: Evidence, ids: np.ndarray, rows: np.ndarray) -> bool:
 
 
 def _missing_term(e: Evidence) -> Iterator[str]:
-    """A term that was left out, or has a wrong factor."""
+    """Yield terms that were left out or have a wrong factor."""
     missing = e.oracle - e.ours
     for dy in e.dy:
         if dy.shape == missing.shape and _same(e, missing, dy):
@@ -215,7 +215,7 @@ def _missing_term(e: Evidence) -> Iterator[str]:
 
 
 def _missing_factor(e: Evidence) -> Iterator[str]:
-    """dy passed on as it is, or a factor that is one of the arguments."""
+    """Yield a missing local derivative, or a factor that is one of the arguments."""
     for dy in e.dy:
         if dy.shape == e.ours.shape and _same(e, e.ours, dy):
             yield "dy is passed on as it is: the local derivative is missing"
@@ -234,7 +234,7 @@ def _missing_factor(e: Evidence) -> Iterator[str]:
 
 
 def where(wrong: np.ndarray) -> str:
-    """How much of an array is wrong, and in which slice of it if they all lie in one.
+    """Describe how much of an array is wrong, and in which slice if all of it lies in one.
 
     >>> where(np.array([[False, True], [False, True], [False, True]]))
     '3 of 6 elements, all those in [:, 1]'

@@ -27,7 +27,7 @@ MOVES = (
 def condition_scales(
     function: Callable[..., Any], inputs: Sequence[Any], cotangent: Any
 ) -> list[Any]:
-    """The gradient's sum over absolute terms, for each input; all shaped like it.
+    """Compute the gradient's sum over absolute terms, for each input.
 
     The backward pass of ``function`` is followed equation by equation. The values of the forward
     pass count as exact. The derivative of an equation may be a sum in itself, 1 − y² for tanh:
