@@ -164,7 +164,7 @@ def examine(
     )
     report = Report(name or getattr(given.fwd, "__name__", "rule").removesuffix("_fwd"))
     report.left_out = tuple(sorted(set(skip)))
-    names = names or names_of(given.op or given.fwd, given.args)
+    names = names or names_of(given.fwd, given.args)
     with jax.enable_x64(only_dtype is None):
         leaves = Leaves(given.args, names, only_dtype or "float64")
         report.notes += _degenerate(leaves) + _constants(given.options)

@@ -151,9 +151,9 @@ def test_integers_have_no_cotangent():
 
 
 def test_residuals_are_arrays():
-    found = problem(lambda res, dy: (res[1] * dy,), X, fwd=lambda x: (3 * x, (x, 3)))
+    found = problem(lambda res, dy: (3 * dy,), X, fwd=lambda x: (3 * x, (x, "add")))
     assert found.check == "residuals"
-    assert "hold 3, a int" in found.message
+    assert "hold 'add', a str" in found.message
 
 
 def test_differences_do_not_trust_autodiff():
@@ -187,7 +187,7 @@ def test_linearity():
         return (jnp.where(jnp.abs(dy).max() > 4, jnp.nextafter(3 * dy, jnp.inf), 3 * dy),)
 
     found = problem(two_ulps, X, fwd=lambda x: (3 * x, x))
-    assert found.message == "x: 4 dy does not give 4 times the bits"
+    assert found.message.startswith("x: 4 dy does not give 4 times the bits; if that is meant")
 
 
 def test_modes():
@@ -300,7 +300,8 @@ def test_trees_and_options():
         return {**dparams, "b": {"c": -dy["z"]}}, dx
 
     found = examine(fwd, wrong, params, X, power=3).problems[0]
-    assert (found.argument, found.cause) == ("params.b.c", "its sign is wrong")
+    assert found.argument == "params.b.c"
+    assert found.cause.startswith("its sign is wrong; if that is meant (gradient reversal)")
 
 
 def test_an_argument_that_is_left_out():
