@@ -1,6 +1,7 @@
 """``jaxmore check``: prove gradients."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,12 @@ from jaxmore.errors import InputError
 from jaxmore.runs.config import default
 
 DTYPES = ("float32", "bfloat16", "float16")
+
+
+def _show(check: str) -> None:
+    """Show on a terminal which check is running."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[Kchecking {check} ..." if check else "\r\x1b[K", end="", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,11 @@ class Check:
     model: Annotated[tuple[str, ...], default("none", "TYPE ...")] = ()
     """Models that ship; "all" for every one."""
     dtype: Annotated[tuple[str, ...], arg(metavar="DTYPE ...")] = DTYPES
-    """The narrower dtypes to check in, beside float64."""
+    """The narrower dtypes to check in, besides float64."""
+    only_dtype: Annotated[str | None, default("none", "DTYPE")] = None
+    """Check a rule of yours in this dtype alone: for one that cannot run in float64."""
+    option: Annotated[tuple[str, ...], default("none", "NAME=VALUE ...")] = ()
+    """Keyword options of a rule of yours, such as axis=1 mode=add."""
     json: Annotated[str | None, default("none", "FILE")] = None
     """Write what was measured to a file, too."""
     input_file: Words = None
@@ -51,8 +62,10 @@ class Check:
             if self.dump:
                 raise InputError("--dump goes without a rule or a model")
             self._prove()
-        elif self.args or self.json or self.dtype != DTYPES:
-            raise InputError("--args, --dtype and --json go with a rule or a model")
+        elif self.args or self.json or self.dtype != DTYPES or self.option or self.only_dtype:
+            raise InputError(
+                "--args, --dtype, --only-dtype, --option and --json go with a rule or a model"
+            )
         else:
             self._compare_with_the_notebooks()
 
@@ -70,7 +83,18 @@ class Check:
 
         reports: list[Any] = []
         if self.spec:
-            reports.append(testing.check_named_rule(self.spec, self.args, dtypes=self.dtype))
+            reports.append(
+                testing.check_named_rule(
+                    self.spec,
+                    self.args,
+                    dtypes=self.dtype,
+                    only_dtype=self.only_dtype,
+                    options=testing.parse_options(self.option),
+                    progress=_show,
+                )
+            )
+        elif self.option or self.only_dtype:
+            raise InputError("--option and --only-dtype go with a rule of yours")
         if self.rule:
             names = () if "all" in self.rule else self.rule
             reports += testing.check_shipped_rules(names, dtypes=self.dtype)

@@ -1,4 +1,4 @@
-"""Proof of hand-derived gradients: checks of rules, layers and models."""
+"""Check hand-derived gradients of rules, layers and models against independent oracles."""
 
 from jaxmore.testing.arguments import parse_args
 from jaxmore.testing.model import ModelReport, check_layer, check_model

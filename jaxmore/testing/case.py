@@ -9,13 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmore.testing import oracles
-from jaxmore.testing.condition import condition_scales
+from jaxmore.testing.diagnosis import Evidence, cause_of
 from jaxmore.testing.leaves import FloatFunction, Leaves, StructureError, is_float
+from jaxmore.testing.misuse import explained
+from jaxmore.testing.oracles.condition import condition_scales
 from jaxmore.testing.report import Problem, Report
 
 NARROW = 16
 """The tolerance, in units of a dtype's eps, where results may differ only by rounding."""
 DTYPES = ("float32", "bfloat16", "float16")
+CHECKS = ("primal", "autodiff", "differences", "linearity", "modes", "dtypes", "residuals")
+"""The checks that can be left out."""
 
 
 class Rule(NamedTuple):
@@ -26,6 +30,8 @@ class Rule(NamedTuple):
     plain: Callable[..., Any]
     bitwise: bool = True
     """Whether ``fwd`` must reproduce the bits of ``plain``, or may differ by rounding."""
+    skip: frozenset[str] = frozenset()
+    """The checks to leave out."""
 
 
 class CheckFailed(Exception):
@@ -40,7 +46,8 @@ class Case:
         leaves: its flattened arguments.
         report: where the checks write their findings.
         random: the source of cotangents and directions.
-        plain: the plain forward, as a function of the float leaves.
+        plain: the plain forward's float outputs, as a function of the float leaves.
+        whole: all outputs of the plain forward, as a function of the float leaves.
         rule_fwd: ``rule.fwd``, as a function of the float leaves.
         fwd: both, compiled together: ``(plain's y, y, residuals)``.
         n_traces: how often ``bwd`` has been traced.
@@ -67,41 +74,84 @@ class Case:
         if not leaves.floats:
             raise ValueError(f"{report.name}: no argument is a float array: there is no gradient")
         self.rule, self.leaves, self.report, self.random = rule, leaves, report, random
-        self.plain, self.rule_fwd = map(leaves.on_floats, (rule.plain, rule.fwd))
-        self.fwd = jax.jit(lambda *floats: (self.plain(*floats), *self.rule_fwd(*floats)))
+        self.plain = leaves.on_floats(rule.plain, float_outputs=True)
+        self.rule_fwd, self.whole = map(leaves.on_floats, (rule.fwd, rule.plain))
+        self.fwd = jax.jit(lambda *floats: (self.whole(*floats), *self.rule_fwd(*floats)))
         self._bwd = jax.jit(self._counted_bwd)
         self.n_traces = 0
+        self.without_scales, self.without_autodiff = False, ""
 
     def _counted_bwd(self, residuals: Any, dy: Any) -> Any:
         self.n_traces += 1
-        return self.rule.bwd(residuals, dy)
+        return self.rule.bwd(residuals, self._whole_dy(dy))
 
-    def draw_cotangent(self) -> Any:
-        """Draw a random cotangent of the forward's value, no element of it near zero."""
+    def _whole_dy(self, dy: Sequence[Any]) -> Any:
+        """Return the cotangent of the whole value: float0 beside those of its floats."""
+        given = iter(dy)
+        return jax.tree.map(
+            lambda y: next(given) if is_float(y) else np.zeros(np.shape(y), jax.dtypes.float0),
+            self.y,
+        )
+
+    @staticmethod
+    def floats_of(y: Any) -> list[Any]:
+        """Return the float arrays among the leaves of the forward's value."""
+        return [leaf for leaf in jax.tree.leaves(y) if is_float(leaf)]
+
+    def draw_cotangent(self) -> list[Any]:
+        """Draw random cotangents of the forward's float outputs, no element of them near zero."""
 
         def draw(y: Any) -> Any:
             values = self.random.normal(size=y.shape)
             return jnp.asarray(np.copysign(np.abs(values) + 0.1, values), y.dtype)
 
-        return jax.tree.map(draw, self.y)
+        return [draw(y) for y in self.floats_of(self.y)]
 
     def pull_back(self, floats: Sequence[Any], dy: Any) -> tuple[Any, ...]:
         """Run the rule forward and backward. Can be run eagerly or transformed."""
         residuals = self.rule_fwd(*floats)[1]
-        return self.leaves.cotangents(self.rule.bwd(residuals, dy), floats)
+        return self.leaves.cotangents(self.rule.bwd(residuals, self._whole_dy(dy)), floats)
 
     def run_bwd(self, residuals: Any, dy: Any) -> tuple[Any, ...]:
         """Run the compiled backward function."""
         return self.leaves.cotangents(self._bwd(residuals, dy), self.leaves.floats)
 
-    def truth(self, floats: Sequence[Any], dy: Any) -> tuple[list[np.ndarray], list[float]]:
-        """Return autodiff's cotangents, and for each of them one condition scale."""
-        oracle, scales = map(all_numpy, _autodiff(self.plain, floats, dy))
-        sizes = [
-            float(max(s.max(initial=0), np.abs(o).max(initial=0)))
-            for s, o in zip(scales, oracle, strict=True)
-        ]
-        return oracle, sizes
+    def truth(self, floats: Sequence[Any], dy: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return autodiff's cotangents and their condition scales, element by element.
+
+        Where autodiff cannot reverse the forward, the cotangents are NaN; where the scales cannot
+        be followed (complex intermediates), they are.
+        """
+        if not self.without_scales:
+            try:
+                oracle, scales = map(all_numpy, _autodiff(self.plain, floats, dy))
+                with np.errstate(all="ignore"):
+                    pairs = zip(oracle, scales, strict=True)
+                    return oracle, [np.fmax(s, np.abs(o)) for o, s in pairs]
+            except Exception:  # an equation that the scales cannot follow
+                self.without_scales = True
+        oracle = self.gradient(floats, dy)
+        return oracle, [np.full(o.shape, np.nan) for o in oracle]
+
+    def gradient(self, floats: Sequence[Any], dy: Any) -> list[np.ndarray]:
+        """Return autodiff's cotangents; NaN where it cannot reverse the forward."""
+        if not self.without_autodiff:
+            try:
+                return all_numpy(_gradient(self.plain, floats, dy))
+            except Exception as error:  # a while loop, a callback
+                self.without_autodiff = str(error).split("\n", 1)[0].split(". ", 1)[0]
+                self.report.notes.append(
+                    f"autodiff cannot reverse the forward ({self.without_autodiff}): judged by "
+                    "differences alone"
+                )
+        return [np.full(x.shape, np.nan) for x in floats]
+
+    def wrong_shape(self, evidence: Evidence) -> None:
+        """Report a cotangent of the wrong shape."""
+        name, given, right = evidence.argument, evidence.ours.shape, evidence.oracle.shape
+        text = f"{name}: the cotangent has shape {given}, not {right}"
+        problem = Problem("structure", text, name, cause=cause_of(evidence))
+        self.report.problems.append(problem)
 
     def attempt(self, check: str, mode: str, run: Callable[..., Any], *args: Any) -> Any:
         """Return ``run(*args)``; report a problem if it raises."""
@@ -110,8 +160,7 @@ class Case:
         except StructureError as error:
             self.fail("structure", str(error), error.argument)
         except Exception as error:  # whatever a user's rule raises
-            text = str(error).split("\n", 1)[0]
-            self.fail(check, f"bwd fails {mode}: {type(error).__name__}: {text}")
+            self.fail(check, f"bwd fails {mode}: {explained(error)}")
 
     def add(self, check: str, message: str, argument: str | None = None) -> None:
         """Report a problem and go on."""
@@ -126,6 +175,11 @@ class Case:
         """Stop if any problem has been reported."""
         if self.report.problems:
             raise CheckFailed
+
+
+@partial(jax.jit, static_argnums=0)
+def _gradient(plain: FloatFunction, floats: Sequence[Any], dy: Any) -> Any:
+    return oracles.cotangents(plain, floats, dy)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -34,15 +34,15 @@ def check_layer(
     modes: bool = True,
     seed: int = 0,
 ) -> Report:
-    """Prove a layer's backward pass right: every parameter's gradient by its path, and dx.
+    """Check a layer's backward pass: the gradient of every parameter, and dx.
 
-    What the forward pass computes is taken as meant: a mistake in it is not seen.
+    The forward pass is taken as given, so a mistake in it does not show.
 
     Args:
         layer: the layer.
         x: its input.
-        params: its parameters; by default ``layer.init``'s, moved by draws of N(0, 0.1²), for
-            gains of one and biases of zero would hide mistakes.
+        params: its parameters; by default ``layer.init``'s plus draws from N(0, 0.1²), because
+            gains of one and biases of zero hide mistakes.
         key: for layers with dropout.
         dtypes: the narrower dtypes to check in.
         modes: as in :func:`jaxmore.testing.check_rule`.
@@ -84,10 +84,10 @@ def check_layer(
 
 @dataclass
 class ModelReport(Report):
-    """A report on a model's gradients, and on the losses while it is trained with them."""
+    """A report on a model's gradients and on its losses in training."""
 
     trajectory: float = 0.0
-    """Largest relative difference of the losses of two runs: by hand and by autodiff."""
+    """Largest relative difference between the losses of training by hand and by autodiff."""
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -109,9 +109,9 @@ def check_model(
     learning_rate: float = 0.1,
     seed: int = 0,
 ) -> ModelReport:
-    """Prove a model's gradient right, parameter by parameter, and then in training.
+    """Check a model's gradient, parameter by parameter, and then in training.
 
-    As in :func:`check_layer`, what the forward pass computes is taken as meant.
+    As in :func:`check_layer`, the forward pass is taken as given.
 
     Args:
         model: ids to logits, with nothing random in it.
@@ -174,7 +174,7 @@ def examine_model(
 
 @dataclass(frozen=True)
 class _Loss:
-    """The loss without our cross-entropy: log-softmax, a gather, the mean over y ≠ −1.
+    """The loss computed without our cross-entropy: log-softmax, a gather, a mean over y ≠ −1.
 
     Equal by value, so that the oracles of equal models are compiled once.
     """
@@ -199,7 +199,7 @@ def _train(
     learning_rate: float,
     report: ModelReport,
 ) -> None:
-    """Two runs of gradient descent in float64, and how far apart their losses get."""
+    """Train twice in float64, by hand and by autodiff, and compare the losses."""
     with jax.enable_x64(True):
         start = jax.tree.map(lambda p: jnp.asarray(p, "float64"), params)
         by_hand = partial(loss_and_grad, model, x=x, y=y)
@@ -221,7 +221,7 @@ def _train(
 
 
 def _count(report: Report, forward: Any, params: Tree) -> None:
-    """What the layer keeps for its backward pass, and what autodiff would."""
+    """Count the bytes that the layer keeps for its backward pass, and that autodiff would."""
     report.residual_bytes = oracles.count_bytes(lambda p: forward(p)[1], [params])
     report.autodiff_bytes = oracles.kept_bytes(lambda p: forward(p)[0], [params])
 

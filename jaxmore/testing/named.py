@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
+
 from jaxmore.errors import InputError
 from jaxmore.testing.arguments import other_sizes, parse_args
 from jaxmore.testing.case import DTYPES
@@ -37,8 +39,7 @@ def check_named_rule(
         dtypes: the narrower dtypes to check in, besides float64.
         seed: the seed of the arguments and cotangents.
         options: keyword options of the rule; see :func:`parse_options`.
-        **keywords: further keyword arguments of :func:`jaxmore.testing.rule.examine`, or options
-            of the rule.
+        **keywords: further keyword arguments of :func:`jaxmore.testing.rule.examine`.
 
     Returns:
         The report, whether the rule is right or wrong: the first that is wrong, else that of the
@@ -51,9 +52,11 @@ def check_named_rule(
     fwd, bwd = load_rule(spec)
     args = parse_args(arguments, seed=seed)
     check_dtypes(dtypes)
-    keywords |= dict(options or {}) | {"seed": seed}
+    keywords |= {"seed": seed, "options": dict(options or {})}
     try:
         report = examine(fwd, bwd, *args, dtypes=dtypes, **keywords)
+    except InputError as error:
+        raise InputError(f"{spec} on {arguments!r}: {error}") from error
     except Exception as error:  # whatever a user's forward raises
         line = str(error).split("\n", 1)[0]
         raise InputError(f"{spec} on {arguments!r}: {type(error).__name__}: {line}") from error
@@ -63,7 +66,7 @@ def check_named_rule(
         text = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         try:
             args = parse_args(arguments, seed=seed, sizes=sizes)
-            other = examine(fwd, bwd, *args, **keywords, dtypes=(), modes=False)
+            other = examine(fwd, bwd, *args, dtypes=(), modes=False, **keywords)
         except Exception as error:
             line = str(error).split("\n", 1)[0]
             report.notes.append(f"not checked at {text}: {type(error).__name__}: {line}")
@@ -99,11 +102,12 @@ def parse_options(words: Iterable[str]) -> dict[str, Any]:
     return options
 
 
-def load_rule(spec: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def load_rule(spec: str) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
     """Import the forward and backward functions of ``module:fwd,bwd`` or ``file.py:fwd,bwd``.
 
-    ``module:name`` is short for ``module:name_fwd,name_bwd``. Modules are also looked for in the
-    current folder.
+    ``module:name`` is a ``jax.custom_vjp`` object of that name, for which None is returned as the
+    backward function, or else short for ``module:name_fwd,name_bwd``. Modules are also looked for
+    in the current folder.
 
     Raises:
         InputError: if there is no such module, file or function.
@@ -124,6 +128,8 @@ def load_rule(spec: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
         raise InputError(f"cannot import {path}: {type(error).__name__}: {line}") from error
     finally:
         sys.path.remove(folder)
+    if not comma and isinstance(getattr(module, functions, None), jax.custom_vjp):
+        return getattr(module, functions), None
     for name in (fwd, bwd):
         if not callable(getattr(module, name, None)):
             raise InputError(f"{path} has no function {name!r}")

@@ -1,6 +1,6 @@
 """A pytest plugin: ``pytest_plugins = ["jaxmore.testing.pytest_plugin"]`` in conftest.py.
 
-Then a test of a rule is one line, and ``pytest -v`` ends with the tables of all rules proven::
+A test of a rule is then one line, and ``pytest -v`` ends with the tables of all rules checked::
 
     def test_my_rule(check_rule):
         check_rule(my_fwd, my_bwd, jnp.linspace(-2.0, 2.0, 7))
@@ -47,7 +47,7 @@ def check_model(request: pytest.FixtureRequest) -> Callable[..., Report]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the tables of what was proven."""
+    """Print the tables of all rules that were checked."""
     reports = config.stash.get(_REPORTS, [])
     if reports and config.get_verbosity() > 0:
         terminalreporter.section("hand-derived gradients proven")

@@ -36,6 +36,10 @@ class Row:
     """Largest difference to the differences of the forward in float64."""
     narrow: dict[str, float] = field(default_factory=dict[str, float])
     """By dtype, the largest error against float64, in units of the dtype's eps."""
+    judged_by_autodiff: float = 1.0
+    """The share of the elements at which autodiff gave a number."""
+    judged_by_differences: float = 1.0
+    """The share of the elements at which the differences settled."""
 
 
 @dataclass
@@ -46,33 +50,57 @@ class Report:
     rows: list[Row] = field(default_factory=list[Row])
     problems: list[Problem] = field(default_factory=list[Problem])
     notes: list[str] = field(default_factory=list[str])
+    unjudged: list[str] = field(default_factory=list[str])
+    """Elements and checks that could not be judged, and why."""
+    sampled: bool = False
+    """Whether the differences moved a sample of the elements only."""
     agreement: float | None = None
     """Eager, jit, vmap, scan and checkpoint, the largest difference in ulps of the scale."""
+    modes: bool = False
+    """Whether the rule ran in every mode, not eagerly and under jit alone."""
     grad_of_grad: float | None = None
     """Reverse mode through the drop-in's reverse mode, in units of the condition scale."""
     residual_bytes: int = 0
     autodiff_bytes: int = 0
+    left_out: tuple[str, ...] = ()
+    """Checks that the caller left out."""
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
+        """Whether nothing is wrong, and something was judged."""
+        return not self.problems and (self._judged_anything or "autodiff" in self.left_out)
+
+    @property
+    def verdict(self) -> str:
+        """``"right"``, ``"wrong"``, or ``"not judged"`` where no oracle spoke at some element."""
+        if self.problems:
+            return "wrong"
+        return "right" if self._judged_anything and not self.unjudged else "not judged"
+
+    @property
+    def _judged_anything(self) -> bool:
+        return any(max(r.judged_by_autodiff, r.judged_by_differences) > 0 for r in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings and numbers, for JSON."""
-        return {"passed": self.passed} | asdict(self)
+        """Return plain dicts, lists, strings and numbers, for JSON."""
+        return {"passed": self.passed, "verdict": self.verdict} | asdict(self)
 
     def __str__(self) -> str:
+        remarks = [f"not judged: {text}" for text in self.unjudged]
+        remarks += [f"note: {note}" for note in self.notes]
         if self.problems:
             lines = [f"{self.name} is wrong", *map(str, self.problems)]
-            return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+            return "\n".join([*lines, *remarks])
+        if not self.passed:
+            return "\n".join([f"{self.name} is not judged: no oracle gives a number", *remarks])
         dtypes = list(self.rows[0].narrow) if self.rows else []
         head = (self.name, "shape", "autodiff", "differences", *dtypes)
         table: list[tuple[str, ...]] = []
         for r in self.rows:
             narrow = (_eps(r.narrow[d]) if d in r.narrow else "" for d in dtypes)
-            row = r.argument, str(r.shape), f"{r.autodiff:.0e}", f"{r.differences:.0e}", *narrow
-            table.append(row)
+            autodiff = _error(r.autodiff, r.judged_by_autodiff)
+            differences = _error(r.differences, r.judged_by_differences)
+            table.append((r.argument, str(r.shape), autodiff, differences, *narrow))
         widths = [max(len(line[i]) for line in [head, *table]) for i in range(len(head))]
         lines = [
             "  ".join(
@@ -81,12 +109,15 @@ class Report:
             ).rstrip()
             for line in [head, *table]
         ]
-        modes = ""
-        if self.agreement is not None and self.grad_of_grad is not None:
-            modes = f"modes within {self.agreement:.1f} ulp, grad of grad {self.grad_of_grad:.0e}, "
-        kept = f"residuals {self.residual_bytes:,} bytes (autodiff: {self.autodiff_bytes:,})"
-        lines.append(modes + kept)
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        measured: list[str] = []
+        if self.agreement is not None and self.modes:
+            measured.append(f"modes within {self.agreement:.1f} ulp")
+        if self.grad_of_grad is not None:
+            measured.append(f"grad of grad {self.grad_of_grad:.0e}")
+        by_autodiff = f" (autodiff: {self.autodiff_bytes:,})" if self.autodiff_bytes else ""
+        measured.append(f"residuals {self.residual_bytes:,} bytes{by_autodiff}")
+        lines.append(", ".join(measured))
+        return "\n".join([*lines, *remarks])
 
 
 class RuleError(AssertionError):
@@ -95,6 +126,13 @@ class RuleError(AssertionError):
     def __init__(self, report: Report) -> None:
         super().__init__(str(report))
         self.report = report
+
+
+def _error(error: float, judged: float) -> str:
+    """Format an error, with the share of the elements it was measured at if not all."""
+    if judged == 0:
+        return "-"
+    return f"{error:.0e}" if judged == 1 else f"{error:.0e} ({100 * judged:.2g}%)"
 
 
 def _eps(error: float) -> str:

@@ -55,7 +55,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
         Family("i8[5]<1 f[1,3]"),
         Family("i[7]<3 f[9,1]"),
     ),
-    "flatten": (Family("f[*B,3,E]", {"block_size": 3}), Family("f[1,1]", {"block_size": 1})),
+    "flatten": (Family("f[*B,7,E]", {"block_size": 7}), Family("f[1,1]", {"block_size": 1})),
     "flatten_consecutive": (Family("f[*B,8,E]", {"n": 2}), Family("f[3,1]", {"n": 3})),
     "gelu": tuple(
         Family(arguments, {"approximate": approximate})

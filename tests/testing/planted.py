@@ -64,7 +64,7 @@ PLANTED = [
     P("linear", "bwd", ", dbias.astype(weight.dtype)", "", None),
     P("linear", "bwd", "rows.T, drows", "rows.T.at[1].set(0), drows", "weight", "row 1 is lost"),
     # embedding
-    P("embedding", "bwd", ".add(", ".set(", "weight", ".set for .add"),
+    P("embedding", "bwd", ".add(", ".set(", "weight", ".set for .add?"),
     P("embedding", "bwd", "dy.astype(wide)", "dy.astype(wide)[::-1]", "weight"),
     P("embedding", "bwd", "return None, dweight", "return None, dweight.at[0].set(0)", "weight",
       "row 0 is lost"),

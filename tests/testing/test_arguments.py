@@ -1,6 +1,7 @@
 """Arguments from text, rules by name, and what is said when they cannot be had."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmore.commands.check import Check
 from jaxmore.errors import InputError
 from jaxmore.testing import (
     check_named_rule,
@@ -212,6 +214,18 @@ def test_a_file_is_loaded_as_python_would(tmp_path: Path):
     for axis in (0, 1):
         options = parse_options([f"axis={axis}"])
         assert check_named_rule(f"{path}:triple", "f[5,3]", dtypes=(), options=options).passed
+
+
+def test_options_and_a_single_dtype_on_the_command_line(tmp_path: Path, capsys):
+    path = tmp_path / "modern.py"
+    path.write_text(MODERN.replace("3 * jnp.expand_dims", "(3 if axis else 4) * jnp.expand_dims"))
+    check = Check(f"{path}:triple", args="f[5,3]", only_dtype="float32", option=("axis=1",))
+    check.run()
+    assert "checked in float32 alone" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        replace(check, option=("axis=0",)).run()
+    with pytest.raises(InputError, match="go with a rule of yours"):
+        Check(rule=("tanh",), option=("axis=1",)).run()
 
 
 def test_a_mistake_at_odd_sizes_shows_at_one_of_several(tmp_path: Path):

@@ -1,14 +1,20 @@
-"""No false alarm: random rules with derivatives that are surely right."""
+"""No false alarm: random rules that are surely right pass, and a wrong twin gets no wrong cause."""
 
 import os
+from typing import Any
 
+import jax
 import pytest
 
 from jaxmore.testing.rule import examine
+from tests.testing.hard_rules import draw_hard_rule
 from tests.testing.right_rules import draw_rule
 
 N_RULES = int(os.environ.get("RIGHT_RULES", "8"))
 """``make alarms`` asks for 200, in CI: to compile for one takes about a second."""
+CAUSES = {-1.0: "its sign is wrong", 2.0: "it is twice", 0.5: "it is half"}
+FACTORS = (-1.0, 2.0, 0.5, 0.8, 1.25, 1.0001, 5**0.5)
+"""What a wrong twin multiplies the first cotangent by; 4/5 is also a ratio of counts."""
 
 
 @pytest.mark.parametrize("seed", range(N_RULES))
@@ -18,6 +24,33 @@ def test_a_right_rule_is_never_called_wrong(seed: int):
     every_check = {} if seed % 20 == 0 else {"dtypes": (), "modes": False}
     report = examine(rule.fwd, rule.bwd, *rule.args, **every_check)
     assert report.passed, f"{rule.text}\n{report}"
+
+
+@pytest.mark.parametrize("seed", range(max(N_RULES, 10)))
+def test_a_right_rule_of_a_hard_kind_is_never_called_wrong(seed: int):
+    rule, text = draw_hard_rule(seed)
+    every_check = (
+        {"dtypes": ("float32", "bfloat16")} if seed >= 10 else {"dtypes": (), "modes": False}
+    )
+    report = examine(rule.fwd, rule.bwd, *rule.args, **every_check)
+    assert report.passed, f"{text}\n{report}"
+
+
+@pytest.mark.parametrize("seed", range(N_RULES))
+def test_a_wrong_twin_gets_no_wrong_cause(seed: int):
+    rule, text = draw_hard_rule(seed)
+    factor = FACTORS[seed % len(FACTORS)]
+
+    def wrong(residuals: Any, dy: Any) -> Any:
+        first, *rest = rule.bwd(residuals, dy)
+        return jax.tree.map(lambda d: (factor * d).astype(d.dtype), first), *rest
+
+    report = examine(rule.fwd, wrong, *rule.args, dtypes=(), modes=False)
+    assert not report.passed, text
+    expected = CAUSES.get(factor, f"it is {factor:.6g} times what it should be")
+    for problem in report.problems:
+        if problem.cause is not None:
+            assert problem.cause.startswith(expected), f"{text}\n{report}"
 
 
 def test_the_rules_are_as_many_as_their_names():

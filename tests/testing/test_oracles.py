@@ -8,8 +8,9 @@ import pytest
 
 from jaxmore import rules
 from jaxmore.testing import oracles
-from jaxmore.testing.condition import condition_scales
-from jaxmore.testing.differences import central_differences, complex_step
+from jaxmore.testing.oracles.complex_step import complex_step
+from jaxmore.testing.oracles.condition import condition_scales
+from jaxmore.testing.oracles.differences import central_differences
 
 pytestmark = pytest.mark.usefixtures("x64")
 RANDOM = np.random.default_rng(0)

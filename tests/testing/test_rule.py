@@ -133,11 +133,11 @@ def test_structure():
     def returning(cotangents):
         return problem(lambda res, dy: cotangents(*scale_bwd(res, dy)))
 
-    assert "a list, not a tuple" in returning(lambda dx, dg: [dx, dg]).message
+    assert "a dict, not a tuple" in returning(lambda dx, dg: {"x": dx, "gain": dg}).message
     assert "1 cotangent for 2 arguments" in returning(lambda dx, dg: (dx,)).message
     found = returning(lambda dx, dg: (dx, None))
     assert found.argument == "gain"
-    assert "None in place of a cotangent" in found.message
+    assert found.cause == "it is zero everywhere"  # as JAX reads None
     assert "float32, not float64" in returning(lambda dx, dg: (dx, dg.astype("float32"))).message
     assert "shape (1, 3), not (3,)" in returning(lambda dx, dg: (dx, dg[None])).message
     assert "fails eagerly: TypeError" in returning(lambda dx, dg: (dx, dg + "1")).message
@@ -153,9 +153,9 @@ def test_integers_have_no_cotangent():
 
 
 def test_residuals_are_arrays():
-    found = problem(lambda res, dy: (res[1] * dy,), X, fwd=lambda x: (3 * x, (x, 3)))
+    found = problem(lambda res, dy: (3 * dy,), X, fwd=lambda x: (3 * x, (x, "add")))
     assert found.check == "residuals"
-    assert "hold 3, a int" in found.message
+    assert "hold 'add', a str" in found.message
 
 
 def test_differences_do_not_trust_autodiff():
@@ -190,7 +190,7 @@ def test_linearity():
         return (jnp.where(jnp.abs(dy).max() > 4, jnp.nextafter(3 * dy, jnp.inf), 3 * dy),)
 
     found = problem(two_ulps, X, fwd=lambda x: (3 * x, x))
-    assert found.message == "x: 4 dy does not give 4 times the bits"
+    assert found.message.startswith("x: 4 dy does not give 4 times the bits; if that is meant")
 
 
 def test_modes():
@@ -304,7 +304,8 @@ def test_trees_and_options():
         return {**dparams, "b": {"c": -dy["z"]}}, dx
 
     found = examine(fwd, wrong, params, X, power=3).problems[0]
-    assert (found.argument, found.cause) == ("params.b.c", "its sign is wrong")
+    assert found.argument == "params.b.c"
+    assert found.cause.startswith("its sign is wrong; if that is meant (gradient reversal)")
 
 
 def test_an_argument_that_is_left_out():

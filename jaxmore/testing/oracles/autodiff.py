@@ -1,4 +1,4 @@
-"""The oracles by JAX's own autodiff: the one file of the package that may call it."""
+"""The oracles that use JAX's own autodiff. No other file of the package calls it."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from jaxtyping import Array
 def intermediate_cotangents(
     forward: Callable[..., Any], params: Any, *data: Array
 ) -> tuple[Any, Any]:
-    """The cotangents of a network's intermediates by ``jax.vjp``: torch's ``retain_grad``.
+    """Compute the cotangents of a network's intermediates, as torch's ``retain_grad`` does.
 
     Every intermediate gets a zero added where it is made. The loss as a function of these
     zeros has the intermediates' cotangents as its gradient.
@@ -43,7 +43,7 @@ def intermediate_cotangents(
 def _evaluate(
     graph: jax.extend.core.ClosedJaxpr, inputs: list[Array], offsets: dict[Any, Array]
 ) -> list[Array]:
-    """The outputs of a jaxpr, with an offset added to each of some variables as it is made."""
+    """Evaluate a jaxpr, adding an offset to each of some variables when it is computed."""
     values = dict(zip(graph.jaxpr.invars, inputs, strict=True))
     values |= dict(zip(graph.jaxpr.constvars, graph.consts, strict=True))
 
@@ -58,7 +58,7 @@ def _evaluate(
 
 
 def bind(equation: jax.extend.core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:
-    """The outputs of one equation of a jaxpr."""
+    """Evaluate one equation of a jaxpr."""
     bound: Any = equation.primitive.get_bind_params(equation.params)
     # Up to jax 0.10 the functions that a primitive calls stand apart from its options.
     functions, options = bound if isinstance(bound, tuple) else ((), bound)
@@ -67,19 +67,19 @@ def bind(equation: jax.extend.core.JaxprEqn, operands: Sequence[Any]) -> list[An
 
 
 def cotangents(function: Callable[..., Any], inputs: Sequence[Any], dy: Any) -> tuple[Any, ...]:
-    """``jax.vjp``: the cotangents of ``function``'s float inputs, given that of its value."""
+    """Return the cotangents of ``function``'s inputs by ``jax.vjp``, given that of its value."""
     return jax.vjp(function, *inputs)[1](dy)
 
 
 def value_and_grad(function: Callable[..., Any], params: Any) -> tuple[Any, Any]:
-    """``jax.value_and_grad`` of a function of a tree."""
+    """Apply ``jax.value_and_grad`` to a function of a tree."""
     return jax.value_and_grad(function)(params)
 
 
 def second_order(
     function: Callable[..., Any], inputs: Sequence[Any], dy: Any, directions: Sequence[Any]
 ) -> tuple[Any, ...]:
-    """The gradient of <directions, cotangents>: reverse mode through the reverse mode."""
+    """Return the gradient of <directions, cotangents>, by reverse mode over reverse mode."""
     return cotangents(partial(_first_order, function, dy), inputs, tuple(directions))
 
 
@@ -90,12 +90,12 @@ def _first_order(function: Callable[..., Any], dy: Any, *inputs: Any) -> tuple[A
 def through_checkpoint(
     function: Callable[..., Any], inputs: Sequence[Any], dy: Any
 ) -> tuple[Any, ...]:
-    """The cotangents with the forward pass run anew in the backward pass."""
+    """Return the cotangents, recomputing the forward pass in the backward pass."""
     return cotangents(jax.checkpoint(function), inputs, dy)
 
 
 def through_scan(function: Callable[..., Any], inputs: Sequence[Any], dys: Any) -> tuple[Any, ...]:
-    """The sum of the cotangents for several dy, stacked: one step of a ``lax.scan`` for each."""
+    """Return the sum of the cotangents for several stacked dy, one ``lax.scan`` step for each."""
     length = jax.tree.leaves(dys)[0].shape[0]
 
     def repeated(*inputs: Any) -> Any:
@@ -105,12 +105,12 @@ def through_scan(function: Callable[..., Any], inputs: Sequence[Any], dys: Any) 
 
 
 def kept_bytes(function: Callable[..., Any], inputs: Sequence[Any]) -> int:
-    """What ``jax.vjp`` keeps of a forward pass for the backward pass, in bytes."""
+    """Count the bytes that ``jax.vjp`` keeps from the forward pass for the backward pass."""
     return count_bytes(lambda *inputs: jax.vjp(function, *inputs)[1], inputs)
 
 
 def count_bytes(function: Callable[..., Any], inputs: Sequence[Any]) -> int:
-    """The bytes of the arrays that a function returns, each array once. Nothing is computed."""
+    """Count the bytes of the distinct arrays that a function returns, without computing them."""
     outs = jax.make_jaxpr(function)(*inputs).jaxpr.outvars
     arrays = {out for out in outs if not isinstance(out, jax.extend.core.Literal)}
     return sum(a.aval.size * a.aval.dtype.itemsize for a in arrays)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from jaxmore.testing.oracles import bind
+from jaxmore.testing.oracles.autodiff import bind
 
 # Equations that only call others: followed inside. (custom_jvp stays whole: it has a rule.)
 CALLS = ("jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "custom_vjp_call")
@@ -27,7 +27,7 @@ MOVES = (
 def condition_scales(
     function: Callable[..., Any], inputs: Sequence[Any], cotangent: Any
 ) -> list[Any]:
-    """The gradient's sum over absolute terms, for each input; all shaped like it.
+    """Compute the gradient's sum over absolute terms, for each input.
 
     The backward pass of ``function`` is followed equation by equation. The values of the forward
     pass count as exact. The derivative of an equation may be a sum in itself, 1 − y² for tanh:
