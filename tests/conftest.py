@@ -53,9 +53,6 @@ if find_spec("hypothesis"):
 # Searched for doctests like every module, and they need torch.
 collect_ignore = [] if find_spec("torch") else ["oracle.py", "mutants"]
 
-# Linux gives a process 65,530 memory mappings, and each compiled program takes some of them.
-MAX_MAPPINGS = 30_000
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow the cases that ``@pytest.mark.quick`` does not name."""
@@ -68,13 +65,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _few_mappings() -> Iterator[None]:
-    """Forget what is compiled before the mappings run out: XLA would crash."""
+def _forget_what_is_compiled() -> Iterator[None]:
+    """Free the programs of each module: those of the whole suite take gigabytes and crash XLA."""
     yield
-    mappings = Path("/proc/self/maps")
-    if mappings.exists() and len(mappings.read_bytes().splitlines()) > MAX_MAPPINGS:
-        jax.clear_caches()
-        gc.collect()
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture
