@@ -1,5 +1,6 @@
 """``jaxmore explore``: what it writes, and what it refuses in one line."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxmore.layers import by_path
 from jaxmore.ninja.stepwise import Cotangents
 from jaxmore.runs.trained import load
 from tests.command_line import run, tree
+from tests.explore.node import absent
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["emma", "olivia", "ava", "mia", "amelia", "via", "lima", "eva", "ola", "vela"] * 3
@@ -81,7 +83,8 @@ def test_refusals_change_nothing(tmp_path, words):
 
 
 def test_the_formulas_are_those_of_the_places():
-    pytest.importorskip("latex2mathml", reason="latex2mathml writes the formulas")
+    if importlib.util.find_spec("latex2mathml") is None:
+        absent("latex2mathml writes the formulas: pip install latex2mathml")
     assert json.loads(FILE.read_text("utf-8")) == formulas()
 
 

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxmore.errors import InputError
 from jaxmore.explore.export import PARAMETERS, export
-from tests.explore.node import needs_node, run_programs
+from tests.explore.node import run_programs
 
 rng = np.random.default_rng(0)
 
@@ -94,7 +94,6 @@ def _named(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return export(function, args, names, [f"y{k}" for k in range(len(outs))])
 
 
-@needs_node
 def test_every_primitive_equals_jax(dtype):
     cases, expected = [], []
     for function, args in CASES:
