@@ -114,6 +114,16 @@ def test_b1_is_32_terms_that_cancel(open_page):
     assert "They cancel: what is left is rounding." in text
 
 
+def test_the_headings_of_the_maps_follow_the_training(open_page):
+    page = open_page("#place=logits")
+    for _ in range(2):
+        page.click("#one-step")
+        for k, values in enumerate(("values.logits", "cotangents.dlogits")):
+            largest = max(map(abs, page.evaluate(f"[...explorer.network.{values}]")))
+            shown = float(page.locator("#place .map h3").nth(k).inner_text().rpartition(" ")[2])
+            assert abs(shown - largest) <= 5e-3 * largest  # three digits are shown
+
+
 def test_play_pause_step_and_time(open_page):
     page = open_page()
     first = float(page.inner_text("#loss"))
