@@ -14,6 +14,8 @@ from jaxmore.models import MODELS
 from tests.explore.node import PAGE, node, run_programs
 from tests.tolerance import TOLERANCE
 
+pytestmark = pytest.mark.slow  # tests/explore/test_word_page.py runs three types
+
 TRAIN = """
 import { readFileSync } from "node:fs";
 import { Program } from "%s/interpreter.js";
