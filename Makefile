@@ -22,12 +22,13 @@ ARGS        ?=
 PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
-.PHONY: help train test test-all bench faults mutants alarms test-newest lint audit format lock clean FORCE
+.PHONY: help train test test-all test-browser bench faults mutants alarms test-newest lint audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
 	@echo 'make test         lint, types, doctests, and one test of each promise: four minutes'
 	@echo 'make test-all     these and all other tests: every dtype, size, family and fault'
+	@echo 'make test-browser the page of `jaxmore explore` in chromium'
 	@echo 'make bench        jaxmore beside its peers, on a quiet machine: writes docs/benchmarks.md'
 	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
 	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
@@ -54,6 +55,10 @@ bench: $(VENV)/.ready-dev
 
 faults: $(VENV)/.ready-dev
 	$(PY) -m tests.faults $(ARGS)
+
+# The page in a browser, and a failure where there is none: `make test` skips these tests then.
+test-browser: $(VENV)/.ready-dev
+	JAXMORE_BROWSER=required $(PY) -m pytest -n $(JOBS) --dist worksteal tests/explore $(ARGS)
 
 mutants: $(VENV)/.ready-dev
 	$(PY) -m tests.mutants

@@ -13,11 +13,14 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jaxmore.files import write_atomically
 
 MOST_CHARACTERS = 36
 """So many are drawn of a table: more could not be read."""
+RESULTS = (("s", 11), ("o", 7), ("^", 4))
+"""The marker and its size for the final loss of each split."""
 
 
 def loss_curve(
@@ -25,6 +28,7 @@ def loss_curve(
     losses: Sequence[float],
     update_to_data: Sequence[Mapping[str, float]],
     results: Mapping[str, float],
+    title: str = "",
 ) -> Figure:
     """The training loss over the steps, and how large each parameter's updates were.
 
@@ -34,29 +38,37 @@ def loss_curve(
         update_to_data: log10 of std(update) / std(parameter) after every chunk, by path; a path
             may be missing where it was not finite.
         results: the final loss of each split, by name.
+        title: what was trained.
     """
-    paths = dict.fromkeys(path for ratios in update_to_data for path in ratios)
-    n_columns = math.ceil(len(paths) / 36)  # of the legend
-    figure = Figure(figsize=(8 + 2.5 * n_columns, 7), layout="constrained")
+    paths = list(dict.fromkeys(path for ratios in update_to_data for path in ratios))
+    n_rows = math.ceil(len(paths) / 3)  # of the legend
+    figure = Figure(figsize=(8, 7 + 0.2 * n_rows), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     marker = _marker(steps)
     above.plot(steps, losses, marker, linewidth=1, label="batches (mean of a chunk)")
-    for (name, loss), style in zip(results.items(), ("--", "-.", ":"), strict=False):
-        above.axhline(loss, linestyle=style, linewidth=1, color="black", label=f"{name} {loss:.4f}")
+    # Hollow and of several sizes, so that equal losses do not hide each other.
+    for (name, loss), (shape, size) in zip(results.items(), RESULTS, strict=False):
+        above.plot(steps[-1], loss, shape, ms=size, mfc="none", color="black", clip_on=False,
+                   label=f"{name} {loss:.4f}")  # fmt: skip
+    above.set_title(title, parse_math=False)
     above.set(ylabel="loss (nats per character)")
     above.legend()
-    for path in paths:
+    colors = colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
+    if len(paths) > len(colors):  # by depth: so many colours could not be told apart
+        colors = colormaps["viridis"](np.linspace(0, 0.95, len(paths)))
+    for path, color in zip(paths, colors, strict=False):
         heights = [ratios.get(path, math.nan) for ratios in update_to_data]
-        below.plot(steps, heights, marker, linewidth=1, label=path)
+        below.plot(steps, heights, marker, linewidth=1, color=color, label=path)
     below.axhline(-3, linewidth=1, color="black", linestyle="--")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.xaxis.set_major_formatter("{x:,.0f}")
     below.set(xlabel="step", ylabel="log10 of std(update) / std(parameter)")
     if paths:  # none where every ratio was out of float32's range
         figure.legend(
             *below.get_legend_handles_labels(),
-            loc="outside right lower",
+            loc="outside lower center",
             fontsize="small",
-            ncols=n_columns,
+            ncols=3,
         )
     return figure
 

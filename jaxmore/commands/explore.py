@@ -1,8 +1,10 @@
-"""``jaxmore explore``: a page in which the notebooks' network trains, as one file."""
+"""``jaxmore explore``: a page that shows backpropagation and trains in the browser, as one file."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
+
+from tyro.conf import Positional
 
 from jaxmore.errors import InputError
 from jaxmore.runs.config import WORDS, default
@@ -22,13 +24,16 @@ PATHS = {
 
 @dataclass(frozen=True)
 class Explore:
-    """Write a page that shows backpropagation: the notebooks' network, live in a browser.
+    """Write a page that shows backpropagation, live in a browser.
 
-    The page is one file. It opens from disk, without a server and without a network.
+    The page is one file. It opens from disk, without a server and without a network. It holds the
+    notebooks' network, or with a word the model of a run and that word in it.
     """
 
+    word: Positional[Annotated[str | None, default("a training word", "WORD")]] = None
+    """The word whose way through the run's model the page shows."""
     work_dir: Annotated[str | None, default("fresh parameters", "DIR", "-o")] = None
-    """The folder of a trained mlp-bn to start from."""
+    """The folder of a trained model."""
     page: Annotated[str | None, default(f"{FILE}, in DIR where one is given", "FILE")] = None
     """Where the page goes."""
     input_file: Annotated[str | None, default(WORDS, "FILE", "-i")] = None
@@ -43,40 +48,47 @@ class Explore:
             raise InputError(f"{path} is there already: --overwrite replaces it")
         from jaxmore import explore
 
-        words, vocab, trained = self._trained() if self.work_dir else (*self._fresh(), None)
+        html = self._of_run() if self.work_dir else self._fresh()
         if not path.parent.is_dir():
             raise InputError(f"cannot write {path}: {path.parent} is no folder")
-        html = explore.page(words, vocab, trained)
         try:
             explore.write_page(path, html)
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from error
         print(path)
 
-    def _fresh(self) -> tuple[Any, Any]:
-        from jaxmore import data
+    def _fresh(self) -> str:
+        from jaxmore import data, explore
 
+        if self.word is not None:
+            raise InputError(
+                f"the word {self.word!r} needs a trained model: give its folder with -o"
+            )
         words = data.read_words(data.corpus_path(self.input_file))
-        return words, data.Vocabulary.from_words(words)
+        return explore.page(words, data.Vocabulary.from_words(words))
 
-    def _trained(self) -> tuple[Any, Any, Any]:
+    def _of_run(self) -> str:
         import numpy as np
 
-        from jaxmore.explore import Trained
+        from jaxmore import explore
         from jaxmore.layers import by_path
         from jaxmore.runs.corpus import read_corpus
-        from jaxmore.runs.trained import load
+        from jaxmore.runs.trained import CUSTOM, load
 
         folder = str(self.work_dir)
         saved = load(folder)
-        if saved.type != "mlp-bn" or not saved.options["hidden_bias"]:
-            raise InputError(f"{folder} holds a {saved.type}: the page runs the notebooks' mlp-bn")
+        if saved.type == CUSTOM:
+            raise InputError(f"{folder} holds a model of your own, which only Python can load")
         about = saved.record["data"]
         path = Path(self.input_file or about["file"])
         corpus = read_corpus(path, saved.reads, unique=about["unique"])
         if extra := set(corpus.vocab.characters) - set(saved.vocab.characters):
             raise InputError(f"{corpus.name} has characters that the run has not: {sorted(extra)}")
-        leaves = by_path(saved.params)
-        params = {name: np.asarray(leaves[path]) for name, path in PATHS.items()}
-        words = [word for split in corpus.splits for word in split]
-        return words, saved.vocab, Trained(folder, params)
+        if self.word is None and saved.type == "mlp-bn" and saved.options["hidden_bias"]:
+            leaves = by_path(saved.params)
+            params = {name: np.asarray(leaves[path]) for name, path in PATHS.items()}
+            words = [word for split in corpus.splits for word in split]
+            return explore.page(words, saved.vocab, explore.Trained(folder, params))
+        words = corpus.splits.train
+        word = words[0] if self.word is None else self.word
+        return explore.page_of_word(folder, saved, words, word, corpus.block_size(saved.options))

@@ -1,9 +1,7 @@
 """Assemble the page: its modules, its data and its style in one HTML file."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +10,7 @@ import numpy as np
 from jaxmore import __version__
 from jaxmore.data import Vocabulary, split_words
 from jaxmore.explore import network
+from jaxmore.explore.html import html, read
 from jaxmore.explore.mistakes import MISTAKES, mistaken_backward
 from jaxmore.explore.places import PLACES, source_lines
 from jaxmore.files import write_atomically
@@ -71,7 +70,7 @@ def page(words: Sequence[str], vocab: Vocabulary, trained: Trained | None = None
             "params": {k: v.astype(float).ravel().tolist() for k, v in trained.params.items()},
         },
     }
-    return _html(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    return html("index.html", data)
 
 
 def write_page(path: Path, html: str) -> None:
@@ -93,7 +92,7 @@ def _programs(sizes: network.Sizes) -> dict[str, Any]:
 
 
 def _places() -> dict[str, Any]:
-    source, mathml = source_lines(), json.loads(_read("formulas.json"))
+    source, mathml = source_lines(), json.loads(read("formulas.json"))
     by_target = {line.target: line for line in LINES}
     known = {*Intermediates._fields, *network.NAMES}
     places: dict[str, Any] = {}
@@ -117,23 +116,3 @@ def _places() -> dict[str, Any]:
 def _in_order(code: str) -> list[str]:
     words = "".join(c if c.isalnum() or c == "_" else " " for c in code.split("#")[0]).split()
     return list(dict.fromkeys(words))
-
-
-def _read(name: str) -> str:
-    return (resources.files("jaxmore.explore") / "page" / name).read_text("utf-8")
-
-
-def _html(data: str) -> str:
-    folder = resources.files("jaxmore.explore") / "page"
-    modules = sorted(file.name for file in folder.iterdir() if file.name.endswith(".js"))
-    imports = {
-        f"#page/{name}": "data:text/javascript;charset=utf-8;base64,"
-        + base64.b64encode(_read(name).encode()).decode()
-        for name in modules
-    }
-    return (
-        _read("index.html")
-        .replace("/* style.css */", _read("style.css"))
-        .replace("{/* imports */}", json.dumps({"imports": imports}))
-        .replace("{/* data */}", data.replace("</", r"<\/"))
-    )

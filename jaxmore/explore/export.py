@@ -18,7 +18,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("log1p", "expm1", "logistic", "square", "is_finite", "not"), ()),
     **dict.fromkeys(("add", "add_any", "sub", "mul", "div", "pow", "max", "min"), ()),
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "select_n"), ()),
-    **dict.fromkeys(("optimization_barrier", "copy"), ()),
+    **dict.fromkeys(("optimization_barrier", "copy", "stop_gradient"), ()),
     "integer_pow": ("y",),
     "convert_element_type": (),
     "broadcast_in_dim": ("broadcast_dimensions",),
@@ -33,6 +33,9 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "reduce_sum": ("axes",),
     "reduce_max": ("axes",),
     "reduce_min": ("axes",),
+    "reduce": ("dimensions",),
+    "cumsum": ("axis", "reverse"),
+    "split": ("axis",),
     "argmax": ("axes",),
     "argmin": ("axes",),
     "dot_general": ("dimension_numbers",),
@@ -132,8 +135,9 @@ class _Exporter:
             reads, name = [read(atom) for atom in equation.invars], equation.primitive.name
             if name in CALLS:
                 body: Any = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-                closed = body if isinstance(body, core.ClosedJaxpr) else core.ClosedJaxpr(body, ())
-                writes = self._inline(closed, reads)
+                writes = self._inline(_closed(body), reads)
+            elif name == "scan":
+                writes = self._unroll(equation, reads)
             else:
                 params = _params(equation)  # refuses before it makes slots
                 writes = [self._slot(var.aval) for var in equation.outvars]
@@ -142,6 +146,52 @@ class _Exporter:
                 )
             slots |= dict(zip(equation.outvars, writes, strict=True))
         return [read(atom) for atom in graph.jaxpr.outvars]
+
+    def _unroll(self, equation: core.JaxprEqn, reads: Sequence[int]) -> list[int]:
+        """Inline the body of a scan once for each of its steps, and stack what the steps give."""
+        params = equation.params
+        n_consts, n_carry = params["num_consts"], params["num_carry"]
+        consts, carry = list(reads[:n_consts]), list(reads[n_consts : n_consts + n_carry])
+        stacks = equation.invars[n_consts + n_carry :], reads[n_consts + n_carry :]
+        given: dict[int, list[int]] = {}
+        steps = range(params["length"])
+        for step in reversed(steps) if params["reverse"] else steps:
+            rows = [self._row(var.aval, slot, step) for var, slot in zip(*stacks, strict=True)]
+            outs = self._inline(params["jaxpr"], [*consts, *carry, *rows])
+            carry, given[step] = outs[:n_carry], outs[n_carry:]
+        stacked = equation.outvars[n_carry:]
+        return carry + [
+            self._stack(var.aval, [given[step][k] for step in steps])
+            for k, var in enumerate(stacked)
+        ]
+
+    def _row(self, stack: Any, slot: int, step: int) -> int:
+        """x[step], as equations."""
+        one = self._slot(jax.ShapeDtypeStruct((1, *stack.shape[1:]), stack.dtype))
+        row = self._slot(jax.ShapeDtypeStruct(stack.shape[1:], stack.dtype))
+        start = {"start_indices": [step] + [0] * (len(stack.shape) - 1)}
+        self._program["equations"] += [
+            Equation(op="slice", params=start, reads=[slot], writes=[one]),
+            Equation(op="squeeze", params={}, reads=[one], writes=[row]),
+        ]
+        return row
+
+    def _stack(self, stack: Any, rows: Sequence[int]) -> int:
+        """jnp.stack(rows), as equations."""
+        ones = [self._slot(jax.ShapeDtypeStruct((1, *stack.shape[1:]), stack.dtype)) for _ in rows]
+        whole = self._slot(stack)
+        self._program["equations"] += [
+            Equation(op="reshape", params={}, reads=[row], writes=[one])
+            for row, one in zip(rows, ones, strict=True)
+        ]
+        self._program["equations"].append(
+            Equation(op="concatenate", params={"dimension": 0}, reads=ones, writes=[whole])
+        )
+        return whole
+
+
+def _closed(body: Any) -> core.ClosedJaxpr:
+    return body if isinstance(body, core.ClosedJaxpr) else core.ClosedJaxpr(body, ())
 
 
 def _number(x: float) -> float | str:
@@ -159,7 +209,12 @@ def _params(equation: core.JaxprEqn) -> dict[str, Any]:
         raise InputError("the page cannot run a reshape that permutes")
     if name == "select_n" and len(equation.invars) != 3:
         raise InputError("the page cannot run a select_n of more than two cases")
-    return {key: _plain(params[key]) for key in PARAMETERS[name] if params[key] is not None}
+    plain = {key: _plain(params[key]) for key in PARAMETERS[name] if params[key] is not None}
+    if name == "reduce":  # by a function of two numbers, which is a program too
+        if len(equation.outvars) > 1:
+            raise InputError("the page cannot run a reduce of several arrays at once")
+        plain["body"] = _Exporter().export(_closed(params["jaxpr"]), ["total", "x"], ["total"])
+    return plain
 
 
 def _plain(value: Any) -> Any:

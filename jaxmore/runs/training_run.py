@@ -12,7 +12,7 @@ import jax
 
 from jaxmore.errors import InputError
 from jaxmore.files import as_json, remove, write_atomically
-from jaxmore.layers import Layer
+from jaxmore.layers import Layer, count_parameters
 from jaxmore.runs.checkpoints import latest_checkpoint, mark_damaged, restore
 from jaxmore.runs.config import TrainConfig
 from jaxmore.runs.corpus import Words, describe_corpus
@@ -121,7 +121,7 @@ def train_in_folder(
                 last = trainer.train(stop)
                 best = trainer.best_model.update(last)
                 _save_last(run, work_dir, last, best, quiet)
-                _draw_losses(metrics, last.record["losses"], work_dir / LOSS_CURVE)
+                _draw_losses(run, metrics, last.record["losses"], work_dir / LOSS_CURVE)
                 if not quiet:
                     print_words(sample(best, 20, seed=run.settings.seed), run.corpus.splits)
         if not quiet:
@@ -183,7 +183,7 @@ def _save_last(run: PreparedRun, work_dir: Path, last: Trained, best: Trained, q
         )
 
 
-def _draw_losses(metrics: Metrics, results: dict[str, float], path: Path) -> None:
+def _draw_losses(run: PreparedRun, metrics: Metrics, results: dict[str, float], path: Path) -> None:
     from jaxmore import plots
 
     chunks = metrics.chunks
@@ -191,7 +191,9 @@ def _draw_losses(metrics: Metrics, results: dict[str, float], path: Path) -> Non
         steps, ratios = ([chunk[name] for chunk in chunks] for name in ("step", "update_to_data"))
         # A chunk has no loss if all of its steps were skipped.
         losses = [chunk.get("loss", float("nan")) for chunk in chunks]
-        plots.save(plots.loss_curve(steps, losses, ratios, results), path)
+        count = count_parameters(run.model)
+        title = f"{run.type}, {count:,} parameters, on {Path(run.corpus.name).name}"
+        plots.save(plots.loss_curve(steps, losses, ratios, results, title), path)
 
 
 @contextmanager

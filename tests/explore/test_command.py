@@ -1,5 +1,6 @@
 """``jaxmore explore``: what it writes, and what it refuses in one line."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -11,10 +12,12 @@ from jaxmore.commands.explore import Explore
 from jaxmore.errors import InputError
 from jaxmore.explore import assemble, mistakes, network, places
 from jaxmore.explore.formulas import FILE, formulas
+from jaxmore.explore.html import html
 from jaxmore.layers import by_path
 from jaxmore.ninja.stepwise import Cotangents
 from jaxmore.runs.trained import load
 from tests.command_line import run, tree
+from tests.explore.node import absent
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["emma", "olivia", "ava", "mia", "amelia", "via", "lima", "eva", "ola", "vela"] * 3
@@ -69,11 +72,18 @@ def test_a_trained_runs_parameters(tmp_path, words, small):
 def test_refusals_change_nothing(tmp_path, words):
     with pytest.raises(InputError, match="holds no trained model"):
         Explore(work_dir=str(tmp_path / "none")).run()
+    with pytest.raises(InputError, match="the word 'emma' needs a trained model"):
+        Explore("emma", page=str(tmp_path / "page.html"), input_file=words).run()
     out = tmp_path / "out"
-    run("train", "-i", words, "-o", out, "--type", "bengio", "--max-steps", 1)
+    run("train", "-i", words, "-o", out, "--type", "bigram", "--max-steps", 1)
     before = tree(out)
-    with pytest.raises(InputError, match="holds a bengio: the page runs the notebooks' mlp-bn"):
-        Explore(work_dir=str(out)).run()
+    for word, message in [
+        ("zoë", "unknown character 'z'"),
+        ("", "the word is empty"),
+        ("emmaemma", "needs a block size of at least 9, got 7"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            Explore(word, work_dir=str(out)).run()
     assert tree(out) == before
     with pytest.raises(InputError, match="cannot write"):
         Explore(page=str(tmp_path / "none" / "page.html"), input_file=words).run()
@@ -81,7 +91,8 @@ def test_refusals_change_nothing(tmp_path, words):
 
 
 def test_the_formulas_are_those_of_the_places():
-    pytest.importorskip("latex2mathml", reason="latex2mathml writes the formulas")
+    if importlib.util.find_spec("latex2mathml") is None:
+        absent("latex2mathml writes the formulas: pip install latex2mathml")
     assert json.loads(FILE.read_text("utf-8")) == formulas()
 
 
@@ -103,7 +114,7 @@ def test_the_built_page_in_docs_is_of_these_sources():
         pytest.skip("a source distribution does not hold docs/explorer")
     built = path.read_text("utf-8")
     assert len(built) < 5e6
-    assert data_of.sub("", built) == data_of.sub("", assemble._html("{}"))
+    assert data_of.sub("", built) == data_of.sub("", html("index.html", {}))
     data = json.loads(data_of.search(built)[0])
     assert data["programs"]["16,8"]["backward"] == json.loads(
         json.dumps(network.backward_program(network.Sizes(8, 3, 27, 10, 16)))

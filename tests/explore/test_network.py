@@ -7,10 +7,8 @@ import pytest
 
 from jaxmore.explore import network
 from jaxmore.ninja import stepwise
-from tests.explore.node import PAGE, needs_node, node, run_programs
+from tests.explore.node import PAGE, node, run_programs
 from tests.ninja.test_stepwise import ODD, SEED_001, draw, named
-
-pytestmark = needs_node
 
 TRAIN = """
 import { readFileSync } from "node:fs";

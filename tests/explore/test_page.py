@@ -72,11 +72,11 @@ def test_every_tile_opens_by_mouse(open_page):
 
 def test_every_tile_is_reached_by_the_arrow_keys(open_page):
     page = open_page()
-    seen, todo = set(), [[]]
+    seen, todo = set(), [("loss", None)]
     while todo:
-        keys = todo.pop()
-        page.evaluate("explorer.graph.focusable('loss').focus()")
-        for key in keys:
+        start, key = todo.pop()
+        page.evaluate("(name) => explorer.graph.focusable(name).focus()", start)
+        if key:
             page.keyboard.press(key)
         name = page.evaluate("document.activeElement.dataset.name")
         if name in seen:
@@ -84,7 +84,7 @@ def test_every_tile_is_reached_by_the_arrow_keys(open_page):
         seen.add(name)
         page.keyboard.press("Enter")
         assert page.inner_text("#place-title") == f"{name} and d{name}"
-        todo += [[*keys, key] for key in ("ArrowRight", "ArrowUp", "ArrowDown", "ArrowLeft")]
+        todo += [(name, key) for key in ("ArrowRight", "ArrowUp", "ArrowDown", "ArrowLeft")]
     assert seen == set(PLACES)
 
 
@@ -112,6 +112,16 @@ def test_b1_is_32_terms_that_cancel(open_page):
     text = page.inner_text("#place .number")
     assert "The sum of 32 terms" in text
     assert "They cancel: what is left is rounding." in text
+
+
+def test_the_headings_of_the_maps_follow_the_training(open_page):
+    page = open_page("#place=logits")
+    for _ in range(2):
+        page.click("#one-step")
+        for k, values in enumerate(("values.logits", "cotangents.dlogits")):
+            largest = max(map(abs, page.evaluate(f"[...explorer.network.{values}]")))
+            shown = float(page.locator("#place .map h3").nth(k).inner_text().rpartition(" ")[2])
+            assert abs(shown - largest) <= 5e-3 * largest  # three digits are shown
 
 
 def test_play_pause_step_and_time(open_page):

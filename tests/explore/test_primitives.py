@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxmore.errors import InputError
 from jaxmore.explore.export import PARAMETERS, export
-from tests.explore.node import needs_node, run_programs
+from tests.explore.node import run_programs
 
 rng = np.random.default_rng(0)
 
@@ -67,6 +67,17 @@ CASES: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     (lambda x: x.min(0), (f(2, 3, 5),)),
     (lambda x: x.argmax(1), (i(2, 5, 7),)),
     (lambda x: x.argmin(0), (i(2, 5, 7),)),
+    (lambda x: lax.reduce(x, np.asarray(-np.inf, x.dtype), lax.max, (0, 2)), (f(2, 3, 5),)),
+    (lambda x: lax.reduce(x, np.asarray(2, x.dtype), lax.mul, (1,)), (f(3, 5),)),
+    (lambda x: lax.reduce(x, np.asarray(-np.inf, x.dtype),
+                          lambda a, b: jnp.where(a > b, a, b), (1,)), (f(3, 5),)),
+    (lambda x: lax.cumsum(x, 1), (f(2, 3, 5),)),
+    (lambda x: lax.cumsum(x, 0, reverse=True), (f(3, 5),)),
+    (lambda x: lax.split(x, (2, 0, 3), 1), (f(3, 5, 2),)),
+    (lax.stop_gradient, (f(3, 5),)),
+    (lambda x, y: lax.scan(lambda c, r: (c * r + 1, (c, r @ y)), x[0], x), (f(4, 3), f(3, 2))),
+    (lambda x: lax.scan(lambda c, r: (c - r, c), x[1], x, reverse=True), (f(5, 3),)),
+    (lambda x: lax.scan(lambda c, _: (c * c, None), x, None, length=3), (f(2, 3),)),
     (lambda x, y: x @ y, (f(3, 5), f(5, 7))),
     (lambda x, y: x @ y, (f(5), f(5, 7))),
     (lambda x, y: jnp.einsum("bij,kjb->bik", x, y), (f(2, 3, 5), f(7, 5, 2))),
@@ -94,7 +105,6 @@ def _named(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return export(function, args, names, [f"y{k}" for k in range(len(outs))])
 
 
-@needs_node
 def test_every_primitive_equals_jax(dtype):
     cases, expected = [], []
     for function, args in CASES:
@@ -114,5 +124,10 @@ def test_every_primitive_equals_jax(dtype):
 def test_refuses_by_name():
     with pytest.raises(InputError, match="cannot run the primitive erf"):
         _named(jax.scipy.special.erf, (jnp.ones(3),))
+    with pytest.raises(InputError, match="cannot run a reduce of several arrays"):
+        _named(
+            lambda x: lax.reduce((x, x), (0.0, 0.0), lambda a, b: (a[0] + b[0], a[1] + b[1]), (0,)),
+            (jnp.ones(3),),
+        )
     with pytest.raises(InputError, match="cannot hold bfloat16"):
         _named(jnp.tanh, (jnp.ones(3, "bfloat16"),))

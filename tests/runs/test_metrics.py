@@ -73,3 +73,20 @@ def test_a_run_without_finite_ratios_is_drawn_without_their_legend():
     assert not figure.legends
     figure = plots.loss_curve([1, 2], [2.0, 1.0], [{"weight": -3.0}] * 2, {"train": 1.0})
     assert len(figure.legends) == 1
+
+
+def test_the_figure_says_what_was_trained_and_keeps_equal_losses_and_many_parameters_apart():
+    paths = [f"blocks.{k}.weight" for k in range(40)]
+    results = {"train": 1.5, "dev": 1.75, "test": 1.75}
+    ratios = [dict.fromkeys(paths, -3.0)] * 2
+    figure = plots.loss_curve([1, 2], [2.0, 1.5], ratios, results, "gru, on $x$.txt")
+    above, below = figure.axes
+    assert above.get_title() == "gru, on $x$.txt"
+    ends = [line for line in above.lines if line.get_label().startswith(tuple(results))]
+    assert [line.get_ydata() for line in ends] == [[1.5], [1.75], [1.75]]
+    assert len({(line.get_marker(), line.get_markersize()) for line in ends}) == 3
+    assert len({tuple(line.get_color()) for line in below.lines[:40]}) == 40
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.y1 <= below.get_window_extent().y0  # below the plots, which keep their width
+    assert below.get_window_extent().width > 0.8 * figure.bbox.width

@@ -18,7 +18,8 @@ export function refreshColours() {
 /** Rows and columns of the picture: the last axes side by side, one row for each example. */
 export function extent(shape) {
   const size = shape.reduce((a, b) => a * b, 1);
-  const rows = shape.length > 1 ? shape[0] : 1;
+  const lead = shape.findIndex((n) => n > 1); // one example of a batch: its own rows
+  const rows = lead >= 0 && lead < shape.length - 1 ? shape[lead] : 1;
   if (rows > 1 && size === rows) return [1, rows]; // a column lies down: it is easier to read
   return [rows, size / rows];
 }
@@ -54,11 +55,14 @@ export function bigMap(title, name, data, shape, pick) {
     <div class="cursor" hidden></div></div><div class="readout" aria-live="polite"></div>`;
   const [heading, canvas, cursor, readout] =
     ["h3", "canvas", ".cursor", ".readout"].map((q) => box.querySelector(q));
-  heading.textContent = `${title}, from −${short(largest(data))} to ${short(largest(data))}`;
+  const redraw = () => {
+    heading.textContent = `${title}, from −${short(largest(data))} to ${short(largest(data))}`;
+    draw(canvas, data, shape);
+  };
   canvas.setAttribute("aria-label", `${title} of ${shape.join(" by ") || "one number"}. ` +
     `Arrow keys move${pick ? ", Enter shows the sum" : ""}.`);
   canvas.style.height = `${Math.min(260, Math.max(24, rows * 8))}px`;
-  draw(canvas, data, shape);
+  redraw();
   let place = 0;
   const show = (to) => {
     place = to;
@@ -85,5 +89,5 @@ export function bigMap(title, name, data, shape, pick) {
     else if (place + step >= 0 && place + step < data.length) show(place + step);
     event.preventDefault();
   });
-  return { box, show, update: (next) => { data = next; draw(canvas, data, shape); } };
+  return { box, show, update: (next) => { data = next; redraw(); } };
 }

@@ -19,7 +19,7 @@ const BINARY = {
   and: (x, y) => x & y, or: (x, y) => x | y,
 };
 
-const MOVES = ["reshape", "squeeze", "transpose", "slice", "rev", "pad",
+const MOVES = ["stop_gradient", "reshape", "squeeze", "transpose", "slice", "rev", "pad",
   "broadcast_in_dim", "copy", "convert_element_type"];
 
 function unary(apply) {
@@ -108,6 +108,59 @@ const reduce = (start, combine) => (equation) => {
     }
   };
 };
+
+/** A program of two numbers as a function. */
+function scalarFunction({ slots, inputs, outputs, constants, equations }, make) {
+  const all = slots.map(([shape, dtype]) => ({ shape, dtype, data: make(dtype) }));
+  for (const [slot, [value]] of constants) all[slot].data[0] = value;
+  const steps = equations.map(({ op, params, reads, writes }) =>
+    PRIMITIVES[op]({ params, reads: pick(all, reads), writes: pick(all, writes) }));
+  const [total, x, result] = pick(all, [inputs.total, inputs.x, outputs.total]);
+  return (a, b) => {
+    total.data[0] = a;
+    x.data[0] = b;
+    for (const step of steps) step();
+    return result.data[0];
+  };
+}
+
+/** A reduction by a function, from a start that is an operand. */
+function reduceBy({ params: { dimensions, body }, reads: [x, start], writes: [y] }) {
+  const [bases, offsets] = reduced({ params: { axes: dimensions }, reads: [x] });
+  const number = (dtype) => (dtype === y.dtype ? new y.data.constructor(1) : new Float64Array(1));
+  const combine = scalarFunction(body, number);
+  return () => {
+    for (let i = 0; i < bases.length; i++) {
+      let result = start.data[0];
+      for (let k = 0; k < offsets.length; k++) result = combine(result, x.data[bases[i] + offsets[k]]);
+      y.data[i] = result;
+    }
+  };
+}
+
+function cumsum({ params: { axis, reverse }, reads: [x], writes: [y] }) {
+  const [bases, offsets] = reduced({ params: { axes: [axis] }, reads: [x] });
+  if (reverse) offsets.reverse();
+  return () => {
+    for (const base of bases) {
+      let sum = 0;
+      for (const offset of offsets) y.data[base + offset] = sum += x.data[base + offset];
+    }
+  };
+}
+
+function split({ params: { axis }, reads: [x], writes }) {
+  const strides = stridesOf(x.shape);
+  let start = 0;
+  const maps = writes.map(({ shape }) => {
+    const map = walk(shape, strides, start * strides[axis]);
+    start += shape[axis];
+    return map;
+  });
+  return () => writes.forEach((y, k) => {
+    for (let i = 0; i < maps[k].length; i++) y.data[i] = x.data[maps[k][i]];
+  });
+}
 
 const argReduce = (isBetter) => (equation) => {
   const { reads: [x], writes: [y] } = equation;
@@ -240,6 +293,9 @@ export const PRIMITIVES = {
   select_n: select,
   concatenate,
   iota,
+  reduce: reduceBy,
+  cumsum,
+  split,
   reduce_sum: reduce(0, (x, y) => x + y),
   reduce_max: reduce(-Infinity, Math.max),
   reduce_min: reduce(Infinity, Math.min),
