@@ -9,7 +9,9 @@ import griffe
 def to_markdown(text: str) -> str:
     """Turn roles into code, and ``::`` before an indented block into a colon."""
     text = re.sub(r":(?:\w+:)?\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text)
-    return re.sub(r"::(?=\n\n {4})", ":", text)
+    text = re.sub(r"::(?=\n\n {4})", ":", text)
+    # A paragraph that begins with ">>>" is a session of Python's.
+    return re.sub(r"^(>>> .+?)(?=\n\n(?!>>>)|\Z)", r"```pycon\n\1\n```", text, flags=re.M | re.S)
 
 
 class Docstrings(griffe.Extension):

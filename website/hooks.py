@@ -52,7 +52,6 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
         html = equations.render(html)
     except ValueError as error:
         raise PluginError(f"{page.file.src_uri}: {error}") from error
-    html = html.replace("<table>", '<table markdown="0">')
     return html + f'<p class="figures">{figures(page.file.src_uri)}</p>'
 
 

@@ -106,8 +106,10 @@ def _path(module: ModuleType, name: str) -> str:
 def _defines(module: ModuleType, name: str) -> str:
     """The module that a constant is imported from."""
     source = inspect.getsource(module)
-    found = re.search(rf"from (jaxmore[\w.]+) import [^)]*?\b{name}\b", source)
-    return found[1] if found else module.__name__
+    for home, names in re.findall(r"from (jaxmore[\w.]+) import (\([^)]*\)|[^(\n]+)", source):
+        if re.search(rf"\b{name}\b", names):
+            return home
+    return module.__name__
 
 
 def measured(rule: str) -> str:
@@ -166,7 +168,7 @@ def _bytes(rule: str, family: Any, oracles: ModuleType) -> tuple[int, int]:
     from jaxmore.testing import parse_args
 
     args = [a if a is None else jnp.asarray(a) for a in parse_args(family.arguments)]
-    own = [i for i, a in enumerate(args) if a is not None and a.dtype.kind == "f"]
+    own = [i for i, a in enumerate(args) if a is not None and jnp.issubdtype(a.dtype, jnp.floating)]
 
     def call(function: Any, *floats: Any) -> Any:
         full = list(args)
