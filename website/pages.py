@@ -72,7 +72,7 @@ def reference_index() -> str:
     lines = [
         "# Reference",
         "",
-        "Every public name. `import jaxmore` loads a name on first use, so it does not wait for JAX.",
+        "Every public name. `import jaxmore` loads a name on first use: it does not wait for JAX.",
         "",
     ]
     for page, path in MODULES.items():
@@ -128,7 +128,7 @@ def _exactness(rule: str) -> list[str]:
     page = (ROOT / "docs" / "exactness.md").read_text("utf-8")
     rows = [line for line in page.splitlines() if line.startswith(f"| {rule} |")]
     lines = [
-        "Largest error in float32 relative to the tensor's largest element, and the root-mean-square",
+        "Largest error in float32 relative to the tensor's largest element, and root-mean-square",
         "error over that of the better of the two autodiffs (below 1: less error than both). These",
         "rows are those of [the page on exactness](../exactness.md).",
         "",

@@ -1,4 +1,4 @@
-"""Every page of the site: its code runs, its transcripts hold, nothing on it is left to be filled in."""
+"""Every page of the site: its code runs, its transcripts hold, and no placeholder is left."""
 
 import contextlib
 import doctest
