@@ -3,8 +3,8 @@
 ``python -m benchmarks.quality`` trains makemore.py's types for 2,000 steps at its defaults, the
 transformer also by Muon until its test loss is below 1.92, and the notebooks' types for their own
 200,000 steps: each by ``jaxmore train`` as a user would. It writes the table into
-docs/ladder.md. The words are those of $JAXMORE_NAMES, which must be makemore's names.txt for the figures to be
-comparable.
+docs/ladder.md. The words are those of $JAXMORE_NAMES, which must be makemore's names.txt for the
+figures to be comparable.
 """
 
 import contextlib

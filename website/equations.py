@@ -27,9 +27,13 @@ def to_mathml(latex: str, display: str = "inline") -> str:
     Raises:
         ValueError: a command was not understood; MathML would show it as text.
     """
-    # A row of one cell keeps lines that are separated by \\.
     latex = latex.strip()
     mathml = convert(latex, display=display)
     if unknown := re.search(r"<m[iot][^>]*>\\\w+", mathml):
         raise ValueError(f"{unknown[0]} in {latex!r}")
-    return mathml
+    # Fonts without a stretching overline would draw it over one letter: the style sheet draws it.
+    return re.sub(
+        r'<mo stretchy="true">(&#x000AF;|&#x0203E;|&#x02015;|¯|‾|―)</mo>',
+        '<mo class="bar"></mo>',
+        mathml,
+    )
