@@ -32,8 +32,4 @@ def to_mathml(latex: str, display: str = "inline") -> str:
     if unknown := re.search(r"<m[iot][^>]*>\\\w+", mathml):
         raise ValueError(f"{unknown[0]} in {latex!r}")
     # Fonts without a stretching overline would draw it over one letter: the style sheet draws it.
-    return re.sub(
-        r'<mo stretchy="true">(&#x000AF;|&#x0203E;|&#x02015;|¯|‾|―)</mo>',
-        '<mo class="bar"></mo>',
-        mathml,
-    )
+    return mathml.replace('<mo accent="true">&#x02015;</mo>', '<mo class="bar"></mo>')
