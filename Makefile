@@ -22,13 +22,14 @@ ARGS        ?=
 PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
-.PHONY: help train test test-all test-browser bench faults mutants alarms test-newest lint audit format lock clean FORCE
+.PHONY: help train test test-all test-browser docs docs-serve bench faults mutants alarms test-newest lint audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
 	@echo 'make test         lint, types, doctests, and one test of each promise: four minutes'
 	@echo 'make test-all     these and all other tests: every dtype, size, family and fault'
 	@echo 'make test-browser the page of `jaxmore explore` in chromium'
+	@echo 'make docs         the site, strictly, into build/site;  make docs-serve  show it while you write'
 	@echo 'make bench        jaxmore beside its peers, on a quiet machine: writes docs/benchmarks.md'
 	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
 	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
@@ -48,6 +49,13 @@ train: $(VENV)/.ready-run
 # With arguments it answers in seconds: no linters before it and no worker processes to start.
 test test-all: $(if $(JAX)$(ARGS),$(VENV)/.ready-dev,lint)
 	$(PY) -m pytest $(if $(ARGS),,-n $(JOBS) --dist worksteal) $(if $(findstring all,$@),,-m 'not slow') $(ARGS)
+
+# Strict: a broken link, an unknown equation or a public name without a docstring fails. No network.
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+
+docs-serve: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve
 
 # On a machine with nothing else to do: it writes docs/benchmarks.md, .json and the figure.
 bench: $(VENV)/.ready-dev
@@ -143,13 +151,19 @@ $(VENV)/.ready-dev: $(VENV)/.identity pyproject.toml $(CONSTRAINTS)
 	$(PIP) install --quiet --constraint $(VENV)/constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@ $(VENV)/.ready-run
 
+$(VENV)/.ready-docs: $(VENV)/.identity pyproject.toml $(CONSTRAINTS)
+	@echo 'Installing jaxmore[docs] into $(VENV): a minute, once.'
+	@{ $(PINS); } > $(VENV)/constraints.txt
+	$(PIP) install --quiet --constraint $(VENV)/constraints.txt --editable '.[docs]'
+	@touch $@ $(VENV)/.ready-run
+
 # The newest of everything that Python 3.11 and pyproject.toml allow. torch alone keeps its pin: raise
 # it by hand. The build's label (+cpu) goes, so that the pin fits every platform's build.
 lock:
 	@$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("make lock wants Python 3.11, the oldest: make lock PYTHON=python3.11")'
 	$(PYTHON) -m venv --clear .venv-lock
 	grep '^torch==' constraints.txt > .venv-lock/torch.txt
-	.venv-lock/bin/python -m pip install --quiet --constraint .venv-lock/torch.txt '.[dev]'
+	.venv-lock/bin/python -m pip install --quiet --constraint .venv-lock/torch.txt '.[dev,docs]'
 	{ sed '/^[^#]/,$$d' constraints.txt; \
 	  .venv-lock/bin/python -m pip freeze --exclude jaxmore | sed 's/+[a-z0-9.]*$$//'; } > .venv-lock/constraints.txt
 	mv .venv-lock/constraints.txt constraints.txt

@@ -1,10 +1,10 @@
-"""The loss of every type after training, beside makemore.py's: the README's ladder table.
+"""The loss of every type after training, beside makemore.py's: the table of docs/ladder.md.
 
 ``python -m benchmarks.quality`` trains makemore.py's types for 2,000 steps at its defaults, the
 transformer also by Muon until its test loss is below 1.92, and the notebooks' types for their own
-200,000 steps: each by ``jaxmore train`` as a user would. It writes the table into README.md. The
-words are those of $JAXMORE_NAMES, which must be makemore's names.txt for the figures to be
-comparable.
+200,000 steps: each by ``jaxmore train`` as a user would. It writes the table into
+docs/ladder.md. The words are those of $JAXMORE_NAMES, which must be makemore's names.txt for the
+figures to be comparable.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ MAKEMORE = {
 """makemore.py's train and test loss at step 2,000; it has no lstm."""
 MUON = "--optimizer muon --schedule cosine --warmup-steps 200 --max-steps 7000"
 NOTEBOOKS = ("bengio", "mlp-bn", "deep-mlp-bn", "wavenet")
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "ladder.md"
 HEAD = """\
 | type | parameters | steps | train | dev | test | makemore.py train / test | time |
 |---|---|---|---|---|---|---|---|
@@ -69,15 +69,15 @@ def main() -> None:
     ):
         table += row(type, flags, theirs)
         print(table.splitlines()[-1], flush=True)
-    README.write_text(write_into_readme(README.read_text("utf-8"), table), "utf-8")
+    PAGE.write_text(write_into_page(PAGE.read_text("utf-8"), table), "utf-8")
 
 
-def write_into_readme(readme: str, table: str) -> str:
-    """Replace the README's table that has the same head."""
-    readme, found = re.subn(re.escape(HEAD) + r"(\|.*\n)+", lambda _: table, readme)
+def write_into_page(page: str, table: str) -> str:
+    """Replace the page's table that has the same head."""
+    page, found = re.subn(re.escape(HEAD) + r"(\|.*\n)+", lambda _: table, page)
     if found != 1:
-        raise SystemExit(f"README.md has {found} tables of the ladder")
-    return readme
+        raise SystemExit(f"docs/ladder.md has {found} tables of the ladder")
+    return page
 
 
 if __name__ == "__main__":

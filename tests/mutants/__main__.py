@@ -30,6 +30,10 @@ def page(results: list[Result]) -> str:
     lines = [
         "# Mutants",
         "",
+        "The tests of the gradients are tested too: thousands of small mistakes are planted in the",
+        "code, one at a time, and a check must fail on each. Every mistake that changes a result",
+        "is found; the few that are not found compute the same, each for a reason that is given.",
+        "",
         "`make mutants` generates this page. A mutant is a source file with one node of its syntax",
         "tree changed: an operator swapped, a term or factor dropped, a constant nudged, `sum`",
         "replaced by `mean` or `set` by `add`, `.T` removed, an axis changed, a slice shifted,",
@@ -39,12 +43,18 @@ def page(results: list[Result]) -> str:
         "bfloat16, and that invalid calls raise. The score is the share of killed mutants among",
         "those that change the computation. CI runs all of them.",
         "",
+        '<details markdown="1"><summary>The score of every file</summary>',
+        "",
         table(results),
+        "</details>",
+        "",
         "## Equivalent mutants",
         "",
         "These mutants compute the same function. An identity says why, and a comparison on",
         "10,000 random inputs confirms it. (Those of `description.py`, which formats text, are",
         "compared on a model with 100 layers of different widths.)",
+        "",
+        '<details markdown="1"><summary>Every equivalent mutant and its reason</summary>',
         "",
         "| file | function | before | after | reason |",
         "|---|---|---|---|---|",
@@ -53,6 +63,7 @@ def page(results: list[Result]) -> str:
         before, after = e.before.replace("|", "\\|"), e.after.replace("|", "\\|")
         name = e.file.removeprefix("jaxmore/")
         lines.append(f"| {name} | {e.function} | `{before}` | `{after}` | {e.identity} |")
+    lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 
 
