@@ -4,10 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import arg
-
 from jaxmore.commands.flags import Words, WorkDir
-from jaxmore.runs.config import SEED, Device, ModelName, Optimizer, TrainConfig
+from jaxmore.runs.config import BATCH_SIZE, SEED, Device, ModelName, Optimizer, TrainConfig
 
 FIGURE = "find-lr.png"
 
@@ -27,7 +25,7 @@ class FindLr:
     """The model."""
     optimizer: Optimizer = None
     """As in train."""
-    batch_size: Annotated[int, arg(aliases=["-b"])] = 32
+    batch_size: Annotated[int | None, BATCH_SIZE] = None
     """Examples per step."""
     seed: Annotated[int | None, SEED] = None
     """Seed of the parameters and the batches."""

@@ -22,7 +22,7 @@ class Sample:
     """How many words."""
     seed: int = 2147483647
     """The same seed, the same words."""
-    temperature: float = 1.0
+    temperature: Annotated[float | None, default("1, microgpt 0.5", "FLOAT")] = None
     """Below 1 more likely words, above 1 more surprising ones."""
     top_k: Annotated[int | None, default("all", "INT")] = None
     """Draw among the k likeliest characters only."""

@@ -116,7 +116,7 @@ def fits_together(runs: "Sequence[PreparedRun]") -> bool:
     run = runs[0]
     n_examples, block_size = run.data["train"][0].shape
     check_memory(
-        run.model, run.optimizer, n_examples, block_size, run.config.batch_size, n_runs=len(runs)
+        run.model, run.optimizer, n_examples, block_size, run.settings.batch_size, n_runs=len(runs)
     )
     return True
 

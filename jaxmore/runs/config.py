@@ -50,6 +50,7 @@ def default(text: str, metavar: str, *aliases: str) -> Any:
     return arg(aliases=aliases, metavar=metavar, help_behavior_hint=f"(default: {text})")
 
 
+BATCH_SIZE = default("32, microgpt 1", "INT", "-b")
 SEED = default("2147483647, makemore's types 3407", "INT")
 Optimizer = Annotated[
     Literal["sgd", "adam", "adamw", "muon"] | None,
@@ -86,7 +87,7 @@ class TrainConfig:
     n_embd2: Annotated[int | None, default("the type's own, makemore's 64", "INT")] = None
     """H, the width of the hidden layer."""
 
-    batch_size: Annotated[int, arg(aliases=["-b"])] = 32
+    batch_size: Annotated[int | None, BATCH_SIZE] = None
     """Examples per step."""
     max_steps: Annotated[int | None, default("by the type", "INT")] = None
     """Steps to train for: 200,000, for makemore's types 20,000, for microgpt 1,000."""

@@ -50,7 +50,8 @@ def evaluate(trained: Trained, words: Words | None = None) -> dict[str, float]:
 def split_losses(trained: Trained, words: Words | None) -> dict[str, tuple[float, int]]:
     """Compute the loss of each split, and the number of characters that it is the mean over."""
     corpus = corpus_of(trained, words)
-    data = corpus.examples(trained.reads, corpus.block_size(trained.options), trained.vocab)
+    block_size = corpus.block_size(trained.options)
+    data = corpus.examples(trained.reads, block_size, trained.vocab, cut=trained.cuts_words)
     return {
         name: (mean_loss(trained.model, trained.params, trained.stats, X, Y), int((Y != -1).sum()))
         for name, (X, Y) in data.items()
@@ -62,7 +63,7 @@ def sample(
     n: int = 20,
     *,
     prompt: str = "",
-    temperature: float = 1.0,
+    temperature: float | None = None,
     top_k: int | None = None,
     seed: int = 2147483647,
 ) -> list[str]:
@@ -72,7 +73,8 @@ def sample(
         trained: the model.
         n: the number of words.
         prompt: the beginning of every word.
-        temperature: below 1 likelier words, above 1 more surprising ones.
+        temperature: below 1 likelier words, above 1 more surprising ones; None for the model's
+            own, 0.5 for microgpt and 1 for the others.
         top_k: draw among the k most likely characters only.
         seed: the seed of the draws; equal seeds give equal words.
 
@@ -90,7 +92,13 @@ def sample(
 
 
 def sample_batches(
-    trained: Trained, n: int, *, prompt: str, temperature: float, top_k: int | None, seed: int
+    trained: Trained,
+    n: int,
+    *,
+    prompt: str,
+    temperature: float | None,
+    top_k: int | None,
+    seed: int,
 ) -> Iterator[list[str]]:
     """Sample as :func:`sample` does, but yield the words of each batch as they come."""
     longest = min(2 * trained.record["data"]["longest_word"], LONGEST_SAMPLE)
@@ -122,7 +130,7 @@ def sample_batches(
             max_length=max_length,
             seed=seed,
             batch=batch,
-            temperature=temperature,
+            temperature=trained.temperature if temperature is None else temperature,
             top_k=top_k,
             prompt=prompt,
         )
