@@ -39,14 +39,14 @@ class FindLr:
 
         from jaxmore import plots
         from jaxmore.data import corpus_path
-        from jaxmore.files import writing_to
+        from jaxmore.files import check_output, writing_to
         from jaxmore.runs.prepared import prepare
         from jaxmore.training.lr_search import EXPONENTS, find_learning_rate
 
         run = prepare(config, corpus_path(self.input_file))
         folder = Path(self.work_dir)
         with writing_to(folder):
-            pass  # find out that a folder cannot be written to before all the work
+            check_output(folder / FIGURE)  # before all the work
         optimizer = run.settings.optimizer
         test = find_learning_rate(
             run.model,

@@ -127,7 +127,7 @@ def _sweep(runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool) -> 
     from jaxmore import plots
     from jaxmore.files import as_json, write_atomically
     from jaxmore.runs.corpus import describe_corpus
-    from jaxmore.runs.folder import SWEEP, SWEEP_CURVES, clear
+    from jaxmore.runs.folder import SWEEP, SWEEP_CURVES, replace_run
     from jaxmore.runs.output import say
     from jaxmore.runs.trained import held_out
     from jaxmore.training.evaluation import calibrate, mean_loss
@@ -153,8 +153,9 @@ def _sweep(runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool) -> 
             done = {"flags": flags, "steps": steps, "runs": [_as_dict(r) for r in results]}
             content = as_json(run.record | done)
             if len(results) == 1 or together:
-                clear(work_dir)
-            write_atomically(work_dir / SWEEP, content)
+                replace_run(work_dir, SWEEP, content)
+            else:
+                write_atomically(work_dir / SWEEP, content)
     say(format_table(results))
     by_setting = _by_setting(results)
     curves = {key: np.array([r.curve for r in group]) for key, group in by_setting.items()}

@@ -29,6 +29,8 @@ WORDS = "$JAXMORE_NAMES, else the embedded names"
 
 SIZES = ("block_size", "n_layer", "n_head", "n_embd", "n_embd2")
 
+COUNTS = ("batch_size", "max_steps", "chunk_size", "patience")
+
 CADENCE = (
     "input_file",
     "work_dir",
@@ -135,10 +137,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise InputError, naming the flag, for a number that no run can have."""
-        for flag in ("batch_size", "max_steps", "chunk_size", "patience", *SIZES):
+        for flag in (*COUNTS, *SIZES):
             check_at_least(flag, getattr(self, flag), 1)
         for flag in ("warmup_steps", "eval_every", "sample_every"):
             check_at_least(flag, getattr(self, flag), 0)
+        for flag in (*COUNTS, *SIZES):
+            if (getattr(self, flag) or 0) >= 2**31:  # JAX counts in 32 bits
+                raise InputError(f"--{flag.replace('_', '-')} must be below 2³¹")
         for flag in ("learning_rate", "clip_norm"):
             value = getattr(self, flag)
             if value is not None and not 0 < value < math.inf:

@@ -130,7 +130,8 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
     )
     lengths = [len(word) + 1 for split in corpus.splits for word in split]
     n_examples = sum(lengths) if reads == "windows" else len(lengths)
-    check_memory(layer, optimizer, n_examples, block_size, settings.batch_size)
+    n_steps = min(config.chunk_size, settings.max_steps)
+    check_memory(layer, optimizer, n_examples, block_size, settings.batch_size, n_steps=n_steps)
     cuts_words = model is None and MODELS[type].cuts_words
     data = corpus.examples(reads, block_size, vocab, cut=cuts_words)
     check_calibration(layer, data["train"][0])
