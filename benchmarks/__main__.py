@@ -14,6 +14,7 @@ Section = Literal[
     "sampling",
     "startup",
     "ladder",
+    "microgpt",
     "memory",
     "growth",
     "forms",
@@ -33,8 +34,8 @@ class Benchmarks:
     """
 
     sections: Annotated[Positional[tuple[Section, ...]], arg(metavar="SECTION")] = ALL
-    """training, evaluation, sampling, startup, ladder, memory, growth, forms, speedrun, budget; all
-    by default."""
+    """training, evaluation, sampling, startup, ladder, microgpt, memory, growth, forms, speedrun,
+    budget; all by default."""
     quick: bool = False
     """Fewer rounds; training alone by default."""
 
@@ -46,6 +47,7 @@ class Benchmarks:
             inference,
             ladder,
             memory,
+            microgpt,
             speedrun,
             startup,
             training,
@@ -63,6 +65,7 @@ class Benchmarks:
             "sampling": inference.run_sampling,
             "startup": startup.run,
             "ladder": ladder.run,
+            "microgpt": microgpt.run,
             "memory": memory.run,
             "growth": growth.run,
             "forms": forms.run,
