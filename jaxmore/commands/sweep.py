@@ -134,8 +134,7 @@ def _sweep(runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool) -> 
 
     run = runs[0]
     say(describe_corpus(run.corpus, run.data))
-    say(run.description)
-    say(f"{len(runs)} runs of {run.settings.max_steps:,} steps")
+    say(f"{run.description}\n{len(runs)} runs of {run.settings.max_steps:,} steps")
     splits = ["train", held_out(run.data)]
     size, last = run.config.chunk_size, run.settings.max_steps
     steps = [*range(size, last, size), last]
