@@ -14,6 +14,7 @@ Section = Literal[
     "sampling",
     "startup",
     "ladder",
+    "microgpt",
     "memory",
     "growth",
     "forms",
@@ -33,8 +34,8 @@ class Benchmarks:
     """
 
     sections: Annotated[Positional[tuple[Section, ...]], arg(metavar="SECTION")] = ALL
-    """training, evaluation, sampling, startup, ladder, memory, growth, forms, speedrun, budget; all
-    by default."""
+    """training, evaluation, sampling, startup, ladder, microgpt, memory, growth, forms, speedrun,
+    budget; all by default."""
     quick: bool = False
     """Fewer rounds; training alone by default."""
 
@@ -46,6 +47,7 @@ class Benchmarks:
             inference,
             ladder,
             memory,
+            microgpt,
             speedrun,
             startup,
             training,
@@ -63,6 +65,7 @@ class Benchmarks:
             "sampling": inference.run_sampling,
             "startup": startup.run,
             "ladder": ladder.run,
+            "microgpt": microgpt.run,
             "memory": memory.run,
             "growth": growth.run,
             "forms": forms.run,
@@ -70,14 +73,16 @@ class Benchmarks:
             "budget": budget.run,
         }
         json_file = DOCS / "benchmarks.json"
-        results: dict[str, Any] = json.loads(json_file.read_text()) if json_file.exists() else {}
+        results: dict[str, Any] = (
+            json.loads(json_file.read_text("utf-8")) if json_file.exists() else {}
+        )
         sections = ("training",) if self.quick and self.sections == ALL else self.sections
         machine = describe_machine() | {"rounds": "quick run" if self.quick else "full run"}
         for name in sections:
             results[name] = {"machine": machine, "rows": runners[name](self.quick)}
             results = {name: results[name] for name in TABLES if name in results}
-            json_file.write_text(json.dumps(results, indent=1) + "\n")
-        (DOCS / "benchmarks.md").write_text(write_report(results))
+            json_file.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        (DOCS / "benchmarks.md").write_text(write_report(results), "utf-8")
         if "training" in results:
             text = write_into_readme(README.read_text("utf-8"), results["training"])
             README.write_text(text, "utf-8")

@@ -53,7 +53,7 @@ def matmul_ceiling(n: int = 2048, repeats: int = 5) -> float:
 
 def _cpu() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    text = cpuinfo.read_text("utf-8") if cpuinfo.exists() else ""
     models = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
     widest = next((f", {f}" for f in ("avx512f", "avx2") if f in text), "")
     return (models[0] if models else platform.processor()) + widest

@@ -153,6 +153,20 @@ def _ladder(section: Section) -> Iterable[str]:
     )
 
 
+def _microgpt(section: Section) -> Iterable[str]:
+    rows = section["rows"]
+    sizes = sorted({row["batch_size"] for row in rows})
+    yield "## microgpt\n"
+    yield "4,192 parameters, Adam, float32, words padded to 16 places; the original has batch 1.\n"
+    yield _table(
+        ["", *(f"batch {size}: µs an example" for size in sizes)],
+        (
+            [name, *(f"{row['us_per_example']:,.1f} (×{row['ratio']:.2f})" for row in mine)]
+            for name, mine in _by(rows, "contestant")
+        ),
+    )
+
+
 def _memory(section: Section) -> Iterable[str]:
     gradients = [row for row in section["rows"] if "model" in row]
     yield "## Memory\n"
@@ -307,6 +321,7 @@ TABLES: dict[str, Callable[[Section], Iterable[str]]] = {
     "sampling": _sampling,
     "startup": _startup,
     "ladder": _ladder,
+    "microgpt": _microgpt,
     "memory": _memory,
     "growth": _growth,
     "forms": _forms,

@@ -21,7 +21,7 @@ class Task:
     """Of the model."""
     vocab_size: int
     optimizer: str
-    """``sgd`` or ``adamw``, as ``jaxmore.training.optimizers`` makes them."""
+    """``sgd``, ``adam`` or ``adamw``, as ``jaxmore.training.optimizers`` makes them."""
     learning_rate: float
     X: Int[np.ndarray, "n T"]
     Y: Int[np.ndarray, "n ..."]

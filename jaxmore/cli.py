@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from itertools import groupby
 from typing import get_args
@@ -49,11 +50,15 @@ Command = (
     | Convert
 )
 
-OF_MAKEMORE = {
+COMMANDS = {re.sub(r"\B(?=[A-Z])", "-", c.__name__).lower(): c for c in get_args(Command)}
+OF_OTHERS = {
     "--sample-only": "jaxmore sample samples from a trained model",
     "--num-workers": "jaxmore needs no worker processes: leave it out",
+    "--lr": "perhaps --learning-rate",
+    "--epochs": "perhaps --max-steps",
+    "--max-iters": "perhaps --max-steps",
 }
-"""makemore.py's flags that jaxmore does not have, and what to do instead."""
+"""Flags of makemore.py and of other trainers that jaxmore does not have, and what to do instead."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -106,7 +111,13 @@ def _run(arguments: list[str]) -> None:
 
 
 def _prepare_streams() -> None:
-    """Escape what a terminal cannot show, and refuse to work for a closed standard output."""
+    """Escape what a terminal cannot show, and refuse to work for a closed standard output.
+
+    A closed standard error goes nowhere: ``print(file=None)`` would write to standard output, and
+    the next file that is opened would take its descriptor.
+    """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
         raise InputError("standard output is closed")
     for stream in (sys.stdout, sys.stderr):
@@ -155,16 +166,32 @@ def _complaint(args: list[str], box: str) -> str:
     """Say in one line what is wrong with the arguments, and what may have been meant."""
     first, *others = _paragraphs(box)
     line = re.sub(r"^Error parsing \w+: ", "", first)
-    commands = [re.sub(r"\B(?=[A-Z])", "-", c.__name__).lower() for c in get_args(Command)]
-    if args and args[0] not in commands and not args[0].startswith("-"):
-        near = difflib.get_close_matches(args[0], commands, n=1)
-        return f"{line}: perhaps {near[0]}" if near else f"{line}: {', '.join(commands)}"
-    if hints := [hint for flag, hint in OF_MAKEMORE.items() if flag in args]:
-        return f"{line}: {hints[0]}"
-    if line.startswith("Unrecognized options: ") and not args[-1].startswith("-"):
-        stray = line.removeprefix("Unrecognized options: ")
-        if "--" not in stray and os.path.exists(stray):
-            return f"{line}: -i names a file of words"
-    meant = next((o for o in others if o.startswith("Perhaps you meant")), "")
-    flag = re.search(r"--[\w-]+", meant)
-    return f"{line}: perhaps {flag[0]}" if flag else line
+    line = re.sub(r" \(applied to [^)]*\)", "", line)
+    hint = _hint(args, line.partition(": ")[2])
+    if not hint:
+        meant = next((o for o in others if o.startswith("Perhaps you meant")), "")
+        flag = re.search(r"--[\w-]+", meant)
+        hint = f"perhaps {flag[0]}" if flag and flag[0] not in args else ""
+    return f"{line}: {hint}" if hint else line
+
+
+def _hint(args: list[str], strays: str) -> str:
+    """Say what to write instead of the stray arguments; "" if nothing is known about them."""
+    command = args[0] if args else ""
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        return f"perhaps {near[0]}" if near else f"name a command: {', '.join(COMMANDS)}"
+    for flag in (flag.replace("_", "-") for flag in re.findall(r"--[\w-]+", strays)):
+        if flag in OF_OTHERS:
+            return OF_OTHERS[flag]
+        name = flag.removeprefix("--").replace("-", "_")
+        owners = [
+            owner
+            for owner, its in COMMANDS.items()
+            if owner != command and name in {field.name for field in fields(its)}
+        ]
+        if owners:
+            return f"{flag} is a flag of {', '.join(owners)}"
+    if not args[-1].startswith("-") and "--" not in strays and os.path.exists(strays):
+        return "-o names a work folder" if os.path.isdir(strays) else "-i names a file of words"
+    return ""

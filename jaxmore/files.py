@@ -1,18 +1,27 @@
 """Files that appear whole or not at all."""
 
+import errno
 import json
 import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from jaxmore.errors import InputError
 
-__all__ = ["as_json", "remove", "sync", "write_atomically", "writing_to"]
+__all__ = [
+    "as_json",
+    "check_output",
+    "remove",
+    "sync",
+    "write_atomically",
+    "write_output",
+    "writing_to",
+]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -29,7 +38,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             out.flush()
             os.fsync(out.fileno())
         except BaseException:
-            out.close()
+            with suppress(OSError):  # closing tries to write the rest of the buffer again
+                out.close()
             os.unlink(beside)
             raise
     try:
@@ -37,6 +47,38 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         os.unlink(beside)
         raise
+
+
+def check_output(path: Path) -> None:
+    """Check that a file can be written at a path that the user names, before the work for it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
+            return  # a device or a pipe
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file at a path that the user names: whole or not at all; into a device or a pipe.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+        else:
+            write_atomically(path.resolve(), content)  # through a link, not in its place
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def as_json(value: Any) -> bytes:
@@ -84,4 +126,12 @@ def writing_to(folder: Path) -> Generator[None]:
             pass
         yield
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+        raise InputError(f"cannot write to {folder}: {reason_of(error)}") from error
+
+
+def reason_of(error: OSError) -> str:
+    """Return the reason of an error, and the file where one is named."""
+    reason = error.strerror or str(error)
+    # Both names of a rename: the first is our temporary file.
+    name = error.filename2 or error.filename
+    return f"{reason}: {name}" if name is not None else reason

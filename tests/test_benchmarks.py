@@ -25,6 +25,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.account import gradient_account, product_flops
+from benchmarks.contestants import microgpt_numpy
 from benchmarks.figure import growth_figure
 from benchmarks.machine import describe_machine
 from benchmarks.race import Result, Worker, check_losses, race
@@ -219,3 +220,27 @@ def test_tables_are_written_between_what_stands_around_them() -> None:
     for write, what in ((quality.write_into_page, table), (report.write_into_readme, section)):
         with pytest.raises(SystemExit, match=r"(README|docs/ladder)\.md has"):
             write("nothing", what)
+
+
+def test_microgpt_in_numpy_has_our_gradients_and_our_losses() -> None:
+    X, Y = sequences(WORDS, VOCAB, 9)
+    options = {"block_size": 9, "n_layer": 1, "n_embd": 16, "n_head": 4}
+    sizes = {"batch_size": 5, "n_steps": 3, "optimizer": "adam", "learning_rate": 0.01}
+    task = make_task("microgpt", options, VOCAB.size, X, Y, **sizes)
+    model = MODELS["microgpt"].make(VOCAB.size, **options)
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda p: jnp.array(p, "float64"), task.params)
+        x, y = X[:5], Y[:5]
+        loss, grads = jax.jit(loss_and_grad, static_argnums=0)(
+            model, params, jnp.array(x), jnp.array(y)
+        )
+        weights = [np.asarray(w) for w in microgpt_numpy.matrices(params)]
+        theirs, found = microgpt_numpy.loss_and_grads(weights, x, y)
+        np.testing.assert_allclose(theirs, loss, rtol=1e-13)
+        for expected, other in zip(microgpt_numpy.matrices(grads), found, strict=True):
+            np.testing.assert_allclose(other, expected, rtol=0, atol=1e-13)
+    ours = losses("jaxmore_scan", task)
+    np.testing.assert_allclose(losses("microgpt_numpy", task), ours, rtol=1e-4)
+    row = {"batch_size": 1, "contestant": "jaxmore", "us_per_example": 9.0, "ratio": 1.0}
+    section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [row]}
+    assert "| jaxmore | 9.0 (×1.00) |" in write_report({"microgpt": section})

@@ -151,7 +151,7 @@ def test_what_cannot_be_fitted_is_named(arguments, message) -> None:
 def test_many_samples_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = jaxmore.fit(WORDS, "bigram", **FLAGS)
     one = jaxmore.sample(trained, 7)
-    monkeypatch.setattr("jaxmore.runs.inference.AT_ONCE", 7)
+    monkeypatch.setattr("jaxmore.training.sampling.AT_ONCE", 7)
     words = jaxmore.sample(trained, 20)
     assert words[:7] == one
     assert len(words) == 20

@@ -79,8 +79,10 @@ class Check:
 
     def _prove(self) -> None:
         from jaxmore import testing
-        from jaxmore.files import write_atomically
+        from jaxmore.files import check_output, write_output
 
+        if self.json:
+            check_output(Path(self.json))
         reports: list[Any] = []
         if self.spec:
             reports.append(
@@ -104,7 +106,7 @@ class Check:
         print("\n\n".join(map(str, reports)))
         if self.json:
             content = json.dumps([report.as_dict() for report in reports], indent=1)
-            write_atomically(Path(self.json), content.encode())
+            write_output(Path(self.json), content.encode())
         if not all(report.passed for report in reports):
             raise SystemExit(1)
 

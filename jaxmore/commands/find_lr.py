@@ -4,10 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import arg
-
 from jaxmore.commands.flags import Words, WorkDir
-from jaxmore.runs.config import SEED, Device, ModelName, Optimizer, TrainConfig
+from jaxmore.runs.config import BATCH_SIZE, SEED, Device, ModelName, Optimizer, TrainConfig
 
 FIGURE = "find-lr.png"
 
@@ -27,7 +25,7 @@ class FindLr:
     """The model."""
     optimizer: Optimizer = None
     """As in train."""
-    batch_size: Annotated[int, arg(aliases=["-b"])] = 32
+    batch_size: Annotated[int | None, BATCH_SIZE] = None
     """Examples per step."""
     seed: Annotated[int | None, SEED] = None
     """Seed of the parameters and the batches."""
@@ -41,14 +39,14 @@ class FindLr:
 
         from jaxmore import plots
         from jaxmore.data import corpus_path
-        from jaxmore.files import writing_to
+        from jaxmore.files import check_output, writing_to
         from jaxmore.runs.prepared import prepare
         from jaxmore.training.lr_search import EXPONENTS, find_learning_rate
 
         run = prepare(config, corpus_path(self.input_file))
         folder = Path(self.work_dir)
         with writing_to(folder):
-            pass  # find out that a folder cannot be written to before all the work
+            check_output(folder / FIGURE)  # before all the work
         optimizer = run.settings.optimizer
         test = find_learning_rate(
             run.model,

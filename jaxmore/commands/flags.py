@@ -1,5 +1,6 @@
 """Flags that several commands share."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -17,6 +18,14 @@ WorkDir = Annotated[str, arg(aliases=["-o"], metavar="DIR")]
 def words_path(input_file: str | None) -> Path | None:
     """Return the path of ``-i``, or None where the flag is not given."""
     return None if input_file is None else Path(input_file)
+
+
+def as_text(argument: str) -> str:
+    """Decode an argument as UTF-8, whatever the locale; what is not UTF-8 stays as it is."""
+    try:
+        return os.fsencode(argument).decode("utf-8")
+    except UnicodeError:
+        return argument
 
 
 def choose_device(platform: str) -> None:

@@ -56,7 +56,7 @@ class Ngram:
             read_words,
             split_words,
         )
-        from jaxmore.files import writing_to
+        from jaxmore.files import check_output, writing_to
         from jaxmore.models import count_ngrams
 
         path = corpus_path(self.input_file)
@@ -70,8 +70,9 @@ class Ngram:
             print(f"note: {error}: all words are train words", file=sys.stderr)
             splits = Splits(words, [], [])
         folder = Path(self.work_dir)
+        figure = folder / f"{NAMES[self.n]}.png"
         with writing_to(folder):
-            pass  # find out that a folder cannot be written to before all the work
+            check_output(figure)  # before all the work
         counts = {
             name: count_ngrams(*context_windows(split, vocab, self.n - 1), vocab.size)
             for name, split in splits._asdict().items()
@@ -85,7 +86,6 @@ class Ngram:
         )
         self._print_losses(counts, everything)
         self._print_samples(everything, vocab, splits)
-        figure = folder / f"{NAMES[self.n]}.png"
         with writing_to(folder):
             plots.save(plots.ngram_counts(everything, "".join(vocab.itos.values())), figure)
         print(figure)
@@ -120,13 +120,13 @@ class Ngram:
 
         from jaxmore.models import log_probabilities, ngram
         from jaxmore.runs.inference import LONGEST_SAMPLE, print_words
-        from jaxmore.training.sampling import sample_words
+        from jaxmore.training.sampling import sample_in_batches
 
         model = ngram(vocab.size, self.n - 1)
         log_probs = log_probabilities(everything, smoothing=self.smoothing)
         weight = jnp.array(log_probs.reshape(-1, vocab.size), jnp.float32)
         longest = max(len(word) for split in splits for word in split)
-        words = sample_words(
+        batches = sample_in_batches(
             model,
             {"windows": {}, "context": {}, "logits": {"weight": weight}},
             {"windows": {}, "context": {}, "logits": {}},
@@ -135,7 +135,8 @@ class Ngram:
             max_length=min(2 * longest, LONGEST_SAMPLE),
             seed=self.seed,
         )
-        print_words(words, splits)
+        for words in batches:
+            print_words(words, splits)
 
     def _check(self) -> None:
         if not 1 <= self.steps < 2**31:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from jaxmore.commands.flags import WordsOfRun, WorkDir, note_last, words_path
+from jaxmore.commands.flags import WordsOfRun, WorkDir, as_text, note_last, words_path
 from jaxmore.errors import InputError
 from jaxmore.runs.config import Device, check_at_least, check_seed, default
 
@@ -22,7 +22,7 @@ class Sample:
     """How many words."""
     seed: int = 2147483647
     """The same seed, the same words."""
-    temperature: float = 1.0
+    temperature: Annotated[float | None, default("1, microgpt 0.5", "FLOAT")] = None
     """Below 1 more likely words, above 1 more surprising ones."""
     top_k: Annotated[int | None, default("all", "INT")] = None
     """Draw among the k likeliest characters only."""
@@ -35,6 +35,8 @@ class Sample:
         """Print the words as they are sampled, each marked by where it stands."""
         check_at_least("n_words", self.n_words, 1)
         check_seed(self.seed)
+        if self.top_k is not None and self.top_k < 1:
+            raise InputError(f"--top-k {self.top_k}: leave it out to draw among all characters")
         from jaxmore.runs.inference import corpus_of, print_words, sample_batches
         from jaxmore.runs.trained import load
 
@@ -49,7 +51,7 @@ class Sample:
         for words in sample_batches(
             trained,
             self.n_words,
-            prompt=self.prompt,
+            prompt=as_text(self.prompt),
             temperature=self.temperature,
             top_k=self.top_k,
             seed=self.seed,

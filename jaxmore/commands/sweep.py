@@ -116,7 +116,7 @@ def fits_together(runs: "Sequence[PreparedRun]") -> bool:
     run = runs[0]
     n_examples, block_size = run.data["train"][0].shape
     check_memory(
-        run.model, run.optimizer, n_examples, block_size, run.config.batch_size, n_runs=len(runs)
+        run.model, run.optimizer, n_examples, block_size, run.settings.batch_size, n_runs=len(runs)
     )
     return True
 
@@ -127,15 +127,14 @@ def _sweep(runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool) -> 
     from jaxmore import plots
     from jaxmore.files import as_json, write_atomically
     from jaxmore.runs.corpus import describe_corpus
-    from jaxmore.runs.folder import SWEEP, SWEEP_CURVES, clear
+    from jaxmore.runs.folder import SWEEP, SWEEP_CURVES, replace_run
     from jaxmore.runs.output import say
     from jaxmore.runs.trained import held_out
     from jaxmore.training.evaluation import calibrate, mean_loss
 
     run = runs[0]
     say(describe_corpus(run.corpus, run.data))
-    say(run.description)
-    say(f"{len(runs)} runs of {run.settings.max_steps:,} steps")
+    say(f"{run.description}\n{len(runs)} runs of {run.settings.max_steps:,} steps")
     splits = ["train", held_out(run.data)]
     size, last = run.config.chunk_size, run.settings.max_steps
     steps = [*range(size, last, size), last]
@@ -153,8 +152,9 @@ def _sweep(runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool) -> 
             done = {"flags": flags, "steps": steps, "runs": [_as_dict(r) for r in results]}
             content = as_json(run.record | done)
             if len(results) == 1 or together:
-                clear(work_dir)
-            write_atomically(work_dir / SWEEP, content)
+                replace_run(work_dir, SWEEP, content)
+            else:
+                write_atomically(work_dir / SWEEP, content)
     say(format_table(results))
     by_setting = _by_setting(results)
     curves = {key: np.array([r.curve for r in group]) for key, group in by_setting.items()}

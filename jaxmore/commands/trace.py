@@ -4,6 +4,12 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
+from jaxmore.commands.flags import as_text
+from jaxmore.errors import InputError
+
+LARGEST = 10**8
+"""The limit on the characters that are printed for one word."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -17,5 +23,8 @@ class Trace:
     def run(self) -> None:
         from jaxmore.data import trace_windows
 
-        for word in self.words:
+        size = max((len(word) for word in self.words), default=0) * self.block_size
+        if size > LARGEST:
+            raise InputError(f"--block-size {self.block_size}: {size:,} characters are too many")
+        for word in map(as_text, self.words):
             print("\n".join(trace_windows(word, self.block_size)))

@@ -5,7 +5,7 @@ from jaxmore.data.inspection import HiddenCharacter, character_name, hidden_char
 from jaxmore.data.splits import Splits, seen_in_train, split_like_makemore, split_words
 from jaxmore.data.torch_generator import TorchGenerator
 from jaxmore.data.vocabulary import BOUNDARY, IntArray, Vocabulary, boundary_mark
-from jaxmore.data.windows import context_windows, sequences, trace_windows
+from jaxmore.data.windows import context_windows, cut_sequences, sequences, trace_windows
 from jaxmore.data.words import StrPath, corpus_path, embedded_corpus, read_words, unique_words
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "character_name",
     "context_windows",
     "corpus_path",
+    "cut_sequences",
     "download_names",
     "embedded_corpus",
     "hidden_characters",

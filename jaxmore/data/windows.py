@@ -127,3 +127,19 @@ def sequences(
     X = np.zeros_like(Y)
     np.maximum(Y[:, :-1], 0, out=X[:, 1:])
     return X, Y
+
+
+def cut_sequences(
+    words: Sequence[str], vocab: Vocabulary, block_size: int
+) -> tuple[IntArray, IntArray]:
+    """Make sequences as :func:`sequences` does, but keep the first T places of longer words.
+
+    This is microgpt's form. A word of T or more characters has no boundary at its end.
+
+    >>> X, Y = cut_sequences(["ava", "v"], Vocabulary("av"), 2)
+    >>> X.tolist(), Y.tolist()
+    ([[0, 1], [0, 2]], [[1, 2], [2, 0]])
+    """
+    _check_block_size(block_size)
+    X, Y = sequences([word[:block_size] for word in words], vocab, block_size + 1)
+    return np.ascontiguousarray(X[:, :-1]), np.ascontiguousarray(Y[:, :-1])

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 from jaxmore import __version__
 from jaxmore.data import StrPath, Vocabulary, corpus_path, read_words, sequences
 from jaxmore.errors import InputError
+from jaxmore.files import reason_of, remove
 from jaxmore.interop.state_dict import from_makemore, to_makemore
 from jaxmore.interop.torch_reader import read_torch_file
 from jaxmore.interop.torch_writer import write_torch_file
 from jaxmore.runs.corpus import MAKEMORE_SEED
-from jaxmore.runs.folder import CONFIG, RUN, clear, locked
+from jaxmore.runs.folder import CONFIG, RUN, TENSORS, clear, locked
 from jaxmore.runs.records import Record
 from jaxmore.runs.trained import Trained, load, save
 from jaxmore.training.evaluation import mean_loss
@@ -98,14 +100,18 @@ def convert(
     }
     saved = Trained(converted.type, converted.options, vocab, converted.params, {}, record)
     with locked(target):
-        if any((target / name).exists() for name in (RUN, CONFIG)):
-            if not overwrite:
-                raise InputError(f"{target} holds a run: --overwrite, or another folder")
-            clear(target)
+        if any((target / name).exists() for name in (RUN, CONFIG)) and not overwrite:
+            raise InputError(f"{target} holds a run: --overwrite, or another folder")
         try:
-            save(saved, target)
+            new = target / ".converted"
+            remove(new)
+            save(saved, new)
+            clear(target)  # what can fail is done
+            for name in (TENSORS, CONFIG):
+                os.replace(new / name, target / name)
+            new.rmdir()
         except OSError as error:
-            raise InputError(f"cannot write to {target}: {error.strerror or error}") from error
+            raise InputError(f"cannot write to {target}: {reason_of(error)}") from error
     saved = load(target)
     for note in _notes(saved, words, block_size):
         print(f"note: {note}: are {words_path} the words that it was trained on?", file=sys.stderr)

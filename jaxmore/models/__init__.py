@@ -29,6 +29,10 @@ class ModelType(NamedTuple):
     """Builds the model from the vocabulary size and keyword options."""
     reads: Literal["windows", "sequences"]
     """windows: contexts (B, T) to logits (B, V); sequences: ids (B, T) to logits (B, T, V)."""
+    cuts_words: bool = False
+    """Whether ``block_size`` is independent of the words, and longer words are cut to it."""
+    temperature: float = 1.0
+    """The temperature of samples where none is given."""
 
 
 MODELS: dict[str, ModelType] = {
@@ -43,7 +47,7 @@ MODELS: dict[str, ModelType] = {
     "gru": ModelType(gru, "sequences"),
     "lstm": ModelType(lstm, "sequences"),
     "transformer": ModelType(transformer, "sequences"),
-    "microgpt": ModelType(microgpt, "sequences"),
+    "microgpt": ModelType(microgpt, "sequences", cuts_words=True, temperature=0.5),
 }
 """All model types; the first is the default."""
 
@@ -78,7 +82,7 @@ def model_options(type: str, *, longest_word: int | None = None, **asked: int) -
     Args:
         type: one of ``MODELS``.
         longest_word: the length of the longest word. The default ``block_size`` of a model of
-            sequences is one more.
+            sequences is one more, unless the type cuts words.
         **asked: sizes by name.
 
     Raises:
@@ -86,7 +90,8 @@ def model_options(type: str, *, longest_word: int | None = None, **asked: int) -
     """
     parameters = inspect.signature(MODELS[type].make).parameters.values()
     options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    if longest_word is not None and MODELS[type].reads == "sequences":
+    pads_words = MODELS[type].reads == "sequences" and not MODELS[type].cuts_words
+    if longest_word is not None and pads_words:
         options |= {"block_size": longest_word + 1} if "block_size" in options else {}
     for name in asked:
         if name not in options:

@@ -50,6 +50,11 @@ class Program(NamedTuple):
     statements: list[ast.stmt]
     last: dict[str, int]
 
+    @property
+    def filename(self) -> str:
+        """The path as text: JAX puts it into its programs, where lone surrogates cannot be."""
+        return str(self.path).encode("utf-8", "backslashreplace").decode()
+
     def line_of(self, name: str) -> int | None:
         """Find the line that gives a name its value for good."""
         return self.statements[self.last[name]].lineno if name in self.last else None
@@ -80,7 +85,7 @@ class Program(NamedTuple):
             for place, statement in enumerate(self.statements):
                 names = _assigned(statement)
                 try:
-                    code = compile(ast.Module([statement], []), str(self.path), "exec")
+                    code = compile(ast.Module([statement], []), self.filename, "exec")
                     exec(code, namespace)
                 except (KeyboardInterrupt, BrokenPipeError):
                     raise
@@ -128,7 +133,7 @@ class Program(NamedTuple):
 
     def _failure(self, error: BaseException, statement: ast.stmt) -> Failure:
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [f.lineno for f in frames if f.filename == str(self.path) and f.lineno]
+        lines = [f.lineno for f in frames if f.filename == self.filename and f.lineno]
         try:
             first = printable(str(error).split("\n", 1)[0])
         except Exception:  # its text is a stranger's code, too

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -59,15 +60,19 @@ def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, An
     partial = folder / _PARTIAL
     remove(partial)
     partial.mkdir(parents=True)
-    with _no_leak(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
-        orbax.save(partial.resolve() / "state", state._asdict())
+    with (
+        _no_leak(),
+        _utf8_path(partial) as path,
+        ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax,
+    ):
+        orbax.save(path / "state", state._asdict())
     (partial / RECORD).write_bytes(as_json({"step": step, **record}))
     seal(partial)
     os.rename(partial, target)
     sync(folder)
     sync(work_dir)
-    for path in _by_step(folder)[:-KEEP]:
-        shutil.rmtree(path)
+    for old in _by_step(folder)[:-KEEP]:
+        shutil.rmtree(old)
 
 
 def latest_checkpoint(work_dir: Path) -> tuple[Checkpoint | None, dict[Path, str]]:
@@ -108,18 +113,36 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
     shapes = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), template._asdict()
     )
-    path = checkpoint.path.resolve() / "state"
     try:
-        _check_arrays(path, shapes)
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
+        with (
+            _utf8_path(checkpoint.path) as folder,
+            ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax,
+        ):
+            _check_arrays(folder / "state", shapes)
             arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
             trees = orbax.restore(
-                path, args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
+                folder / "state", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
             )
     except Exception as error:  # tensorstore and Orbax raise many kinds for the same damage
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise InputError(f"{checkpoint.path} cannot be read: {reason}") from error
     return type(template)(**trees)
+
+
+@contextmanager
+def _utf8_path(folder: Path) -> Generator[Path]:
+    """Name a folder by an absolute path in UTF-8, which tensorstore needs.
+
+    Elsewhere a path may hold any bytes; under an ASCII locale even an "é" is a lone surrogate.
+    """
+    folder = folder.resolve()
+    if str(folder).encode("utf-8", "ignore") == os.fsencode(folder):
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            link = Path(elsewhere) / "link"
+            link.symlink_to(folder, target_is_directory=True)
+            yield link
 
 
 @contextmanager

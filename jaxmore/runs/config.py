@@ -29,6 +29,8 @@ WORDS = "$JAXMORE_NAMES, else the embedded names"
 
 SIZES = ("block_size", "n_layer", "n_head", "n_embd", "n_embd2")
 
+COUNTS = ("batch_size", "max_steps", "chunk_size", "patience")
+
 CADENCE = (
     "input_file",
     "work_dir",
@@ -50,6 +52,7 @@ def default(text: str, metavar: str, *aliases: str) -> Any:
     return arg(aliases=aliases, metavar=metavar, help_behavior_hint=f"(default: {text})")
 
 
+BATCH_SIZE = default("32, microgpt 1", "INT", "-b")
 SEED = default("2147483647, makemore's types 3407", "INT")
 Optimizer = Annotated[
     Literal["sgd", "adam", "adamw", "muon"] | None,
@@ -86,7 +89,7 @@ class TrainConfig:
     n_embd2: Annotated[int | None, default("the type's own, makemore's 64", "INT")] = None
     """H, the width of the hidden layer."""
 
-    batch_size: Annotated[int, arg(aliases=["-b"])] = 32
+    batch_size: Annotated[int | None, BATCH_SIZE] = None
     """Examples per step."""
     max_steps: Annotated[int | None, default("by the type", "INT")] = None
     """Steps to train for: 200,000, for makemore's types 20,000, for microgpt 1,000."""
@@ -134,10 +137,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise InputError, naming the flag, for a number that no run can have."""
-        for flag in ("batch_size", "max_steps", "chunk_size", "patience", *SIZES):
+        for flag in (*COUNTS, *SIZES):
             check_at_least(flag, getattr(self, flag), 1)
         for flag in ("warmup_steps", "eval_every", "sample_every"):
             check_at_least(flag, getattr(self, flag), 0)
+        for flag in (*COUNTS, *SIZES):
+            if (getattr(self, flag) or 0) >= 2**31:  # JAX counts in 32 bits
+                raise InputError(f"--{flag.replace('_', '-')} must be below 2³¹")
         for flag in ("learning_rate", "clip_norm"):
             value = getattr(self, flag)
             if value is not None and not 0 < value < math.inf:

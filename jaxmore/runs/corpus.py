@@ -11,6 +11,7 @@ from jaxmore.data import (
     Splits,
     Vocabulary,
     context_windows,
+    cut_sequences,
     read_words,
     seen_in_train,
     sequences,
@@ -56,13 +57,22 @@ class Corpus(NamedTuple):
         return options.get("block_size", self.longest_word + 1)
 
     def examples(
-        self, reads: Reads, block_size: int, vocab: Vocabulary
+        self, reads: Reads, block_size: int, vocab: Vocabulary, *, cut: bool = False
     ) -> dict[str, tuple[IntArray, IntArray]]:
         """Return X and Y of each split that holds words.
 
         They are windows (n, T) and (n,), or sequences (n, T) and (n, T).
+
+        Args:
+            reads: which of the two.
+            block_size: T.
+            vocab: the vocabulary of the model.
+            cut: whether sequences hold the first T places of a longer word, as in microgpt.
+
+        Raises:
+            InputError: a word is too long for T, or holds a character that is not in ``vocab``.
         """
-        make = context_windows if reads == "windows" else sequences
+        make = context_windows if reads == "windows" else cut_sequences if cut else sequences
         return {
             name: make(words, vocab, block_size)
             for name, words in self.splits._asdict().items()

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from typeguard import TypeCheckError, check_type
 
 from jaxmore.errors import InputError
-from jaxmore.files import remove
+from jaxmore.files import reason_of, remove, write_atomically
 from jaxmore.runs.checkpoints import CHECKPOINTS, latest_checkpoint
 from jaxmore.runs.config import CADENCE, TrainConfig
 
@@ -31,6 +31,7 @@ _FILES = (
     *(RUN, CHECKPOINTS, CONFIG, TENSORS, NEW_TENSORS, METRICS, LOSS_CURVE, LAST),
     *(SWEEP, SWEEP_CURVES),
 )
+_FOLDERS = (CHECKPOINTS, LAST)
 
 
 @contextmanager
@@ -45,10 +46,20 @@ def open_folder(config: TrainConfig) -> Generator[Path]:
     folder = Path(config.work_dir)
     with locked(folder):
         check_overwrite(config)  # again, now that no other run can begin
+        if config.resume:
+            _check_kinds(folder)
         try:
             yield folder
         except OSError as error:
-            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+            raise InputError(f"cannot write to {folder}: {reason_of(error)}") from error
+
+
+def _check_kinds(folder: Path) -> None:
+    """Refuse a folder in the place of one of our files, and a file in the place of a folder."""
+    for name in _FILES:
+        path, kind = folder / name, "folder" if name in _FOLDERS else "file"
+        if os.path.lexists(path) and path.is_dir() != (kind == "folder"):
+            raise InputError(f"{path} is no {kind}: move it away to resume the run")
 
 
 def check_overwrite(config: TrainConfig) -> None:
@@ -82,7 +93,7 @@ def locked(folder: Path) -> Generator[None]:
     except Timeout as error:
         raise InputError(f"another run is at work in {folder}") from error
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+        raise InputError(f"cannot write to {folder}: {reason_of(error)}") from error
     try:
         yield
     finally:
@@ -93,6 +104,20 @@ def clear(folder: Path) -> None:
     """Delete the files of a run, and nothing else."""
     for name in _FILES:
         remove(folder / name)
+
+
+def replace_run(folder: Path, name: str, content: bytes) -> None:
+    """Write the first file of a run, and delete the files of the run before it.
+
+    Nothing is deleted before the new file is on the disk.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    new = folder / f".{name}.new"
+    write_atomically(new, content)
+    clear(folder)
+    os.replace(new, folder / name)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

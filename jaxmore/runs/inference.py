@@ -5,24 +5,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-
 from jaxmore.data import Splits, printable
 from jaxmore.errors import InputError
-from jaxmore.layers import Tree
 from jaxmore.models import token_by_token
 from jaxmore.runs.corpus import MAKEMORE_SEED, Corpus, Words, read_corpus
 from jaxmore.runs.output import say
 from jaxmore.runs.trained import Trained
 from jaxmore.training.evaluation import mean_loss
-from jaxmore.training.memory import available_memory, size_of
-from jaxmore.training.sampling import sample_words
+from jaxmore.training.sampling import sample_in_batches
 
 LONGEST_SAMPLE = 2_000
 """The length at which a sampled word is cut, however long the longest word of the file is."""
-AT_ONCE = 100_000
-"""The number of words that are sampled in one call of the compiled sampler."""
 
 
 def evaluate(trained: Trained, words: Words | None = None) -> dict[str, float]:
@@ -50,7 +43,8 @@ def evaluate(trained: Trained, words: Words | None = None) -> dict[str, float]:
 def split_losses(trained: Trained, words: Words | None) -> dict[str, tuple[float, int]]:
     """Compute the loss of each split, and the number of characters that it is the mean over."""
     corpus = corpus_of(trained, words)
-    data = corpus.examples(trained.reads, corpus.block_size(trained.options), trained.vocab)
+    block_size = corpus.block_size(trained.options)
+    data = corpus.examples(trained.reads, block_size, trained.vocab, cut=trained.cuts_words)
     return {
         name: (mean_loss(trained.model, trained.params, trained.stats, X, Y), int((Y != -1).sum()))
         for name, (X, Y) in data.items()
@@ -62,7 +56,7 @@ def sample(
     n: int = 20,
     *,
     prompt: str = "",
-    temperature: float = 1.0,
+    temperature: float | None = None,
     top_k: int | None = None,
     seed: int = 2147483647,
 ) -> list[str]:
@@ -72,7 +66,8 @@ def sample(
         trained: the model.
         n: the number of words.
         prompt: the beginning of every word.
-        temperature: below 1 likelier words, above 1 more surprising ones.
+        temperature: below 1 likelier words, above 1 more surprising ones; None for the model's
+            own, 0.5 for microgpt and 1 for the others.
         top_k: draw among the k most likely characters only.
         seed: the seed of the draws; equal seeds give equal words.
 
@@ -90,7 +85,13 @@ def sample(
 
 
 def sample_batches(
-    trained: Trained, n: int, *, prompt: str, temperature: float, top_k: int | None, seed: int
+    trained: Trained,
+    n: int,
+    *,
+    prompt: str,
+    temperature: float | None,
+    top_k: int | None,
+    seed: int,
 ) -> Iterator[list[str]]:
     """Sample as :func:`sample` does, but yield the words of each batch as they come."""
     longest = min(2 * trained.record["data"]["longest_word"], LONGEST_SAMPLE)
@@ -102,31 +103,18 @@ def sample_batches(
     else:
         model, params, stats = trained.model, trained.params, trained.stats
         max_length = trained.options.get("block_size", longest)
-
-    def cache(params: Tree) -> Tree:
-        return model.cache(params, 1)
-
-    # A word's ids, cache and logits, and as much again for what the sampler computes.
-    logits = jax.ShapeDtypeStruct((trained.vocab.size,), jnp.float32)
-    a_word = 4 * max_length + 2 * size_of(jax.eval_shape(cache, params)) + 8 * size_of(logits)
-    at_once = min(n, AT_ONCE, available_memory() // 2 // a_word)
-    if not at_once:
-        raise InputError(f"one word of {max_length} characters needs more memory than there is")
-    for batch, start in enumerate(range(0, n, at_once)):
-        words = sample_words(
-            model,
-            params,
-            stats,
-            trained.vocab,
-            n_words=at_once,
-            max_length=max_length,
-            seed=seed,
-            batch=batch,
-            temperature=temperature,
-            top_k=top_k,
-            prompt=prompt,
-        )
-        yield words[: n - start]
+    return sample_in_batches(
+        model,
+        params,
+        stats,
+        trained.vocab,
+        n_words=n,
+        max_length=max_length,
+        seed=seed,
+        temperature=trained.temperature if temperature is None else temperature,
+        top_k=top_k,
+        prompt=prompt,
+    )
 
 
 def corpus_of(trained: Trained, words: Words | None) -> Corpus:

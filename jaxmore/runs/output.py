@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
 failure: OSError | None = None
 """The first error of standard output; what is printed after it is discarded."""
@@ -13,6 +15,20 @@ def say(line: str) -> None:
         print(line, flush=True)
     except OSError as error:
         discard(error)
+
+
+@contextmanager
+def waiting(what: str) -> Generator[None]:
+    """Show what is being done, and for how many seconds, where stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn(f"{what} …"), TimeElapsedColumn()
+    off = not console.is_terminal
+    with Progress(*columns, console=console, disable=off, transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield
 
 
 def discard(error: OSError) -> None:

@@ -110,10 +110,10 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
         if reads == "sequences":
             block_size = config.block_size or corpus.longest_word + 1
         type, options = CUSTOM, {"model": model, "reads": reads, "block_size": block_size}
-    name = f"{type}{_sizes(options)} --batch-size {config.batch_size}"
+    name = f"{type}{_sizes(options)} --batch-size {settings.batch_size}"
     try:
         layer = model or MODELS[type].make(vocab.size, **options)
-        _try_batch(layer, reads, config.batch_size, block_size)
+        _try_batch(layer, reads, settings.batch_size, block_size)
     except InputError:
         raise
     except ValueError as error:
@@ -130,8 +130,10 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
     )
     lengths = [len(word) + 1 for split in corpus.splits for word in split]
     n_examples = sum(lengths) if reads == "windows" else len(lengths)
-    check_memory(layer, optimizer, n_examples, block_size, config.batch_size)
-    data = corpus.examples(reads, block_size, vocab)
+    n_steps = min(config.chunk_size, settings.max_steps)
+    check_memory(layer, optimizer, n_examples, block_size, settings.batch_size, n_steps=n_steps)
+    cuts_words = model is None and MODELS[type].cuts_words
+    data = corpus.examples(reads, block_size, vocab, cut=cuts_words)
     check_calibration(layer, data["train"][0])
     record = run_record(config, settings, options, corpus)
     return PreparedRun(

@@ -54,18 +54,18 @@ def resolve_settings(config: TrainConfig, reads: str) -> Settings:
     """Fill in the settings that the flags leave open.
 
     The defaults are the notebooks' for models that read windows, makemore.py's for models that
-    read sequences, and microgpt's own for microgpt (but for its batches of one word).
+    read sequences, and microgpt's own for microgpt.
 
     Raises:
         InputError: the warm-up is as long as the run, or there is patience but no evaluation.
     """
     makemore = reads == "sequences"
-    steps, optimizer, schedule = (
-        (1_000, "adam", "linear")
+    steps, batch_size, optimizer, schedule = (
+        (1_000, 1, "adam", "linear")
         if config.type == "microgpt"
-        else (20_000, "adamw", "constant")
+        else (20_000, 32, "adamw", "constant")
         if makemore
-        else (200_000, "sgd", "step")
+        else (200_000, 32, "sgd", "step")
     )
     optimizer = config.optimizer or optimizer
     rate, decay = {
@@ -76,7 +76,7 @@ def resolve_settings(config: TrainConfig, reads: str) -> Settings:
     }[optimizer]
     settings = Settings(
         max_steps=config.max_steps or steps,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size or batch_size,
         optimizer=optimizer,
         learning_rate=rate if config.learning_rate is None else config.learning_rate,
         weight_decay=decay if config.weight_decay is None else config.weight_decay,

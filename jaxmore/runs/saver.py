@@ -1,6 +1,7 @@
 """Asynchronous saving: a thread that writes one checkpoint at a time beside the computation."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +40,8 @@ class Saver:
         self._last = time.monotonic()
 
     def __enter__(self) -> "Saver":
+        self._hook = sys.unraisablehook
+        sys.unraisablehook = self._show_others
         return self
 
     def __exit__(
@@ -48,6 +51,17 @@ class Saver:
         trace: TracebackType | None,
     ) -> None:
         self._thread.shutdown(wait=True)
+        if error is None:  # else tensorstore's threads may still fail
+            sys.unraisablehook = self._hook
+
+    def _show_others(self, unraisable: Any) -> None:
+        """Show what could not be raised, except for what a failed save leaves behind.
+
+        Each array that tensorstore gives up after the first tells an event loop that is closed by
+        then, and the traceback of that would follow the one line about the error.
+        """
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self._hook(unraisable)
 
     @property
     def due(self) -> bool:

@@ -65,6 +65,16 @@ class Trained(NamedTuple):
         """Whether the model reads context windows or sequences."""
         return self.options["reads"] if self.type == CUSTOM else MODELS[self.type].reads
 
+    @property
+    def cuts_words(self) -> bool:
+        """Whether words longer than the block size are cut to it."""
+        return self.type != CUSTOM and MODELS[self.type].cuts_words
+
+    @property
+    def temperature(self) -> float:
+        """The temperature of samples where none is given: 0.5 for microgpt, else 1."""
+        return 1.0 if self.type == CUSTOM else MODELS[self.type].temperature
+
 
 def save(trained: Trained, path: str | os.PathLike[str]) -> None:
     """Save a trained model into a folder.

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from jaxmore.errors import InputError
 from jaxmore.runs.checkpoints import latest_checkpoint
@@ -215,13 +223,24 @@ class Trainer:
         )
 
 
+class _Status(ProgressColumn):
+    """What the run is doing: compiling until the first chunk is done, then its loss and speed."""
+
+    max_refresh = 0.1
+
+    def render(self, task: Task) -> Text:
+        if task.fields["loss"] is None:
+            return Text(f"compiling … {task.elapsed or 0:.0f} s")
+        return Text(f"loss {task.fields['loss']:.4f}  {task.fields['rate']:,.0f} steps/s")
+
+
 def _with_progress(chunks: Iterable[Chunk], first_step: int, max_steps: int) -> Iterator[Chunk]:
     """Show each chunk in a progress bar, where stderr is a terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
         BarColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:,.0f} steps/s"),
+        _Status(),
         TimeRemainingColumn(),
     )
     # rich prints redirected stdout above the bar, on stderr: wrong if stdout goes to a file.
@@ -229,9 +248,7 @@ def _with_progress(chunks: Iterable[Chunk], first_step: int, max_steps: int) -> 
     with Progress(
         *columns, console=console, disable=not console.is_terminal, redirect_stdout=redirect
     ) as bar:
-        task = bar.add_task(
-            "training", total=max_steps, completed=first_step, loss=float("nan"), rate=0.0
-        )
+        task = bar.add_task("training", total=max_steps, completed=first_step, loss=None)
         last = time.perf_counter()
         for chunk in chunks:
             now = time.perf_counter()

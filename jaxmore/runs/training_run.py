@@ -23,14 +23,14 @@ from jaxmore.runs.folder import (
     RUN,
     check_overwrite,
     check_same_run,
-    clear,
     note_other_versions,
     open_folder,
     read_record,
+    replace_run,
 )
 from jaxmore.runs.inference import print_words, sample
 from jaxmore.runs.metrics import Metrics
-from jaxmore.runs.output import say
+from jaxmore.runs.output import say, waiting
 from jaxmore.runs.prepared import PreparedRun, prepare
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop
@@ -105,7 +105,8 @@ def train_in_folder(
     """
     check_overwrite(config)
     theirs = read_record(Path(config.work_dir)) if config.resume else None
-    run = prepare(config, words, model)
+    with nullcontext() if quiet else waiting("reading words, tracing the model"):
+        run = prepare(config, words, model)
     if theirs is not None:
         check_same_run(theirs, run.record)
         note_other_versions(theirs, run.record)
@@ -132,12 +133,13 @@ def train_in_folder(
 
 def _begin(run: PreparedRun, work_dir: Path, quiet: bool) -> RunState:
     """Restore the state of a run that is resumed, or clear the folder and begin a new one."""
-    record = as_json(run.record)  # before anything is deleted
+    record = as_json(run.record)
     start = _resume(run, work_dir) if run.config.resume else None
-    if not run.config.resume:
-        clear(work_dir)
     start = start or RunState(0, run.first_state(), BestLoss())
-    write_atomically(work_dir / RUN, record)
+    if run.config.resume:
+        write_atomically(work_dir / RUN, record)
+    else:
+        replace_run(work_dir, RUN, record)
     if not quiet:
         say(describe_corpus(run.corpus, run.data))
         say(run.description)

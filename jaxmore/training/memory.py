@@ -21,6 +21,7 @@ def check_memory(
     block_size: int,
     batch_size: int,
     n_runs: int = 1,
+    n_steps: int = 1,
 ) -> None:
     """Refuse a run, or several at once, that cannot fit in memory. Nothing is allocated.
 
@@ -31,9 +32,11 @@ def check_memory(
     state = size_of(params) + size_of(jax.eval_shape(optimizer.init, params))
     ids = jax.ShapeDtypeStruct((batch_size, block_size), jnp.int32)
     activations = size_of(jax.eval_shape(lambda p, x: model.fwd(p, x), params, ids))
-    # The state and its copy, the gradients and the updates; the residuals; and the examples, at
-    # least a byte per id, on the host and on the device.
-    of_a_run = 2 * state + 2 * size_of(params) + activations
+    # The state and its copy, the gradients and the updates; the residuals; a chunk's batches, at
+    # least a byte per id, with the numbers of their examples and the losses; and all examples, on
+    # the host and on the device.
+    chunk = n_steps * (batch_size * (block_size + 5) + 4)
+    of_a_run = 2 * state + 2 * size_of(params) + activations + chunk
     needed = n_runs * of_a_run + 2 * n_examples * (block_size + 1)
     _refuse_beyond(needed, "the run needs" if n_runs == 1 else f"{n_runs:,} runs at once need")
 
@@ -54,8 +57,8 @@ def _refuse_beyond(needed: int, who: str = "the run needs") -> None:
     there = available_memory()
     if needed > there:
         raise InputError(
-            f"{who} at least {_gigabytes(needed)} of memory, there are "
-            f"{_gigabytes(there)}: a smaller model, --block-size, --batch-size or file"
+            f"{who} at least {_gigabytes(needed)} of memory, there are {_gigabytes(there)}: a "
+            "smaller model, --block-size, --batch-size, --chunk-size or file"
         )
 
 

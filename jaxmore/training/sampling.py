@@ -1,5 +1,7 @@
 """Sampling: every word at once, one token per step of a jitted scan."""
 
+import reprlib
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxmore.data import Vocabulary
 from jaxmore.errors import InputError
 from jaxmore.layers import Layer, Tree
+from jaxmore.training.memory import available_memory, size_of
 
 
 @partial(jax.jit, static_argnames=("model", "n_words", "top_k"))
@@ -35,7 +38,7 @@ def sample_ids(
         forced: (T,) the ids of the prompt, and −1 where an id is to be drawn.
         temperature: a positive scalar that divides the logits.
         n_words: the number of sequences.
-        top_k: draw among the k most likely ids only.
+        top_k: draw among the k most likely ids only; of equally likely ones the first are taken.
 
     Returns:
         ids (n_words, T), zero after the end of each word.
@@ -48,8 +51,12 @@ def sample_ids(
         logits = logits.astype(jnp.float32)
         logits = (logits - logits.max(-1, keepdims=True)) / temperature
         if top_k is not None:
-            least = jax.lax.top_k(logits, top_k)[0][:, -1:]
-            logits = jnp.where(logits < least, jnp.finfo(logits.dtype).min, logits)
+            # By place, not by value: of equal logits top_k takes the first, and only k in all.
+            places = jax.lax.top_k(logits, top_k)[1]
+            is_kept = (
+                jnp.zeros(logits.shape, bool).at[jnp.arange(n_words)[:, None], places].set(True)
+            )
+            logits = jnp.where(is_kept, logits, jnp.finfo(logits.dtype).min)
         drawn = jax.random.categorical(jax.random.fold_in(key, t), logits)
         token = jnp.where(given >= 0, given, jnp.where(done, 0, drawn)).astype(jnp.int32)
         return (token, done | (token == 0), cache), token
@@ -61,6 +68,58 @@ def sample_ids(
     )
     _, ids = jax.lax.scan(step, first, (jnp.arange(len(forced)), forced))
     return ids.T
+
+
+AT_ONCE = 100_000
+"""The number of words that are sampled in one call of the compiled sampler."""
+
+
+def sample_in_batches(
+    model: Layer,
+    params: Tree,
+    stats: Tree,
+    vocab: Vocabulary,
+    *,
+    n_words: int,
+    max_length: int,
+    **how: Any,
+) -> Iterator[list[str]]:
+    """Sample any number of words in batches that fit into memory, and yield each as it comes.
+
+    Args:
+        model: ids to logits, one token at a time by ``model.step``.
+        params: its parameters.
+        stats: its statistics.
+        vocab: its vocabulary.
+        n_words: the number of words in all.
+        max_length: the length at which a word is cut.
+        **how: the other arguments of :func:`sample_words`.
+
+    Raises:
+        InputError: a single word does not fit into memory, or see :func:`sample_words`.
+    """
+
+    def cache(params: Tree) -> Tree:
+        return model.cache(params, 1)
+
+    # A word's ids, cache and logits, and as much again for what the sampler computes.
+    logits = jax.ShapeDtypeStruct((vocab.size,), jnp.float32)
+    a_word = 4 * max_length + 2 * size_of(jax.eval_shape(cache, params)) + 8 * size_of(logits)
+    at_once = min(n_words, AT_ONCE, available_memory() // 2 // a_word)
+    if not at_once:
+        raise InputError(f"one word of {max_length} characters needs more memory than there is")
+    for batch, start in enumerate(range(0, n_words, at_once)):
+        words = sample_words(
+            model,
+            params,
+            stats,
+            vocab,
+            n_words=at_once,
+            max_length=max_length,
+            batch=batch,
+            **how,
+        )
+        yield words[: n_words - start]
 
 
 def sample_words(
@@ -102,9 +161,13 @@ def sample_words(
     if not np.finfo(np.float32).tiny <= temperature < float("inf"):
         raise InputError(f"--temperature must be positive, got {temperature}")
     if top_k is not None and not 1 <= top_k <= vocab.size:
-        raise InputError(f"--top-k must lie in 1..{vocab.size}, got {top_k}")
+        raise InputError(
+            f"--top-k must lie in 1..{vocab.size}, got {top_k}: leave it out to draw among all"
+        )
     if len(prompt) >= max_length:
-        raise InputError(f"the prompt {prompt!r} leaves no room: words end at {max_length}")
+        raise InputError(
+            f"the prompt {reprlib.repr(prompt)} leaves no room: words end at {max_length}"
+        )
     forced = np.full(max_length, -1, np.int32)
     forced[: len(prompt)] = vocab.encode(prompt)
     key = jax.random.key(seed)

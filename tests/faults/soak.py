@@ -30,7 +30,7 @@ def run() -> dict[str, Any]:
     started = time.monotonic()
     while time.monotonic() - started < 60 * MINUTES:
         time.sleep(5)
-        status = Path(f"/proc/{process.pid}/statm").read_text().split()
+        status = Path(f"/proc/{process.pid}/statm").read_text(encoding="utf-8").split()
         times.append(time.monotonic() - started)
         memory.append(int(status[1]) * os.sysconf("SC_PAGE_SIZE"))
         handles.append(len(list(Path(f"/proc/{process.pid}/fd").iterdir())))

@@ -111,7 +111,7 @@ def test_nothing_is_replaced_unasked(bigram: Trained, words: Path, tmp_path: Pat
 
 @pytest.mark.usefixtures("bigram")
 def test_other_words_are_not_the_models(words: Path, tmp_path: Path) -> None:
-    words.write_text("ab\n")
+    words.write_text("ab\n", encoding="utf-8")
     with pytest.raises(InputError, match="trained on 13 characters") as error:
         convert(tmp_path / "ours.pt", tmp_path / "new", input_file=words)
     assert "has 2: name its words with -i" in only_line(error)
@@ -141,7 +141,7 @@ def test_files_that_are_missing_or_in_the_way(words: Path, tmp_path: Path) -> No
 def test_a_full_stop_is_a_letter_on_both_sides(
     makemore: ModuleType, words: Path, tmp_path: Path, type: str
 ) -> None:
-    words.write_text("st. ives\ne.g.\n.net\n")  # the boundary and 9 characters
+    words.write_text("st. ives\ne.g.\n.net\n", encoding="utf-8")  # the boundary and 9 characters
     module = makemore.make(type, V=10, T=9)
     makemore.torch.save(module.state_dict(), tmp_path / "model.pt")
     saved = convert(tmp_path / "model.pt", tmp_path / "out", input_file=words, n_head=3)

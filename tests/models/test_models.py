@@ -238,7 +238,7 @@ def test_many_rows(rows):
 
 
 CPUINFO = Path("/proc/cpuinfo")
-HAS_AVX512 = CPUINFO.exists() and "avx512f" in CPUINFO.read_text()
+HAS_AVX512 = CPUINFO.exists() and "avx512f" in CPUINFO.read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("x64")

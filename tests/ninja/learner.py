@@ -85,6 +85,8 @@ def unwrapped(text: str) -> str:
 
 def line_of(file: Path, start: str) -> int:
     (number,) = [
-        i for i, line in enumerate(file.read_text().splitlines(), 1) if line.startswith(start)
+        i
+        for i, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if line.startswith(start)
     ]
     return number

@@ -51,13 +51,43 @@ def test_a_second_run_loads_the_same_bits_and_mends_a_damaged_cache(environment,
     assert not any(name.startswith("jit_scan_steps") for name in after)  # begun anew
 
 
-@pytest.mark.parametrize("name", SWITCHES)
-def test_jax_own_variables_come_first(environment, monkeypatch, name: str) -> None:
-    monkeypatch.setenv(name, "false")
+def test_a_cache_that_is_turned_off_stays_off(environment, monkeypatch) -> None:
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     before = dict(os.environ)
     use_compilation_cache()
     assert dict(os.environ) == before
     assert not environment.exists()
+
+
+def test_a_folder_of_the_users_own_is_used_and_repaired_alike(
+    environment, monkeypatch, tmp_path
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *_: shown.append(str(message)))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)
+    use_compilation_cache()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path)
+    assert os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0"
+    assert not environment.exists()
+    for name in ("jit_add-12ab-cache", "jit_adder-12ab-cache", "mine"):
+        (tmp_path / name).touch()
+    cut = "Error reading persistent compilation cache entry for 'jit_add': cut short"
+    warnings.showwarning(cut, UserWarning, "file.py", 1)
+    denied = "Error writing persistent compilation cache entry for 'jit_mul': Permission denied"
+    warnings.showwarning(denied, UserWarning, "file.py", 1)
+    assert shown == []
+    assert {path.name for path in tmp_path.iterdir()} == {"jit_adder-12ab-cache", "mine"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names are POSIX's")
+@pytest.mark.parametrize("name", ["XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"])
+def test_a_folder_whose_name_is_not_utf8_is_done_without(
+    environment, monkeypatch, tmp_path, name
+) -> None:
+    monkeypatch.setenv(name, os.fsdecode(os.fsencode(tmp_path) + b"/d\xe9"))
+    use_compilation_cache()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
 def test_a_folder_that_cannot_be_is_done_without(environment) -> None:

@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_lines_as_they_come(path: Path) -> None:
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert lines[0] == {"step": 10, "loss": 3.0, "update_to_data": {"head.weight": -3.125}}
     assert lines[-1] == {"step": 30, "dev": 2.0}
 

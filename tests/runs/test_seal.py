@@ -67,6 +67,6 @@ def test_damage_is_named(folder: Path, harm, named: str) -> None:
 
 
 def test_no_name_in_a_manifest_is_followed(folder: Path) -> None:
-    with open(folder / MANIFEST, "a") as manifest:
+    with open(folder / MANIFEST, "a", encoding="utf-8") as manifest:
         manifest.write(f"{hashlib.sha256(b'x').hexdigest()}  ../../../../etc/passwd\n")
     assert damage(folder) == "'../../../../etc/passwd' is not as it was sealed"

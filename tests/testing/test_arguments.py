@@ -270,7 +270,9 @@ def test_what_names_no_rule(module: str, spec: str, message: str):
     ],
 )
 def test_what_cannot_be_checked(module: str, arguments: str, options: dict, message: str):
-    (Path(f"{module}.py")).write_text(RULE.replace("1 / (1 + jnp.exp(-x))", "jnp.exp(x)"))
+    (Path(f"{module}.py")).write_text(
+        RULE.replace("1 / (1 + jnp.exp(-x))", "jnp.exp(x)"), encoding="utf-8"
+    )
     with pytest.raises(InputError) as error:
         check_named_rule(f"{module}.py:swish", arguments, **options)
     assert message in str(error.value)

@@ -7,7 +7,7 @@ import pytest
 
 from jaxmore.data import Vocabulary
 from jaxmore.errors import InputError
-from jaxmore.models import mlp_bn, token_by_token
+from jaxmore.models import mlp_bn, ngram, token_by_token
 from jaxmore.training.sampling import sample_ids, sample_words
 
 VOCAB = Vocabulary("abc")
@@ -121,3 +121,12 @@ def test_temperature_and_prompt_do_not_compile_again(trained) -> None:
 def test_what_cannot_be_sampled(trained, how, message) -> None:
     with pytest.raises(InputError, match=message):
         words(trained, **how)
+
+
+def test_top_k_takes_k_where_logits_tie() -> None:
+    model = ngram(4, 1)
+    params = {"windows": {}, "context": {}, "logits": {"weight": jnp.zeros((4, 4))}}
+    stats = {"windows": {}, "context": {}, "logits": {}}
+    how = {"n_words": 300, "max_length": 5, "seed": 0}
+    drawn = sample_words(model, params, stats, VOCAB, **how, top_k=3)
+    assert set("".join(drawn)) == {"a", "b"}  # and the boundary
