@@ -7,13 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmore.prove import elementwise as elementwise
-from jaxmore.prove import structure as structure
 from jaxmore.prove.cells import Cell
 from jaxmore.prove.interpreter import Interpreter
 from jaxmore.prove.modular import PRIMES
+from jaxmore.prove.program import dot
 from jaxmore.prove.residues import NotProved, Residues
-from jaxmore.prove.rule import Proof, dot
+from jaxmore.prove.rule import Proof
 
 LEVELS = 3
 
