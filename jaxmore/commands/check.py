@@ -46,13 +46,17 @@ class Check:
     """Write what was measured to a file, too."""
     input_file: Words = None
     """Words that the notebooks' batch is drawn from."""
+    prove: bool = False
+    """Prove in exact arithmetic, without a tolerance; --rule all: the layers and 26 lines, too."""
     dump: bool = False
     """Print every intermediate of the notebooks' network and its cotangent instead."""
     hint: bool = False
     """Say more about the exercise's first wrong line, or about the next one."""
 
     def run(self) -> None:
-        if self.spec and self.spec.endswith(".py"):
+        if self.prove:
+            self._prove_exactly()
+        elif self.spec and self.spec.endswith(".py"):
             if self != Check(self.spec, hint=self.hint):
                 raise InputError("the exercise's file takes no other flag than --hint")
             self._judge_exercise()
@@ -108,6 +112,39 @@ class Check:
             content = json.dumps([report.as_dict() for report in reports], indent=1)
             write_output(Path(self.json), content.encode())
         if not all(report.passed for report in reports):
+            raise SystemExit(1)
+
+    def _prove_exactly(self) -> None:
+        from jaxmore import rules
+        from jaxmore.files import write_atomically
+        from jaxmore.ninja.proof import prove_stepwise
+        from jaxmore.prove import Proof, prove_layers, prove_rule
+        from jaxmore.testing import load_rule, parse_args
+        from jaxmore.testing.shipped import FAMILIES
+
+        if self.model or self.dump or self.hint or self.dtype != DTYPES:
+            raise InputError("--prove goes with a rule, --args and --json")
+        if self.spec and self.spec.endswith(".py"):
+            raise InputError(f"{self.spec!r} names no rule; write {self.spec}:my_fwd,my_bwd")
+        proofs: list[Proof] = []
+        if self.spec:
+            proofs.append(prove_rule(*load_rule(self.spec), *parse_args(self.args)))
+        for name in FAMILIES if "all" in self.rule else self.rule:
+            if name not in FAMILIES:
+                raise InputError(f"no rule {name!r}; there are {', '.join(FAMILIES)}")
+            family = FAMILIES[name][0]
+            op, fwd, bwd = (getattr(rules, name + end) for end in ("", "_fwd", "_bwd"))
+            args = parse_args(family.arguments)
+            proofs.append(prove_rule(fwd, bwd, *args, op=op, name=name, **family.options))
+        if "all" in self.rule:
+            proofs += prove_layers()
+        if "all" in self.rule or not (self.spec or self.rule):
+            proofs += prove_stepwise()
+        print("\n".join(map(str, proofs)))
+        if self.json:
+            content = json.dumps([proof.as_dict() for proof in proofs], indent=1)
+            write_atomically(Path(self.json), content.encode())
+        if not all(proof.passed for proof in proofs):
             raise SystemExit(1)
 
     def _compare_with_the_notebooks(self) -> None:

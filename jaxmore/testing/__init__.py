@@ -1,5 +1,6 @@
 """Check hand-derived gradients of rules, layers and models against independent oracles."""
 
+from jaxmore.prove import prove_rule
 from jaxmore.testing.arguments import parse_args
 from jaxmore.testing.model import ModelReport, check_layer, check_model
 from jaxmore.testing.named import check_named_rule, load_rule, parse_options
@@ -22,4 +23,5 @@ __all__ = [
     "load_rule",
     "parse_args",
     "parse_options",
+    "prove_rule",
 ]

@@ -1,0 +1,71 @@
+"""A counterexample in numbers of one digit, certain because two balls do not meet."""
+
+import contextlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from jaxmore.prove.balls import Balls
+from jaxmore.prove.cells import Cell
+from jaxmore.prove.interpreter import Interpreter
+from jaxmore.prove.program import Program, Wrong, dot, evaluate
+from jaxmore.prove.residues import NotProved
+
+
+def refute(program: Program, rng: np.random.Generator) -> None:
+    """Raise Wrong where balls show that a cotangent is not the derivative."""
+    small = [_small(rng, x) for x in program.floats]
+    for floats in (small, program.floats):
+        with contextlib.suppress(NotProved):
+            _difference(program, floats, rng)
+
+
+def _small(rng: np.random.Generator, x: Any) -> Any:
+    return rng.choice([-3, -2, -1, -0.5, 0.5, 1, 2, 3], x.shape)
+
+
+def _difference(program: Program, floats: list[Any], rng: np.random.Generator) -> None:
+    run = Interpreter(Balls.constant)
+    numbers = [Balls.of(x) for x in floats]
+    dys_real = [_small(rng, np.empty(shape)) for shape in program.shapes]
+    dys = [Balls.of(dy) for dy in dys_real]
+    plain = [Cell(a, x) for a, x in zip(floats, numbers, strict=True)]
+    ys, cotangents = evaluate(program, run, rng, plain, dys)
+    if program.op:
+        for i, theirs in enumerate(run.run(program.op, plain)):
+            other = run.lift(theirs).number
+            apart = np.argwhere(ys[i].number.differs(other))
+            if len(apart):
+                at = tuple(apart[0].tolist())
+                raise Wrong("fwd", f"at {at} it is {ys[i].number.floats()[at]:.9g}, and op is "
+                            f"{other.floats()[at]:.9g}{_at(program, floats)}")  # fmt: skip
+    for k, x in enumerate(floats):
+        for i in range(x.size):
+            direction = np.zeros(x.shape)
+            direction.reshape(-1)[i] = 1
+            cells = list(plain)
+            cells[k] = replace(plain[k], tangent=Balls.of(direction))
+            outs = [run.lift(y) for y in run.run(program.fwd, cells)[: program.n_outputs]]
+            right = dot(run, [(dy, y.tangent) for dy, y in zip(dys, outs, strict=True)])
+            ours = cotangents[k].take(np.array(i))
+            scale = abs(float(right.floats())) + max(
+                float(np.abs(c.floats()).max(initial=0)) for c in cotangents
+            )
+            visible = abs(float(ours.floats()) - float(right.floats())) > 2.0**-60 * scale
+            if visible and ours.differs(right).all():
+                at = tuple(int(j) for j in np.unravel_index(i, x.shape))
+                names = [n for n, f in zip(program.names, program.is_float, strict=True) if f]
+                index = f"[{', '.join(map(str, at))}]" if at else ""
+                dy = f", dy = {', '.join(str(d.tolist()) for d in dys_real)}"
+                dy = dy if sum(d.size for d in dys_real) <= 24 else ""
+                raise Wrong(f"{names[k]}{index}", f"{ours.floats():.9g} in place of "
+                            f"{right.floats():.9g}{_at(program, floats)}{dy}")  # fmt: skip
+
+
+def _at(program: Program, floats: list[Any]) -> str:
+    names = [n for n, f in zip(program.names, program.is_float, strict=True) if f]
+    if sum(x.size for x in floats) > 24:
+        return ", at numbers of one digit"
+    values = ", ".join(f"{n} = {x.tolist()}" for n, x in zip(names, floats, strict=True))
+    return f"\n  at {values}"

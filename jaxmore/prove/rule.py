@@ -1,0 +1,164 @@
+"""Prove that a backward function is the transpose of the derivative of its forward, exactly."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmore.prove.cells import Cell
+from jaxmore.prove.counterexample import refute
+from jaxmore.prove.degrees import Degrees
+from jaxmore.prove.interpreter import Interpreter
+from jaxmore.prove.modular import PRIMES
+from jaxmore.prove.program import Program, Wrong, dot, evaluate
+from jaxmore.prove.residues import NotProved, Redraw, Residues
+
+LEVELS = (3, len(PRIMES))
+DRAWS = 8
+
+
+@dataclass
+class Proof:
+    """The result of :func:`prove_rule`. Prints as a few lines."""
+
+    name: str
+    verdict: str = "not proved"
+    """"proved", "wrong" or "not proved"."""
+    text: str = ""
+    bound: float = 1.0
+    """If the rule is wrong, the chance that it passes at all points."""
+    notes: list[str] = field(default_factory=list[str])
+
+    @property
+    def passed(self) -> bool:
+        """Whether the rule is proved."""
+        return self.verdict == "proved"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"passed": self.passed, **self.__dict__}
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.verdict}{self.text}"]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def prove_rule(
+    fwd: Callable[..., tuple[Any, Any]],
+    bwd: Callable[..., tuple[Any, ...]],
+    *args: Any,
+    op: Callable[..., Any] | None = None,
+    name: str | None = None,
+    n_points: int = 3,
+    seed: int = 0,
+    **options: Any,
+) -> Proof:
+    """Prove a rule on arguments of these shapes, in exact arithmetic and without a tolerance.
+
+    Args:
+        fwd: ``fwd(*args, **options) -> (y, residuals)``.
+        bwd: ``bwd(residuals, dy, **options) -> cotangents``, a tuple with one for each argument.
+        *args: as in :func:`jaxmore.testing.check_rule`. The values of the floats only decide
+            which branch each comparison takes.
+        op: the plain forward; if given, ``fwd`` is proved to compute the same function.
+        name: what to call the rule.
+        n_points: the number of random points.
+        seed: the seed of the points.
+        **options: keyword options of the rule.
+
+    Returns:
+        The verdict: "proved" with the chance of an error, "wrong" with a counterexample, or
+        "not proved" with the reason.
+    """
+    proof = Proof(name or getattr(fwd, "__name__", "rule").removesuffix("_fwd"))
+    rng = np.random.default_rng(seed)
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        try:
+            bound = [f and partial(f, **options) for f in (fwd, bwd, op)]
+            program = Program(bound[0], bound[1], bound[2], args)
+            wrong, run = None, None
+            for _ in range(n_points):
+                wrong, run = _point(program, rng)
+                if wrong:
+                    break
+            assert run
+            if wrong:
+                refute(program, rng)
+                raise NotProved(f"{wrong} is no identity, but right to 60 bits at two points: "
+ "it cuts off what rounds to zero, or the prover lacks a law")  # fmt: skip
+            proof.verdict, proof.bound = "proved", _bound(program) ** n_points
+            shapes = " ".join(str(a.shape) for a in program.floats)
+            proof.text = f" for {shapes}: wrong with probability < {proof.bound:.0e}"
+            proof.text += f" at {n_points} points"
+            proof.notes += _notes(run)
+        except Wrong as error:
+            proof.verdict, proof.text = "wrong", f"\n{error}"
+        except NotProved as error:
+            proof.text = f": {error}"
+        except Exception as error:  # whatever a user's rule raises
+            line = str(error).split("\n", 1)[0]
+            proof.text = f": {type(error).__name__}: {line}"
+    return proof
+
+
+def _notes(run: Interpreter) -> list[str]:
+    notes = [
+        f"{place} took branch {sorted(taken)} of {run.sizes[place]}: the others are not proved"
+        for place, taken in run.reached.items()
+        if len(taken) < run.sizes[place]
+    ]
+    if run.unrecognised:
+        values = ", ".join(map(repr, sorted(run.unrecognised)))
+        notes.append(f"taken as exact binary numbers: {values}")
+    return notes
+
+
+def _point(program: Program, rng: np.random.Generator) -> tuple[str | None, Interpreter]:
+    """Compare at one random point; return the first argument that differs."""
+    for levels in LEVELS:
+        for _ in range(DRAWS):
+            try:
+                return _compare(program, rng, levels)
+            except Redraw:
+                continue
+            except NotProved as error:
+                if levels == LEVELS[-1] or "nested too deeply" not in str(error):
+                    raise
+                break
+        else:
+            raise NotProved("a divisor is zero at every point")
+    raise AssertionError
+
+
+def _compare(
+    program: Program, rng: np.random.Generator, levels: int
+) -> tuple[str | None, Interpreter]:
+    run = Interpreter(partial(Residues.constant, levels=levels))
+    draw = partial(Residues.random, rng, levels=levels)
+    xs = [draw(x.shape) for x in program.floats]
+    vs = [Residues(draw(x.shape).parts[:1]) for x in program.floats]
+    dys = [draw(shape) for shape in program.shapes]
+    cells = [Cell(a, x, v) for a, x, v in zip(program.floats, xs, vs, strict=True)]
+    ys, cotangents = evaluate(program, run, rng, cells, dys)
+    if program.op:
+        for ours, theirs in zip(ys, run.run(program.op, cells), strict=True):
+            if not (ours.number - run.lift(theirs).number).is_zero().all():
+                return "fwd", run
+    total = dot(run, [(dy, y.tangent) for dy, y in zip(dys, ys, strict=True)])
+    ours = dot(run, list(zip(cotangents, vs, strict=True)))
+    return (None if (total - ours).is_zero().all() else "bwd"), run
+
+
+def _bound(program: Program) -> float:
+    """Degree over the number of values that are drawn: Schwartz and Zippel's bound."""
+    run, rng = Interpreter(Degrees.constant), np.random.default_rng(0)
+    one = [Degrees(x.shape, 1, 0) for x in program.floats]
+    cells = [Cell(a, x, x) for a, x in zip(program.floats, one, strict=True)]
+    dys = [Degrees(shape, 1, 0) for shape in program.shapes]
+    ys, cotangents = evaluate(program, run, rng, cells, dys)
+    pairs = [(dy, y.tangent) for dy, y in zip(dys, ys, strict=True)]
+    difference = dot(run, pairs) - dot(run, list(zip(cotangents, one, strict=True)))
+    return min((difference.above + difference.below) / PRIMES[-1], 1.0)

@@ -1,0 +1,90 @@
+"""prove_rule proves what is right, refutes what is wrong and names what it cannot follow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmore import rules
+from jaxmore.cli import main
+from jaxmore.prove import prove_rule
+from jaxmore.testing.arguments import parse_args
+
+FAST = {
+    "tanh": ("f[5]", {}),
+    "gelu": ("f[5]", {"approximate": False}),
+    "linear": ("f[2,3] f[3,4] f[4]", {}),
+    "softmax": ("f[2,3]", {}),
+    "layer_norm": ("f[2,3] f[3] f[3]", {}),
+    "softmax_cross_entropy": ("f[3,4] i[3]=-1..4", {}),
+}
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_a_shipped_rule_is_proved(name: str):
+    text, options = FAST[name]
+    op, fwd, bwd = (getattr(rules, name + end) for end in ("", "_fwd", "_bwd"))
+    proof = prove_rule(fwd, bwd, *parse_args(text), op=op, n_points=1, **options)
+    assert proof.passed, str(proof)
+    assert proof.bound < 1e-10
+
+
+def square_fwd(x):
+    return x * x, x
+
+
+def test_a_wrong_factor_is_refuted_by_numbers_of_one_digit():
+    proof = prove_rule(square_fwd, lambda x, dy: (3 * x * dy,), np.ones(1))
+    assert proof.verdict == "wrong"
+    assert "x[0]: " in proof.text and "at x = [" in proof.text
+
+
+def test_an_error_of_one_part_in_a_billion_is_refuted():
+    wrong = prove_rule(square_fwd, lambda x, dy: ((2 + 1e-9) * x * dy,), np.ones(3))
+    assert wrong.verdict == "wrong"
+
+
+def test_a_wrong_forward_is_refuted():
+    proof = prove_rule(square_fwd, lambda x, dy: (2 * x * dy,), np.ones(2), op=lambda x: x * x + x)
+    assert proof.verdict == "wrong" and proof.text.startswith("\nfwd")
+
+
+def test_what_cannot_be_followed_is_named_with_its_line():
+    def fwd(x):
+        return jax.scipy.special.digamma(x), x
+
+    proof = prove_rule(fwd, lambda x, dy: (dy,), np.ones(2))
+    assert proof.verdict == "not proved"
+    assert "digamma at test_rule.py:" in proof.text
+
+
+def test_branches_that_were_not_reached_are_named():
+    proof = prove_rule(rules.relu_fwd, rules.relu_bwd, np.array([1.0, 2.0]))
+    assert proof.passed and any("not proved" in note for note in proof.notes)
+
+
+def test_loops_and_branches():
+    def fwd(x):
+        total, _ = jax.lax.scan(lambda c, row: (c * row, None), jnp.ones(2), x)
+        y = jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * total), (0, total))
+        return jax.lax.cond(x.sum() > 0, jnp.sin, jnp.cos, y[1]), (x, total)
+
+    def bwd(saved, dy):
+        x, total = saved
+        slope = jax.lax.cond(x.sum() > 0, jnp.cos, lambda a: -jnp.sin(a), total**4)
+        return (slope * 4 * total**4 / x * dy,)
+
+    proof = prove_rule(fwd, bwd, np.random.default_rng(0).normal(size=(3, 2)))
+    assert proof.passed, str(proof)
+
+
+def test_the_command(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "def f_fwd(x):\n    return x**3, x\n\ndef f_bwd(x, dy):\n    return (3*x*dy,)\n"
+    )
+    with pytest.raises(SystemExit):
+        main(["check", "--prove", f"{file}:f", "--args", "f[2]"])
+    assert "f: wrong\nx[0]: " in capsys.readouterr().out
+    main(["check", "--prove", "--rule", "sigmoid"])
+    assert "sigmoid: proved for (2, 3, 4)" in capsys.readouterr().out
