@@ -116,19 +116,27 @@ class Check:
 
     def _prove_exactly(self) -> None:
         from jaxmore import rules
-        from jaxmore.files import write_atomically
+        from jaxmore.files import check_output, write_output
         from jaxmore.ninja.proof import prove_stepwise
         from jaxmore.prove import Proof, prove_layers, prove_rule
-        from jaxmore.testing import load_rule, parse_args
+        from jaxmore.testing import load_rule, parse_args, parse_options
         from jaxmore.testing.shipped import FAMILIES
 
-        if self.model or self.dump or self.hint or self.dtype != DTYPES:
-            raise InputError("--prove goes with a rule, --args and --json")
+        if self.model or self.dump or self.hint or self.only_dtype or self.dtype != DTYPES:
+            raise InputError("--prove goes with a rule, --args, --option and --json")
+        if self.option and not self.spec:
+            raise InputError("--option goes with a rule of yours")
         if self.spec and self.spec.endswith(".py"):
             raise InputError(f"{self.spec!r} names no rule; write {self.spec}:my_fwd,my_bwd")
+        if self.json:
+            check_output(Path(self.json))
         proofs: list[Proof] = []
         if self.spec:
-            proofs.append(prove_rule(*load_rule(self.spec), *parse_args(self.args)))
+            fwd, bwd = load_rule(self.spec)
+            if bwd is None:
+                raise InputError("--prove takes two functions: write MODULE:FWD,BWD")
+            options = parse_options(self.option)
+            proofs.append(prove_rule(fwd, bwd, *parse_args(self.args), **options))
         for name in FAMILIES if "all" in self.rule else self.rule:
             if name not in FAMILIES:
                 raise InputError(f"no rule {name!r}; there are {', '.join(FAMILIES)}")
@@ -143,7 +151,7 @@ class Check:
         print("\n".join(map(str, proofs)))
         if self.json:
             content = json.dumps([proof.as_dict() for proof in proofs], indent=1)
-            write_atomically(Path(self.json), content.encode())
+            write_output(Path(self.json), content.encode())
         if not all(proof.passed for proof in proofs):
             raise SystemExit(1)
 
