@@ -95,6 +95,7 @@ def test_ladder_contestants_have_the_same_losses(type: str) -> None:
         np.testing.assert_allclose(losses(module, task), ours, rtol=1e-4, err_msg=module)
 
 
+@pytest.mark.slow
 def test_a_race_gives_a_report(seeds_task: Task, seeds_losses: np.ndarray) -> None:
     with Worker("benchmarks.contestants.numpy_by_hand") as worker:
         results = race({"jaxmore": worker}, seeds_task, rounds=2)
@@ -190,6 +191,7 @@ def test_the_speedruns_gradient_is_the_mean_over_all_examples() -> None:
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), grads, expected)
 
 
+@pytest.mark.slow
 def test_dropout_is_added_to_every_branch_and_no_parameter_is() -> None:
     plain = MODELS["transformer"].make(VOCAB.size, block_size=9, n_layer=2, n_embd=4, n_head=1)
     model = budget.with_dropout(plain, 0.5)

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 import jaxmore
 
 PACKAGES = ["rules", "layers", "models", "data", "training", "runs", "ninja", "interop", "testing"]
@@ -65,6 +67,7 @@ def test_commands_import_no_jax_until_they_run(tmp_path: Path) -> None:
     assert heavy == "set()\n"
 
 
+@pytest.mark.slow
 def test_it_trains_without_posix_modules(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("\n".join(["ava", "mia", "zoe", "lea"] * 5))
     said = python(HIDE + IMPORT_ALL + TRAIN, tmp_path)

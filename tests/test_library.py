@@ -76,6 +76,7 @@ def test_fit_keeps_the_best_and_stops_without_patience(tmp_path: Path) -> None:
     assert max(losses) == trained.record["training"]["step"] + 3 * 40
 
 
+@pytest.mark.slow
 def test_a_run_in_a_folder_is_resumed(tmp_path: Path) -> None:
     whole = jaxmore.fit(WORDS, schedule="constant", **FLAGS)
     flags = FLAGS | {"work_dir": tmp_path, "schedule": "constant"}
@@ -99,6 +100,7 @@ class Double(Layer):
         return {}, 2 * dy
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_is_trained_saved_and_loaded(tmp_path: Path) -> None:
     size = jaxmore.Vocabulary.from_words(WORDS).size
     windows = Chain(
@@ -158,6 +160,7 @@ def test_many_samples_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert words[:7] != words[7:14]
 
 
+@pytest.mark.slow
 def test_the_example_trains(tmp_path: Path) -> None:
     assert len(EXAMPLE.read_text().splitlines()) <= 40
     path = tmp_path / "words.txt"

@@ -340,6 +340,7 @@ def test_replay_wants_the_notebooks_names(words_file, capsys) -> None:
     refused(capsys, "replay", "-i", words_file)
 
 
+@pytest.mark.slow
 def test_replay_prints_every_notebook(seed_names, tmp_path, capsys) -> None:
     names = tmp_path / "names.txt"
     names.write_text("\n".join(seed_names))

@@ -16,6 +16,7 @@ SMALL = ["--n-embd", "4", "--n-embd2", "5", "--max-steps", "20", "--chunk-size",
 
 
 @pytest.mark.parametrize("type", ["mlp-bn", "gru"])
+@pytest.mark.quick("gru")
 def test_a_model_of_words_with_full_stops(tmp_path: Path, capsys, type: str) -> None:
     words, out = tmp_path / "words.txt", tmp_path / "out"
     words.write_text("\n".join(WORDS))

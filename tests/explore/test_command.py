@@ -57,6 +57,7 @@ def test_fresh_parameters(tmp_path, words, small, capsys):
     Explore(page=str(page), input_file=words, overwrite=True).run()
 
 
+@pytest.mark.slow
 def test_a_trained_runs_parameters(tmp_path, words, small):
     out = tmp_path / "out"
     run("train", "-i", words, "-o", out, "--max-steps", 2, "--n-embd2", 5, "--block-size", 2)
@@ -69,6 +70,7 @@ def test_a_trained_runs_parameters(tmp_path, words, small):
     np.testing.assert_array_equal(data["trained"]["params"]["bngain"], leaves["norm.gain"].ravel())
 
 
+@pytest.mark.slow
 def test_refusals_change_nothing(tmp_path, words):
     with pytest.raises(InputError, match="holds no trained model"):
         Explore(work_dir=str(tmp_path / "none")).run()

@@ -53,6 +53,7 @@ def test_values_and_cotangents_equal_autograds(oracle, sizes, dtype, tolerance):
 
 
 @pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+@pytest.mark.slow
 def test_parameters_after_200_steps_equal_jaxs(dtype):
     sizes = SEED_001
     params, *_ = draw(sizes, dtype)

@@ -105,6 +105,7 @@ def _named(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return export(function, args, names, [f"y{k}" for k in range(len(outs))])
 
 
+@pytest.mark.quick("float64")
 def test_every_primitive_equals_jax(dtype):
     cases, expected = [], []
     for function, args in CASES:

@@ -231,6 +231,7 @@ def test_makemores_start(type):
             assert layer.weight == Normal(), path
 
 
+@pytest.mark.slow
 def test_microgpts_start():
     """Every weight from N(0, 0.08), and no bias."""
     params = by_path(jax.jit(MODELS["microgpt"].make(27).init)(jax.random.key(0)))
@@ -285,6 +286,7 @@ def by_token(case: Case) -> tuple[Chain, Tree, Tree, jax.Array]:
 @strict
 @pytest.mark.usefixtures("x64")
 @every_case
+@pytest.mark.quick("mlp", "gru")
 def test_step_by_step_is_apply(case):
     model, params, stats, ids = by_token(case)
     expected = apply(model, params, stats, ids)

@@ -349,6 +349,7 @@ def test_initial_scales(make):
     assert len(first_draws) == len(scales)  # a key for each
 
 
+@pytest.mark.slow
 def test_the_key_decides_the_parameters():
     first, again, other = (by_path(mlp_bn(27).init(jax.random.key(seed))) for seed in (0, 0, 1))
     for path, leaf in first.items():

@@ -33,6 +33,7 @@ def test_every_line_agrees_in_float64():
     assert not jax.config.jax_enable_x64
 
 
+@pytest.mark.slow
 def test_every_line_agrees_in_float32():
     lines = stepwise_table(*network())
     assert all(line.maxdiff < 1e-5 * SCALE.get(line.name, 1) for line in lines)
@@ -40,6 +41,7 @@ def test_every_line_agrees_in_float32():
     assert all(line.exact for line in lines[: stepwise.Cotangents._fields.index("counts")])
 
 
+@pytest.mark.slow
 def test_without_b1_there_is_no_line_for_it():
     names = [line.name for line in stepwise_table(*network(b1=False))]
     assert "b1" not in names

@@ -41,6 +41,7 @@ def test_other_words_have_no_published_figures():
         replay_microgpt(WORDS)
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_of_the_model():
     model = microgpt(5)
     ours, theirs = draw_parameters(random.Random(0), 5), model.init(jax.random.key(0))
@@ -50,6 +51,7 @@ def test_the_weights_are_those_of_the_model():
     assert count_parameters(microgpt(27)) == 4192
 
 
+@pytest.mark.slow
 def test_as_written_for_scalars():
     """Ten steps of the original program, word by word, number by number."""
     losses, samples = original(WORDS, n_steps=10)

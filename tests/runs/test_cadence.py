@@ -73,6 +73,7 @@ def test_the_best_and_the_last_are_kept(patient, capsys) -> None:
         assert err == note
 
 
+@pytest.mark.slow
 def test_what_is_said(patient) -> None:
     printed = (patient.parent / "said.txt").read_text()
     *evaluations, end = lines(printed)
@@ -131,6 +132,7 @@ def test_a_finished_run_resumed_stays_what_it_is(patient, tmp_path, capsys) -> N
     assert "0 steps in" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_more_patience_goes_on_from_there(patient, tmp_path, capsys) -> None:
     out = shutil.copytree(patient, tmp_path / "out")
     stopped = load(out / "last").record["training"]["step"]
@@ -139,6 +141,7 @@ def test_more_patience_goes_on_from_there(patient, tmp_path, capsys) -> None:
     assert (out / "model.safetensors").read_bytes() == (patient / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_makemores_types_are_chosen_by_test(words, tmp_path, capsys) -> None:
     flags = ["--type", "bigram", "--max-steps", "20", "--eval-every", "10"]
     run("train", "-i", words, "-o", tmp_path / "out", *flags)

@@ -228,6 +228,7 @@ def test_options_and_a_single_dtype_on_the_command_line(tmp_path: Path, capsys):
         Check(rule=("tanh",), option=("axis=1",)).run()
 
 
+@pytest.mark.slow
 def test_a_mistake_at_odd_sizes_shows_at_one_of_several(tmp_path: Path):
     path = tmp_path / "modern.py"
     path.write_text(MODERN)

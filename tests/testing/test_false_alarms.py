@@ -53,5 +53,6 @@ def test_a_wrong_twin_gets_no_wrong_cause(seed: int):
             assert problem.cause.startswith(expected), f"{text}\n{report}"
 
 
+@pytest.mark.slow
 def test_the_rules_are_as_many_as_their_names():
     assert len({draw_rule(seed).text for seed in range(N_RULES)}) == N_RULES

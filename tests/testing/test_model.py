@@ -87,6 +87,7 @@ class Skip(Layer):
         return {"w": dw}, dx if self.mistake == "dropped skip path" else dx + dy
 
 
+@pytest.mark.slow
 def test_a_right_skip_passes():
     assert check_layer(Skip(), X, dtypes=(), modes=False).passed
 
@@ -149,7 +150,7 @@ def network(**wrong: str) -> Chain:
         ("norm", "dx", ["embedding.weight", "hidden.weight"]),
     ],
 )
-@pytest.mark.quick("flatten-dx-named1")
+@pytest.mark.slow
 def test_a_mistake_in_a_model_is_named_by_path(layer: str, path: str, named: list[str]):
     with pytest.raises(RuleError) as error:
         check_model(network(**{layer: path}), IDS, TARGETS, dtypes=(), modes=False)

@@ -44,6 +44,7 @@ def test_the_plugin_gives_the_fixture_and_prints_the_tables(tmp_path: Path):
     assert "square  shape  autodiff  differences" in tables
 
 
+@pytest.mark.slow
 def test_check_rule_needs_none_of_the_test_tools():
     """In a process where they cannot be imported."""
     program = """

@@ -308,6 +308,7 @@ def test_trees_and_options():
     assert found.cause.startswith("its sign is wrong; if that is meant (gradient reversal)")
 
 
+@pytest.mark.slow
 def test_an_argument_that_is_left_out():
     assert check_rule(rules.linear_fwd, rules.linear_bwd, X, X.T, None, modes=False).passed
 
@@ -324,6 +325,7 @@ def test_arguments_that_show_nothing_are_refused(args, message):
         check_rule(lambda x: (jnp.log(x), x), lambda x, dy: (dy / x,), *args)
 
 
+@pytest.mark.slow
 def test_degenerate_arguments_are_noted():
     report = check_rule(
         rules.embedding_fwd, rules.embedding_bwd, np.arange(3), np.ones((3, 2)), modes=False

@@ -68,6 +68,7 @@ def test_mean_loss_weighs_every_target_alike(params, data, rows: int, monkeypatc
     )
 
 
+@pytest.mark.slow
 def test_a_model_without_statistics_has_none(data) -> None:
     model = bengio(7, block_size=2)
     stats = calibrate(model, model.init(jax.random.key(0)), data[0])

@@ -67,7 +67,7 @@ def assert_same_bits(a: TrainState, b: TrainState) -> None:
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 100])
-@pytest.mark.quick("7")
+@pytest.mark.slow
 def test_the_cadence_changes_no_bit(data, whole, chunk_size: int) -> None:
     parts = run(data, chunk_size=chunk_size)
     assert_same_bits(whole.state, parts[-1].state)

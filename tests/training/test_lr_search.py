@@ -51,6 +51,7 @@ def test_the_sweep_of_adamw_carries_its_state() -> None:
         params = optax.apply_updates(params, updates)
 
 
+@pytest.mark.slow
 def test_a_diverged_tail_is_not_suggested() -> None:
     X = np.random.default_rng(0).integers(0, 7, (500, 2))
     model = bengio(7, block_size=2, n_embd=3, n_embd2=9)

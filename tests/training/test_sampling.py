@@ -89,6 +89,7 @@ def test_the_prompt_comes_first_and_counts(trained) -> None:
     assert (np.asarray(ids)[:, :2] == [3, 1]).all()
 
 
+@pytest.mark.slow
 def test_a_word_that_ended_stays_ended(trained) -> None:
     by_token = token_by_token(*trained, block_size=T)
     ids = np.asarray(
