@@ -35,7 +35,7 @@ SIZES = {"block_size": 8, "n_embd": 6, "n_embd2": 7, "n_layer": 2, "n_head": 2}
 
 def small(type):
     """A small model, generic parameters, and a batch in which ids come back and targets miss."""
-    make, reads = MODELS[type]
+    make, reads = MODELS[type].make, MODELS[type].reads
     options = {k: v for k, v in SIZES.items() if k in inspect.signature(make).parameters}
     model = make(V, **options)
     rng = np.random.default_rng(0)
