@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jaxmore.data.inspection import printable
 from jaxmore.errors import InputError
 from jaxmore.files import as_json, remove, write_atomically
 from jaxmore.layers import Layer, count_parameters
@@ -194,7 +195,7 @@ def _draw_losses(run: PreparedRun, metrics: Metrics, results: dict[str, float], 
         # A chunk has no loss if all of its steps were skipped.
         losses = [chunk.get("loss", float("nan")) for chunk in chunks]
         count = count_parameters(run.model)
-        title = f"{run.type}, {count:,} parameters, on {Path(run.corpus.name).name}"
+        title = f"{run.type}, {count:,} parameters, on {printable(Path(run.corpus.name).name)}"
         plots.save(plots.loss_curve(steps, losses, ratios, results, title), path)
 
 

@@ -129,6 +129,7 @@ def test_it_does_not_grow_for_ever(environment, monkeypatch) -> None:
 SETS_NOTHING = """
 import logging, os, random, signal, sys, warnings
 import jax, jax.numpy as jnp, numpy as np, optax
+import scipy.optimize  # like those above it has effects of its own
 
 def settings():
     loggers = [logging.root, *map(logging.getLogger, LOGGERS)]
