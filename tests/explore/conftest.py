@@ -53,6 +53,7 @@ def open_page(browser: Any, url: str) -> Iterator[Any]:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(120_000)  # two busy cores may need long to load it
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
         page.on("request", lambda request: complaints.append(request.url))

@@ -98,7 +98,8 @@ def test_every_place_opens_and_agrees_with_central_differences(open_page, built,
         assert page.inner_text("#place-title") == f"{name} and d{name}"
         d = page.evaluate("(d) => [...explorer.network.cotangents[d]]", f"d{name}")
         largest = max(map(abs, d))
-        shown = float(page.locator("#place h3").nth(1).inner_text().rpartition(" ")[2])
+        heading = page.locator("#place h3").nth(1).inner_text()
+        shown = float(heading.rpartition(" ")[2].replace("−", "-"))
         assert abs(shown - largest) <= 5e-3 * largest  # three digits are shown
         assert "✓ agrees" in page.inner_text("#place .number"), name
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
