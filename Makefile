@@ -22,7 +22,7 @@ ARGS        ?=
 PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
-.PHONY: help train test bench faults mutants alarms test-newest lint audit format lock clean FORCE
+.PHONY: help train test bench faults mutants alarms prove test-newest lint audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
@@ -31,6 +31,7 @@ help:
 	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
 	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
 	@echo 'make alarms       give the checker 200 random rules that are right, see none called wrong'
+	@echo 'make prove        prove all that ships in exact arithmetic, and see it refuse every mutant: long'
 	@echo 'make test-newest  what needs no torch, on the newest Python and jax here'
 	@echo 'make lint         ruff, import-linter, pyright, no secrets;  make format  what ruff can mend'
 	@echo 'make audit        known vulnerabilities of the pinned packages (asks PyPI)'
@@ -58,6 +59,10 @@ mutants: $(VENV)/.ready-dev
 
 alarms: $(VENV)/.ready-dev
 	RIGHT_RULES=200 $(PY) -m pytest -n $(JOBS) --dist worksteal tests/testing/test_false_alarms.py
+
+prove: $(VENV)/.ready-dev
+	$(PY) -m jaxmore check --prove --rule all
+	$(PY) -m tests.prove.mutants $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	@$(PY) -c 'import sys, importlib.metadata as m; print("Python", sys.version.split()[0] + ", jax", m.version("jax"))'

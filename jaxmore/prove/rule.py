@@ -81,7 +81,7 @@ def prove_rule(
             program = Program(bound[0], bound[1], bound[2], args)
             wrong, run = None, None
             for _ in range(n_points):
-                wrong, run = _point(program, rng)
+                wrong, run = compare_at_a_point(program, rng)
                 if wrong:
                     break
             assert run
@@ -116,7 +116,9 @@ def _notes(run: Interpreter) -> list[str]:
     return notes
 
 
-def _point(program: Program, rng: np.random.Generator) -> tuple[str | None, Interpreter]:
+def compare_at_a_point(
+    program: Program, rng: np.random.Generator
+) -> tuple[str | None, Interpreter]:
     """Compare at one random point; return the first argument that differs."""
     for levels in LEVELS:
         for _ in range(DRAWS):
