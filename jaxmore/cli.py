@@ -99,6 +99,10 @@ def _run(arguments: list[str]) -> None:
         from jaxmore.runs.folder import stored_config
 
         command = _parse(arguments, default=stored_config(command))
+    if isinstance(command, Train) and command.cpu_devices is not None:
+        from jaxmore.training.mesh import simulate_devices
+
+        simulate_devices(command.cpu_devices)
     device = getattr(command, "device", None)
     if device is not None:
         choose_device(device)

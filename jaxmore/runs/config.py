@@ -40,6 +40,8 @@ CADENCE = (
     "patience",
     "save_every",
     "device",
+    "mesh",
+    "cpu_devices",
     "debug",
 )
 """Flags that do not decide what a step does, so a resumed run may change them."""
@@ -129,12 +131,19 @@ class TrainConfig:
     (at most 1,000 in a row)."""
     device: Device = None
     """The platform to train on."""
+    mesh: Annotated[str | None, default("one device", "data=N")] = None
+    """Shard the batch over N devices, for instance data=8. Experimental."""
+    deterministic: bool = True
+    """With --mesh, sum gradients in a fixed tree: the same bits on any number of devices. Otherwise
+    in the compiler's order."""
+    cpu_devices: Annotated[int | None, default("one device", "INT")] = None
+    """Simulate this many devices on the CPU."""
     debug: bool = False
     """Turn on JAX's checks for NaN, for reused keys and for leaked tracers. Slow."""
 
     def __post_init__(self) -> None:
         """Raise InputError, naming the flag, for a number that no run can have."""
-        for flag in ("batch_size", "max_steps", "chunk_size", "patience", *SIZES):
+        for flag in ("batch_size", "max_steps", "chunk_size", "patience", "cpu_devices", *SIZES):
             check_at_least(flag, getattr(self, flag), 1)
         for flag in ("warmup_steps", "eval_every", "sample_every"):
             check_at_least(flag, getattr(self, flag), 0)

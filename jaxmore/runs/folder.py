@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -145,7 +145,12 @@ def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     Raises:
         InputError: names the first difference.
     """
-    old, new = theirs["flags"], ours["flags"]
+    old, new = asdict(TrainConfig()) | theirs["flags"], ours["flags"]
+    if (old["mesh"] is None) != (new["mesh"] is None):
+        which = "with" if old["mesh"] else "without"
+        raise InputError(
+            f"the run began {which} --mesh, and goes on {which} it: its bits depend on it"
+        )
     free = {*CADENCE, *(("max_steps",) if new.get("schedule") == "constant" else ())}
     for name in dict.fromkeys([*new, *old]):
         if name not in free and old.get(name) != new.get(name):

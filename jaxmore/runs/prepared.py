@@ -21,6 +21,7 @@ from jaxmore.runs.trained import CUSTOM, Trained
 from jaxmore.training.evaluation import calibrate, mean_loss
 from jaxmore.training.loop import TrainState, fresh_params
 from jaxmore.training.memory import check_calibration, check_memory
+from jaxmore.training.mesh import Layout, choose_layout, simulate_devices
 from jaxmore.training.optimizers import make_optimizer
 
 
@@ -39,6 +40,8 @@ class PreparedRun(NamedTuple):
     optimizer: optax.GradientTransformation
     record: dict[str, Any]
     """What ``run.json`` and every checkpoint hold."""
+    layout: Layout | None
+    """How the run is spread over devices; None is the single-device program."""
 
     @property
     def keys(self) -> Array:
@@ -98,6 +101,9 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
     Raises:
         InputError: the run cannot begin; the message names the flag or the file.
     """
+    if config.cpu_devices is not None:
+        simulate_devices(config.cpu_devices)
+    layout = choose_layout(config.mesh, config.batch_size, deterministic=config.deterministic)
     block_size = config.block_size or 3
     reads = MODELS[config.type].reads if model is None else _reads(model, block_size)
     settings = resolve_settings(config, reads)
@@ -135,7 +141,7 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
     check_calibration(layer, data["train"][0])
     record = run_record(config, settings, options, corpus)
     return PreparedRun(
-        config, settings, type, corpus, vocab, options, layer, data, optimizer, record
+        config, settings, type, corpus, vocab, options, layer, data, optimizer, record, layout
     )
 
 

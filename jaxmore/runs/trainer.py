@@ -4,14 +4,17 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxmore.backprop import loss_and_grad
 from jaxmore.errors import InputError
 from jaxmore.runs.checkpoints import latest_checkpoint
 from jaxmore.runs.folder import METRICS
@@ -23,7 +26,8 @@ from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop, Stopped
 from jaxmore.runs.trained import BestModel, Trained, held_out
 from jaxmore.training.divergence import diverged_at, first_non_finite
-from jaxmore.training.loop import Chunk, TrainState, copy_state, train
+from jaxmore.training.loop import Chunk, Gradient, TrainState, copy_state, train
+from jaxmore.training.mesh import on_one_device
 
 
 class BestLoss(NamedTuple):
@@ -81,7 +85,10 @@ class Trainer:
         self.files, self.quiet = files, quiet
         self.best_model = BestModel(files and files.work_dir)
         self._evaluated: Trained | None = None
-        self._X, self._Y = (jnp.array(a) for a in run.data["train"])
+        place = run.layout.place if run.layout else partial(jax.tree.map, jnp.array)
+        self._place: Callable[[Any], Any] = place
+        self._gradient: Gradient = run.layout or loss_and_grad
+        self._X, self._Y = place(run.data["train"])
         if files and files.metrics.last_step != start.step:
             print(f"note: {METRICS} has lost lines before step {start.step:,}", file=sys.stderr)
 
@@ -138,22 +145,23 @@ class Trainer:
         chunks = train(
             run.model,
             run.optimizer,
-            copy_state(self.start.state),
+            self._place(self.start.state),
             self._X,
             self._Y,
-            run.keys[1],
+            self._place(run.keys[1]),
             batch_size=settings.batch_size,
             max_steps=self.start.step if self._out_of_patience else settings.max_steps,
             chunk_size=config.chunk_size,
             first_step=self.start.step,
             pauses=[every for every in (config.eval_every, config.sample_every) if every],
+            gradient=self._gradient,
         )
         return chunks if self.quiet else _with_progress(chunks, self.start.step, settings.max_steps)
 
     def _after(self, chunk: Chunk) -> None:
         """Evaluate and sample where it is due, write the metrics, and keep a copy of the state."""
         run, config, best, losses = self.run, self.run.config, self.last.best, None
-        state = copy_state(chunk.state)
+        state = on_one_device(chunk.state) if run.layout else copy_state(chunk.state)
         evaluating, sampling = (
             every > 0 and chunk.step % every == 0
             for every in (config.eval_every, config.sample_every)
@@ -199,13 +207,14 @@ class Trainer:
         variable = first_non_finite(
             self.run.model,
             self.run.optimizer,
-            copy_state(self.last.state),
+            self._place(self.last.state),
             self._X,
             self._Y,
-            self.run.keys[1],
+            self._place(self.run.keys[1]),
             first_step=self.last.step,
             bad_step=bad_step,
             batch_size=settings.batch_size,
+            gradient=self._gradient,
         )
         checkpoint = latest_checkpoint(self.files.work_dir)[0] if self.files else None
         kept = "no checkpoint yet" if checkpoint is None else f"{checkpoint.path} is kept"

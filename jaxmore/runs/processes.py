@@ -1,0 +1,123 @@
+"""Several processes of one run, through ``jax.distributed``: joining, agreeing, and ending together.
+
+Every process computes the same steps on its share of each batch. The first one alone prints and
+writes; it tells the others where a resumed run begins, so only it needs the work folder.
+"""
+
+import hashlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxmore.errors import InputError
+from jaxmore.files import as_json
+from jaxmore.runs.config import CADENCE, TrainConfig
+from jaxmore.runs.signals import Stopped
+
+PATIENCE = 20
+"""Seconds that the processes wait for each other when they begin."""
+HEARTBEAT = 10
+"""Seconds after which a silent process counts as gone."""
+
+
+def join(config: TrainConfig) -> None:
+    """Join the processes that the flags name; without such flags do nothing.
+
+    Raises:
+        InputError: the flags do not go together, or the processes do not find each other.
+    """
+    flags = (config.coordinator, config.num_processes, config.process_id)
+    if flags == (None, None, None):
+        return
+    if config.mesh is None:
+        raise InputError("several processes share a batch by --mesh, for instance data=2")
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    if config.coordinator == "auto":  # SLURM, Kubernetes, Open MPI: what JAX detects
+        address, number, index = None, None, None
+    elif config.coordinator is None or config.num_processes is None or config.process_id is None:
+        raise InputError("--coordinator, --num-processes and --process-id go together")
+    else:
+        address, number, index = config.coordinator, config.num_processes, config.process_id
+        if not 0 <= index < number:
+            raise InputError(f"--process-id {index} must lie in 0..{number - 1}")
+        if index:
+            _find(address)
+    try:
+        jax.distributed.initialize(
+            address,
+            number,
+            index,
+            initialization_timeout=PATIENCE,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=PATIENCE,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), "").partition(" Additional GRPC")[0]
+        raise InputError(
+            f"the processes do not find each other within {PATIENCE} s: {reason}"
+        ) from error
+
+
+def _find(address: str) -> None:
+    """Wait until the first process listens, which jax would make a crash of."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise InputError(f"--coordinator {address} must be HOST:PORT")
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with socket.create_connection((host, int(port)), timeout=PATIENCE):
+                return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() > until:
+                raise InputError(f"--coordinator {address} cannot be reached: {error}") from error
+            time.sleep(0.2)
+
+
+def is_first() -> bool:
+    """Tell whether this process prints and writes; a single one does."""
+    return jax.process_index() == 0
+
+
+def agree(record: dict[str, Any]) -> None:
+    """Check that this process has the flags and the words of the first.
+
+    Raises:
+        InputError: it has others.
+    """
+    here = {*CADENCE, "process_id"}
+    flags = {name: value for name, value in record["flags"].items() if name not in here}
+    digest = hashlib.sha256(as_json([flags, record["data"]["sha256"]])).digest()
+    ours = np.frombuffer(digest, np.uint8)
+    if not (tell(ours) == ours).all():
+        raise InputError(f"process {jax.process_index()} has other flags or words than process 0")
+
+
+def tell(tree: Any) -> Any:
+    """Return the arrays that the first process has, equal in shape and dtype to ours."""
+    return multihost_utils.broadcast_one_to_all(tree)
+
+
+@contextmanager
+def ending_together() -> Generator[None]:
+    """End this process with one line on any error, without waiting for processes that are gone."""
+    try:
+        yield
+    except BaseException as error:
+        if jax.process_count() == 1:
+            raise
+        code = error.exit_code if isinstance(error, Stopped) else 2
+        line = str(error)
+        if not isinstance(error, InputError | Stopped):
+            first = next(iter(line.splitlines()), type(error).__name__)
+            line = f"another process is gone, or cannot be reached: {first[:120]}"
+        print(f"jaxmore: process {jax.process_index()}: {line}", file=sys.stderr, flush=True)
+        os._exit(code)
