@@ -103,6 +103,10 @@ def _run(arguments: list[str]) -> None:
         from jaxmore.training.mesh import simulate_devices
 
         simulate_devices(command.cpu_devices)
+    if isinstance(command, Train) and command.mesh is not None:
+        from jaxmore.runs.processes import join
+
+        join(command)
     device = getattr(command, "device", None)
     if device is not None:
         choose_device(device)

@@ -42,6 +42,9 @@ CADENCE = (
     "device",
     "mesh",
     "cpu_devices",
+    "coordinator",
+    "num_processes",
+    "process_id",
     "debug",
 )
 """Flags that do not decide what a step does, so a resumed run may change them."""
@@ -138,6 +141,13 @@ class TrainConfig:
     in the compiler's order."""
     cpu_devices: Annotated[int | None, default("one device", "INT")] = None
     """Simulate this many devices on the CPU."""
+    coordinator: Annotated[str | None, default("one process", "HOST:PORT|auto")] = None
+    """Where the first of several processes listens; auto takes all three from SLURM, Kubernetes or
+    Open MPI."""
+    num_processes: Annotated[int | None, default("one process", "INT")] = None
+    """How many processes share the run."""
+    process_id: Annotated[int | None, default("one process", "INT")] = None
+    """Which of them this is; the first, 0, alone prints and writes."""
     debug: bool = False
     """Turn on JAX's checks for NaN, for reused keys and for leaked tracers. Slow."""
 

@@ -1,4 +1,4 @@
-"""Several processes of one run, through ``jax.distributed``: joining, agreeing, and ending together.
+"""Several processes of one run, through ``jax.distributed``: joining, agreeing, ending together.
 
 Every process computes the same steps on its share of each batch. The first one alone prints and
 writes; it tells the others where a resumed run begins, so only it needs the work folder.
@@ -7,6 +7,7 @@ writes; it tells the others where a resumed run begins, so only it needs the wor
 import hashlib
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -24,6 +25,14 @@ from jaxmore.runs.signals import Stopped
 
 PATIENCE = 20
 """Seconds that the processes wait for each other when they begin."""
+READER = """
+import sys
+said = False
+for line in sys.stdin.buffer:
+    if not said and (b"Terminating process" in line or b"terminate called" in line):
+        print(sys.argv[1], file=sys.stderr, flush=True)
+        said = True
+"""
 HEARTBEAT = 10
 """Seconds after which a silent process counts as gone."""
 
@@ -40,6 +49,8 @@ def join(config: TrainConfig) -> None:
     if config.mesh is None:
         raise InputError("several processes share a batch by --mesh, for instance data=2")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Two programs at once would take each other's messages.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     if config.coordinator == "auto":  # SLURM, Kubernetes, Open MPI: what JAX detects
         address, number, index = None, None, None
     elif config.coordinator is None or config.num_processes is None or config.process_id is None:
@@ -50,6 +61,7 @@ def join(config: TrainConfig) -> None:
             raise InputError(f"--process-id {index} must lie in 0..{number - 1}")
         if index:
             _find(address)
+    _translate_streams("" if config.process_id is None else f" {config.process_id}")
     try:
         jax.distributed.initialize(
             address,
@@ -64,6 +76,26 @@ def join(config: TrainConfig) -> None:
         raise InputError(
             f"the processes do not find each other within {PATIENCE} s: {reason}"
         ) from error
+
+
+def _translate_streams(which: str) -> None:
+    """Keep what XLA and Gloo print in C++ from the user, but for the news that a process is gone.
+
+    XLA ends a process that has lost the first one at once, after lines about its services: a
+    process beside ours reads them, and says it in one.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
+    line = f"jaxmore: process{which}: another process is gone, or cannot be reached"
+    reader = subprocess.Popen(
+        [sys.executable, "-S", "-c", READER, line], stdin=subprocess.PIPE, start_new_session=True
+    )
+    if reader.stdin is not None:
+        os.dup2(reader.stdin.fileno(), 1)
+        os.dup2(reader.stdin.fileno(), 2)
+        reader.stdin.close()
 
 
 def _find(address: str) -> None:
@@ -93,12 +125,20 @@ def agree(record: dict[str, Any]) -> None:
     Raises:
         InputError: it has others.
     """
-    here = {*CADENCE, "process_id"}
+    if jax.process_count() == 1:
+        return
+    here = {*CADENCE}
     flags = {name: value for name, value in record["flags"].items() if name not in here}
     digest = hashlib.sha256(as_json([flags, record["data"]["sha256"]])).digest()
     ours = np.frombuffer(digest, np.uint8)
     if not (tell(ours) == ours).all():
         raise InputError(f"process {jax.process_index()} has other flags or words than process 0")
+
+
+def wait_for_all() -> None:
+    """Wait until every process has come here: the first still writes when the others are done."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("done")
 
 
 def tell(tree: Any) -> Any:

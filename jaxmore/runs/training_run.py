@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxmore.errors import InputError
 from jaxmore.files import as_json, remove, write_atomically
@@ -32,10 +33,12 @@ from jaxmore.runs.inference import print_words, sample
 from jaxmore.runs.metrics import Metrics
 from jaxmore.runs.output import say
 from jaxmore.runs.prepared import PreparedRun, prepare
+from jaxmore.runs.processes import agree, ending_together, is_first, tell, wait_for_all
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop
 from jaxmore.runs.trained import Trained, held_out, save
 from jaxmore.runs.trainer import BestLoss, Files, RunState, Trainer
+from jaxmore.training.mesh import on_one_device
 
 
 def fit(
@@ -103,14 +106,30 @@ def train_in_folder(
         InputError: the run cannot begin, diverged, or cannot be written.
         Stopped: a signal arrived; the run can be resumed.
     """
+    with ending_together():
+        if is_first():
+            return _train_in_folder(config, words, model, quiet=quiet)
+        run = prepare(config, words, model)
+        agree(run.record)
+        start = _told(run, RunState(0, run.first_state(), BestLoss()))
+        trainer = Trainer(run, start, files=None, quiet=True)
+        best = trainer.best_model.update(trainer.train())
+        wait_for_all()
+        return best
+
+
+def _train_in_folder(
+    config: TrainConfig, words: Words, model: Layer | None, *, quiet: bool
+) -> Trained:
     check_overwrite(config)
     theirs = read_record(Path(config.work_dir)) if config.resume else None
     run = prepare(config, words, model)
     if theirs is not None:
         check_same_run(theirs, run.record)
         note_other_versions(theirs, run.record)
+    agree(run.record)
     with open_folder(config) as work_dir, _debugging(on=config.debug):
-        start = _begin(run, work_dir, quiet)
+        start = _told(run, _begin(run, work_dir, quiet))
         with (
             closing(Metrics(work_dir / METRICS, start.step)) as metrics,
             Saver(work_dir, config.save_every, before=metrics.sync) as saver,
@@ -127,7 +146,19 @@ def train_in_folder(
         if not quiet:
             names = sorted(path.name for path in work_dir.iterdir() if path.name[0] != ".")
             say(f"{work_dir}: {', '.join(names)}")
+    wait_for_all()
     return best
+
+
+def _told(run: PreparedRun, start: RunState) -> RunState:
+    """Return the start of the first process."""
+    if jax.process_count() == 1:
+        return start
+    # Python's numbers as bytes: broadcasting would round them to float32.
+    numbers = np.array([start.step, *start.best], np.float64).view(np.uint32)
+    numbers, state = tell((numbers, start.state))
+    step, best_step, loss, since = np.asarray(numbers).view(np.float64).tolist()
+    return RunState(int(step), on_one_device(state), BestLoss(int(best_step), loss, int(since)))
 
 
 def _begin(run: PreparedRun, work_dir: Path, quiet: bool) -> RunState:

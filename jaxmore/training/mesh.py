@@ -73,7 +73,8 @@ class Layout:
         def put(a: Any) -> Array:
             if isinstance(a, Array) and jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
                 return jax.random.wrap_key_data(put(jax.random.key_data(a)))
-            return jax.device_put(np.array(a), everywhere)
+            values = np.array(a)  # not device_put, which would compare the processes' arrays
+            return jax.make_array_from_callback(values.shape, everywhere, lambda at: values[at])
 
         return jax.tree.map(put, tree)
 
@@ -143,6 +144,8 @@ def choose_layout(mesh: str | None, batch_size: int, *, deterministic: bool) -> 
     if n_devices > there:
         simulate = f", --cpu-devices {n_devices} simulates them" if there == 1 else ""
         raise InputError(f"--mesh {mesh} takes {n_devices} devices, JAX finds {there}{simulate}")
+    if jax.process_count() > 1 and n_devices < there:
+        raise InputError(f"--mesh {mesh}: {jax.process_count()} processes have {there} devices")
     if batch_size % sizes[DATA]:
         raise InputError(f"--mesh {mesh} does not divide --batch-size {batch_size}")
     parts = n_parts(batch_size)

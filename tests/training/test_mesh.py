@@ -11,9 +11,9 @@ import pytest
 
 from jaxmore.errors import InputError
 from jaxmore.training.mesh import n_parts, parse_mesh
+from tests.tolerance import TOLERANCE
 
-OFF = 5e-6
-"""Float32 rounding, in units of the largest gradient; a wrong collective is off by more than 0.1."""
+OFF = TOLERANCE["float32"]
 REFUSED = {
     "--mesh data=16": "--mesh data=16 takes 16 devices, JAX finds 8",
     "--mesh data=5": "--mesh data=5 does not divide --batch-size 16",
