@@ -48,8 +48,6 @@ def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, An
     Raises:
         OSError: the checkpoint cannot be written. Earlier ones are unchanged.
     """
-    import orbax.checkpoint as ocp
-
     folder = work_dir / CHECKPOINTS
     target = folder / f"{_STEP}{step:012d}"
     if target.exists():
@@ -59,7 +57,7 @@ def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, An
     partial = folder / _PARTIAL
     remove(partial)
     partial.mkdir(parents=True)
-    with _no_leak(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
+    with _no_leak(), _orbax() as orbax:
         orbax.save(partial.resolve() / "state", state._asdict())
     (partial / RECORD).write_bytes(as_json({"step": step, **record}))
     seal(partial)
@@ -111,7 +109,7 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
     path = checkpoint.path.resolve() / "state"
     try:
         _check_arrays(path, shapes)
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
+        with _orbax() as orbax:
             arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
             trees = orbax.restore(
                 path, args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
@@ -120,6 +118,22 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise InputError(f"{checkpoint.path} cannot be read: {reason}") from error
     return type(template)(**trees)
+
+
+def _orbax() -> Any:
+    """Return a checkpointer that waits for no other process: one alone holds the work folder."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix="alone",
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 @contextmanager

@@ -142,8 +142,19 @@ def wait_for_all() -> None:
 
 
 def tell(tree: Any) -> Any:
-    """Return the arrays that the first process has, equal in shape and dtype to ours."""
-    return multihost_utils.broadcast_one_to_all(tree)
+    """Return the arrays that the first process has, equal in shape and dtype to ours.
+
+    They travel as one array of bytes: Gloo mixes up messages of one program that no data orders.
+    """
+    leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
+    content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
+    told = np.asarray(multihost_utils.broadcast_one_to_all(content)).astype(np.uint8).tobytes()
+    ends = np.cumsum([0, *(leaf.nbytes for leaf in leaves)])
+    arrays = [
+        np.frombuffer(told[a:b], leaf.dtype).reshape(leaf.shape)
+        for leaf, a, b in zip(leaves, ends[:-1], ends[1:], strict=True)
+    ]
+    return jax.tree.unflatten(structure, arrays)
 
 
 @contextmanager

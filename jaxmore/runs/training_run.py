@@ -154,10 +154,8 @@ def _told(run: PreparedRun, start: RunState) -> RunState:
     """Return the start of the first process."""
     if jax.process_count() == 1:
         return start
-    # Python's numbers as bytes: broadcasting would round them to float32.
-    numbers = np.array([start.step, *start.best], np.float64).view(np.uint32)
-    numbers, state = tell((numbers, start.state))
-    step, best_step, loss, since = np.asarray(numbers).view(np.float64).tolist()
+    numbers, state = tell((np.array([start.step, *start.best], np.float64), start.state))
+    step, best_step, loss, since = numbers.tolist()
     return RunState(int(step), on_one_device(state), BestLoss(int(best_step), loss, int(since)))
 
 
