@@ -1,5 +1,9 @@
-"""Real processes: killed, terminated, and with no network. `make faults` has many more of them."""
+"""Two real processes over loopback: the bits of one, and an end in one line when one is gone."""
 
+import hashlib
+import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -7,96 +11,109 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import Lab, Results, results
+TRAIN = ["train", "-i", "words.txt", "-o", "run", "-b", "8", "--schedule", "constant"]
+SMALL = ["--n-embd", "3", "--n-embd2", "5"]
 
 
-@pytest.fixture(scope="module")
-def lab() -> Lab:
-    return Lab()
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    words = "\n".join(a + b + c for a in "avz" for b in "eio" for c in "lmn")
+    (tmp_path / "words.txt").write_text(words)
+    return tmp_path
 
 
-@pytest.fixture(scope="module")
-def expected(lab: Lab) -> Results:
-    return lab.undisturbed()[1]
-
-
-def started(lab: Lab, out: Path) -> subprocess.Popen[str]:
-    """A run that has begun to save its second checkpoint."""
-    process = lab.start(*lab.train(out))
-    deadline = time.monotonic() + 120
-    while len(list(out.glob("checkpoints/step-*"))) < 1 and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    while not (out / "checkpoints" / ".partial").exists() and process.poll() is None:
-        time.sleep(0.001)
-    return process
-
-
-def resumed(lab: Lab, out: Path) -> tuple[Results, str]:
-    code, printed, err = lab.run("train", "--resume", "-o", out)
-    assert (code, err) == (0, "")
-    return results(out, printed), printed
-
-
-def test_killed_in_a_save_and_resumed_is_the_undisturbed_run(lab, expected, tmp_path) -> None:
-    process = started(lab, tmp_path / "out")
-    process.kill()
-    process.communicate()
-    assert process.returncode == -9
-    found, printed = resumed(lab, tmp_path / "out")
-    assert "resumed after step" in printed
-    assert found == expected
-
-
-def test_terminated_says_how_to_go_on_and_goes_on(lab, expected, tmp_path) -> None:
-    process = started(lab, tmp_path / "out")
-    process.terminate()
-    _, err = process.communicate()
-    assert process.returncode == 143
-    *_, last = err.splitlines()
-    assert last.endswith(f"to go on: jaxmore train --resume -o {tmp_path / 'out'}")
-    found, printed = resumed(lab, tmp_path / "out")
-    steps = last.split("stopped after ")[1].split(" steps")[0]
-    assert f"resumed after step {steps}" in printed
-    assert found == expected
-
-
-NO_NETWORK = """
-import sys
-
-def audit(event, args):
-    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
-        raise SystemExit(f"{event} {args}")
-
-sys.addaudithook(audit)
-from jaxmore.cli import main
-words, out = sys.argv[1:]
-small = ["--type", "bengio", "--n-embd2", "9", "-b", "5", "--max-steps", "20"]
-main(["data", "-i", words])
-main(["trace", "ava"])
-main(["train", "-i", words, "-o", out, *small])
-main(["train", "--resume", "-o", out])
-main(["evaluate", "-o", out])
-main(["sample", "-o", out])
-main(["find-lr", "-i", words, "-o", out])
-main(["ngram", "-i", words, "-o", out])
-main(["check", "-i", words])
-main(["sweep", "-i", words, "-o", f"{out}-sweep", *small])
-bigram = ["--type", "bigram", "--max-steps", "20"]
-main(["train", "-i", words, "-o", f"{out}-bigram", *bigram])
-main(["convert", "--from", f"{out}-bigram", "--to", f"{out}.pt"])
-main(["convert", "--from", f"{out}.pt", "--to", f"{out}-back", "-i", words])
-main(["exercise", f"{out}-exercise"])
-"""
-
-
-def test_no_command_opens_a_connection(lab: Lab, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", NO_NETWORK, str(lab.words), str(tmp_path / "out")],
-        capture_output=True,
+def start(folder: Path, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "jaxmore", *TRAIN, *SMALL, *args],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        env=lab.environment,
     )
-    assert done.returncode == 0, done.stderr
-    assert "suggested learning rate" in done.stdout
+
+
+def start_all(folder: Path, *args: str, n: int = 2) -> list[subprocess.Popen[str]]:
+    flags = ["--mesh", f"data={n}", "--coordinator", f"127.0.0.1:{free_port()}", *args]
+    return [
+        start(folder, *flags, "--num-processes", str(n), "--process-id", str(i)) for i in range(n)
+    ]
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def finish(*processes: subprocess.Popen[str]) -> list[str]:
+    said = [process.communicate(timeout=200) for process in processes]
+    for process, (_, err) in zip(processes, said, strict=True):
+        assert process.returncode == 0, err
+    return [out for out, _ in said]
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "run" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def check_resuming(folder: Path, n: int) -> None:
+    """Train with n processes, go on with one and with n: the bits of one process throughout."""
+    first, *others = finish(*start_all(folder, "--max-steps", "3", n=n))
+    assert "loss: train" in first
+    assert others == [""] * (n - 1)
+    finish(start(folder, "--resume", "--max-steps", "5", "--mesh", "data=1"))
+    finish(*start_all(folder, "--resume", "--max-steps", "8", n=n))
+    resumed = digest(folder)
+    finish(start(folder, "--overwrite", "--max-steps", "8", "--mesh", "data=1"))
+    assert resumed == digest(folder)
+
+
+def test_two_processes_have_the_bits_of_one_and_take_turns_with_it(folder: Path) -> None:
+    check_resuming(folder, 2)
+
+
+@pytest.mark.slow
+def test_four_processes_have_the_bits_of_one(folder: Path) -> None:
+    check_resuming(folder, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", [0, 1])
+def test_when_one_is_killed_the_other_ends_with_one_line(folder: Path, gone: int) -> None:
+    processes = start_all(folder, "--max-steps", "10000000", "--save-every", "0")
+    until = time.monotonic() + 150
+    while not list((folder / "run").glob("checkpoints/step-*")) and time.monotonic() < until:
+        time.sleep(0.5)
+    processes[gone].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    try:
+        _, err = processes[1 - gone].communicate(timeout=60)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert time.monotonic() - killed < 30
+    assert processes[1 - gone].returncode != 0
+    assert err.count("\n") == 1
+    assert err.startswith(f"jaxmore: process {1 - gone}: another process is gone")
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_meet_are_refused_in_one_line(folder: Path) -> None:
+    nobody, alone = (
+        f"--mesh data=2 --coordinator 127.0.0.1:{free_port()} --num-processes 2" for _ in range(2)
+    )
+    cases = {
+        f"{nobody} --process-id 1": "cannot be reached",
+        f"{alone} --process-id 0": "the processes do not find each other within 20 s",
+        f"{nobody} --process-id 2": "--process-id 2 must lie in 0..1",
+        nobody: "--coordinator, --num-processes and --process-id go together",
+        "--mesh data=2 --process-id 0": "--coordinator, --num-processes and --process-id",
+    }
+    running = {flags: start(folder, *flags.split()) for flags in cases}
+    for flags, process in running.items():
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out, err.count("\n")) == (2, "", 1), (flags, err)
+        assert cases[flags] in err
+    assert not (folder / "run").exists()
