@@ -29,6 +29,9 @@ WORDS = "$JAXMORE_NAMES, else the embedded names"
 
 SIZES = ("block_size", "n_layer", "n_head", "n_embd", "n_embd2")
 
+PROCESS = ("coordinator", "num_processes", "process_id")
+"""Flags of one process, which a resumed run does not take over."""
+
 CADENCE = (
     "input_file",
     "work_dir",
@@ -42,10 +45,8 @@ CADENCE = (
     "device",
     "mesh",
     "cpu_devices",
-    "coordinator",
-    "num_processes",
-    "process_id",
     "debug",
+    *PROCESS,
 )
 """Flags that do not decide what a step does, so a resumed run may change them."""
 

@@ -19,7 +19,7 @@ from typeguard import TypeCheckError, check_type
 from jaxmore.errors import InputError
 from jaxmore.files import remove
 from jaxmore.runs.checkpoints import CHECKPOINTS, latest_checkpoint
-from jaxmore.runs.config import CADENCE, TrainConfig
+from jaxmore.runs.config import CADENCE, PROCESS, TrainConfig
 
 FORMAT = 1
 Config = TypeVar("Config", bound=TrainConfig)
@@ -135,7 +135,8 @@ def stored_config(asked: Config) -> Config:
             check_type(value, hints[name])
         except TypeCheckError as error:
             raise InputError(f"{path}: {name} cannot be {value!r}") from error
-    here = {"work_dir": asked.work_dir, "resume": True, "overwrite": False}
+    here: dict[str, Any] = {"work_dir": asked.work_dir, "resume": True, "overwrite": False}
+    here |= {name: getattr(asked, name) for name in PROCESS}
     return replace(asked, **(flags | here))
 
 

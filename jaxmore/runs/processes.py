@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from jaxmore.files import as_json
 from jaxmore.runs.config import CADENCE, TrainConfig
 from jaxmore.runs.signals import Stopped
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds that the processes wait for each other when they begin."""
 READER = """
 import sys
@@ -33,7 +34,7 @@ for line in sys.stdin.buffer:
         print(sys.argv[1], file=sys.stderr, flush=True)
         said = True
 """
-HEARTBEAT = 10
+HEARTBEAT = 20
 """Seconds after which a silent process counts as gone."""
 
 
@@ -62,20 +63,30 @@ def join(config: TrainConfig) -> None:
         if index:
             _find(address)
     _translate_streams("" if config.process_id is None else f" {config.process_id}")
+    # When its own time is up, JAX ends the process without an exception.
+    giving_up = threading.Timer(PATIENCE, _give_up)
+    giving_up.daemon = True
+    giving_up.start()
     try:
         jax.distributed.initialize(
             address,
             number,
             index,
-            initialization_timeout=PATIENCE,
+            initialization_timeout=2 * PATIENCE,
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=PATIENCE,
         )
     except (RuntimeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), "").partition(" Additional GRPC")[0]
-        raise InputError(
-            f"the processes do not find each other within {PATIENCE} s: {reason}"
-        ) from error
+        raise InputError(f"the processes do not find each other: {reason}") from error
+    finally:
+        giving_up.cancel()
+
+
+def _give_up() -> None:
+    line = f"the processes do not find each other within {PATIENCE} s: is one missing?"
+    print(f"jaxmore: {line}", file=sys.stderr, flush=True)
+    os._exit(2)
 
 
 def _translate_streams(which: str) -> None:

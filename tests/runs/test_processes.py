@@ -106,7 +106,7 @@ def test_processes_that_do_not_meet_are_refused_in_one_line(folder: Path) -> Non
     )
     cases = {
         f"{nobody} --process-id 1": "cannot be reached",
-        f"{alone} --process-id 0": "the processes do not find each other within 20 s",
+        f"{alone} --process-id 0": "the processes do not find each other within 60 s",
         f"{nobody} --process-id 2": "--process-id 2 must lie in 0..1",
         nobody: "--coordinator, --num-processes and --process-id go together",
         "--mesh data=2 --process-id 0": "--coordinator, --num-processes and --process-id",
