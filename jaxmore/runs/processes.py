@@ -17,7 +17,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from jaxmore.errors import InputError
 from jaxmore.files import as_json
@@ -149,6 +148,8 @@ def agree(record: dict[str, Any]) -> None:
 def wait_for_all() -> None:
     """Wait until every process has come here: the first still writes when the others are done."""
     if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
         multihost_utils.sync_global_devices("done")
 
 
@@ -157,6 +158,8 @@ def tell(tree: Any) -> Any:
 
     They travel as one array of bytes: Gloo mixes up messages of one program that no data orders.
     """
+    from jax.experimental import multihost_utils
+
     leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
     content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
     told = np.asarray(multihost_utils.broadcast_one_to_all(content)).astype(np.uint8).tobytes()
