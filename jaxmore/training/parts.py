@@ -41,12 +41,14 @@ def map_parts(function: Callable[[Any], Any], parts: Any) -> Any:
 
     def body(i: Array, results: Any) -> Any:
         part = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), parts)
+        new = lax.optimization_barrier(function(lax.optimization_barrier(part)))
         return jax.tree.map(
-            lambda a, new: lax.dynamic_update_index_in_dim(a, new, i, 0), results, function(part)
+            lambda a, new: lax.dynamic_update_index_in_dim(a, new, i, 0), results, new
         )
 
-    # The barrier hides k from XLA, which would inline a loop of one round and fuse its body with
-    # the operations around it. A fused multiply-add there rounds otherwise.
+    # The barriers keep the body as it is: they hide k from XLA, which would inline a loop of one
+    # round, and the slices and updates, which it would fuse with the function in ways that depend
+    # on k. A fused multiply-add rounds otherwise.
     results = lax.fori_loop(0, lax.optimization_barrier(jnp.int32(k)), body, results)
     return jax.tree.map(lambda a: a[:k], results)
 

@@ -31,8 +31,9 @@ MODELS = {
 
 def example(name: str):
     rng = np.random.default_rng(1)
-    x = rng.integers(0, 7, (16, 3 if name == "mlp-bn" else 6))
-    y = rng.integers(-1, 7, 16 if name == "mlp-bn" else (16, 6))
+    # Parts of one row and of two.
+    x = rng.integers(0, 7, (8, 3) if name == "mlp-bn" else (16, 6))
+    y = rng.integers(-1, 7, 8 if name == "mlp-bn" else (16, 6))
     params = MODELS[name].init(jax.random.key(0))
     return params, jnp.array(x), jnp.array(y)
 
