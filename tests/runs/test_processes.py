@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 def finish(*processes: subprocess.Popen[str]) -> list[str]:
-    said = [process.communicate(timeout=200) for process in processes]
+    said = [process.communicate(timeout=600) for process in processes]
     for process, (_, err) in zip(processes, said, strict=True):
         assert process.returncode == 0, err
     return [out for out, _ in said]
