@@ -169,14 +169,20 @@ def held_out(splits: Container[str]) -> str:
 class BestModel:
     """The best model of a run by its held-out loss, kept in memory and in the work folder."""
 
-    def __init__(self, work_dir: Path | None) -> None:
-        """Begin with the model that the folder holds, if any; None keeps nothing on disk."""
+    def __init__(self, work_dir: Path | None, model: Layer | None = None) -> None:
+        """Begin with the model that the folder holds, if any.
+
+        Args:
+            work_dir: the folder; None keeps nothing on disk.
+            model: as for :func:`load`.
+
+        """
         self._work_dir = work_dir
         self.trained: Trained | None = None
         if work_dir is None or not any((work_dir / name).exists() for name in (CONFIG, TENSORS)):
             return
         try:
-            self.trained = load(work_dir)
+            self.trained = load(work_dir, model=model)
         except InputError as error:
             print(f"note: {error}: the next one takes its place", file=sys.stderr)
 

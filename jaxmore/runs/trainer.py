@@ -29,7 +29,7 @@ from jaxmore.runs.output import say
 from jaxmore.runs.prepared import PreparedRun
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop, Stopped
-from jaxmore.runs.trained import BestModel, Trained, held_out
+from jaxmore.runs.trained import CUSTOM, BestModel, Trained, held_out
 from jaxmore.training.divergence import diverged_at, first_non_finite
 from jaxmore.training.loop import Chunk, TrainState, copy_state, train
 
@@ -87,7 +87,8 @@ class Trainer:
         """Begin at a state; ``files`` is None for a run in memory, and the caller's to close."""
         self.run, self.start, self.last = run, start, start
         self.files, self.quiet = files, quiet
-        self.best_model = BestModel(files and files.work_dir)
+        own = run.model if run.type == CUSTOM else None
+        self.best_model = BestModel(files and files.work_dir, own)
         self._evaluated: Trained | None = None
         self._X, self._Y = (jnp.array(a) for a in run.data["train"])
         if files and files.metrics.last_step != start.step:

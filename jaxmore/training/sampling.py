@@ -105,9 +105,10 @@ def sample_in_batches(
     # A word's ids, cache and logits, and as much again for what the sampler computes.
     logits = jax.ShapeDtypeStruct((vocab.size,), jnp.float32)
     a_word = 4 * max_length + 2 * size_of(jax.eval_shape(cache, params)) + 8 * size_of(logits)
-    at_once = min(n_words, AT_ONCE, available_memory() // 2 // a_word)
+    at_once = min(AT_ONCE, available_memory() // 2 // a_word)
     if not at_once:
         raise InputError(f"one word of {max_length} characters needs more memory than there is")
+    at_once = min(at_once, max(n_words, 1))
     for batch, start in enumerate(range(0, n_words, at_once)):
         words = sample_words(
             model,
