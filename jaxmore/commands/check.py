@@ -43,7 +43,7 @@ class Check:
     option: Annotated[tuple[str, ...], default("none", "NAME=VALUE ...")] = ()
     """Keyword options of a rule of yours, such as axis=1 mode=add."""
     json: Annotated[str | None, default("none", "FILE")] = None
-    """Write what was measured to a file, too."""
+    """Write what was measured to a file, too; - prints it in place of the table."""
     input_file: Words = None
     """Words that the notebooks' batch is drawn from."""
     prove: bool = False
@@ -83,10 +83,8 @@ class Check:
 
     def _prove(self) -> None:
         from jaxmore import testing
-        from jaxmore.files import check_output, write_output
 
-        if self.json:
-            check_output(Path(self.json))
+        self._try_json()
         reports: list[Any] = []
         if self.spec:
             reports.append(
@@ -99,24 +97,18 @@ class Check:
                     progress=_show,
                 )
             )
-        elif self.option or self.only_dtype:
-            raise InputError("--option and --only-dtype go with a rule of yours")
+        elif self.args or self.option or self.only_dtype:
+            raise InputError("--args, --option and --only-dtype go with a rule of yours")
         if self.rule:
             names = () if "all" in self.rule else self.rule
             reports += testing.check_shipped_rules(names, dtypes=self.dtype)
         if self.model:
             types = () if "all" in self.model else self.model
             reports += testing.check_shipped_models(types, dtypes=self.dtype)
-        print("\n\n".join(map(str, reports)))
-        if self.json:
-            content = json.dumps([report.as_dict() for report in reports], indent=1)
-            write_output(Path(self.json), content.encode())
-        if not all(report.passed for report in reports):
-            raise SystemExit(1)
+        self._tell(reports, "\n\n")
 
     def _prove_exactly(self) -> None:
         from jaxmore import rules
-        from jaxmore.files import check_output, write_output
         from jaxmore.ninja.proof import prove_stepwise
         from jaxmore.prove import Proof, prove_layers, prove_rule
         from jaxmore.testing import load_rule, parse_args, parse_options
@@ -124,35 +116,48 @@ class Check:
 
         if self.model or self.dump or self.hint or self.only_dtype or self.dtype != DTYPES:
             raise InputError("--prove goes with a rule, --args, --option and --json")
-        if self.option and not self.spec:
-            raise InputError("--option goes with a rule of yours")
+        if (self.option or self.args) and not self.spec:
+            raise InputError("--args and --option go with a rule of yours")
+        if self.input_file:
+            raise InputError("-i goes without --prove, whose notebooks' network needs no words")
         if self.spec and self.spec.endswith(".py"):
             raise InputError(f"{self.spec!r} names no rule; write {self.spec}:my_fwd,my_bwd")
-        if self.json:
-            check_output(Path(self.json))
+        self._try_json()
         proofs: list[Proof] = []
         if self.spec:
             fwd, bwd = load_rule(self.spec)
             if bwd is None:
                 raise InputError("--prove takes two functions: write MODULE:FWD,BWD")
             options = parse_options(self.option)
-            proofs.append(prove_rule(fwd, bwd, *parse_args(self.args), **options))
+            proofs.append(prove_rule(fwd, bwd, *parse_args(self.args), options=options))
         for name in FAMILIES if "all" in self.rule else self.rule:
             if name not in FAMILIES:
                 raise InputError(f"no rule {name!r}; there are {', '.join(FAMILIES)}")
             family = FAMILIES[name][0]
             op, fwd, bwd = (getattr(rules, name + end) for end in ("", "_fwd", "_bwd"))
             args = parse_args(family.arguments)
-            proofs.append(prove_rule(fwd, bwd, *args, op=op, name=name, **family.options))
+            proofs.append(prove_rule(fwd, bwd, *args, op=op, name=name, options=family.options))
         if "all" in self.rule:
             proofs += prove_layers()
         if "all" in self.rule or not (self.spec or self.rule):
             proofs += prove_stepwise()
-        print("\n".join(map(str, proofs)))
-        if self.json:
-            content = json.dumps([proof.as_dict() for proof in proofs], indent=1)
+        self._tell(proofs, "\n")
+
+    def _try_json(self) -> None:
+        from jaxmore.files import check_output
+
+        if self.json and self.json != "-":
+            check_output(Path(self.json))
+
+    def _tell(self, results: list[Any], between: str) -> None:
+        """Print what was found, and write it as JSON where it is asked for."""
+        from jaxmore.files import write_output
+
+        content = json.dumps([result.as_dict() for result in results], indent=1)
+        print(content if self.json == "-" else between.join(map(str, results)))
+        if self.json and self.json != "-":
             write_output(Path(self.json), content.encode())
-        if not all(proof.passed for proof in proofs):
+        if not all(result.passed for result in results):
             raise SystemExit(1)
 
     def _compare_with_the_notebooks(self) -> None:

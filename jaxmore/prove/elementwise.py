@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmore.prove.cells import Cell
@@ -190,9 +191,8 @@ for _name in COMPARISONS:
     handles(_name)(_compare(_name))
 
 
-@handles("sign", "floor", "ceil", "round", "is_finite")
+@handles("ceil", "round")
 def _steps(run: Interpreter, a: Any, **_: Any) -> Any:
-    """Piecewise constant: a plain array, computed where it stands."""
     raise NotProved("a step function")
 
 
@@ -220,4 +220,4 @@ def _identity(run: Interpreter, *values: Any, **_: Any) -> list[Any]:
 @handles("convert_element_type")
 def _convert(run: Interpreter, a: Any, *, new_dtype: Any, **_: Any) -> Any:
     """Between floats no value changes: rounding is not part of the proof."""
-    return a if np.issubdtype(new_dtype, np.floating) else np.asarray(a.real).astype(new_dtype)
+    return a if jnp.issubdtype(new_dtype, jnp.floating) else np.asarray(a.real).astype(new_dtype)

@@ -48,7 +48,7 @@ def _prove_layer(name: str, layer: Any, x: tuple[int, ...] | str) -> Proof:
         params = jax.tree.map(lambda a: rng.normal(size=a.shape), params)
 
     def fwd(params: Any, x: Any) -> Any:
-        y, residuals = layer.fwd(params, x)
+        y, residuals = layer.fwd(params, x, jax.random.key(0))  # dropout needs a key
         return y, (params, residuals)
 
     def bwd(saved: Any, dy: Any) -> Any:

@@ -48,16 +48,6 @@ def mul(a: Ints, b: Ints) -> Ints:
     return add(high, _times_short(a, b & np.uint64(2**31 - 1), q))
 
 
-def power(a: Ints, exponents: tuple[int, ...]) -> Ints:
-    """Raise to one integer power a level, by squaring."""
-    result, square = np.ones_like(a), a
-    flags = np.array(exponents, object).reshape(-1, *[1] * (a.ndim - 1))
-    for _ in range(max(exponents).bit_length()):
-        result = np.where((flags % 2).astype(bool), mul(result, square), result)
-        square, flags = mul(square, square), flags // 2
-    return result
-
-
 def inverse(a: Ints) -> Ints:
     """Invert residues by Fermat's theorem; the inverse of 0 is 0."""
     flat = a.reshape(len(a), -1)

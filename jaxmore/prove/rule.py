@@ -1,6 +1,6 @@
 """Prove that a backward function is the transpose of the derivative of its forward, exactly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,8 +28,8 @@ class Proof:
     verdict: str = "not proved"
     """"proved", "wrong" or "not proved"."""
     text: str = ""
-    bound: float = 1.0
-    """If the rule is wrong, the chance that it passes at all points."""
+    bound: float | None = None
+    """If bwd is wrong, the chance that it passes at all points; None where no degree is known."""
     notes: list[str] = field(default_factory=list[str])
 
     @property
@@ -54,7 +54,7 @@ def prove_rule(
     name: str | None = None,
     n_points: int = 3,
     seed: int = 0,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
 ) -> Proof:
     """Prove a rule on arguments of these shapes, in exact arithmetic and without a tolerance.
 
@@ -67,7 +67,7 @@ def prove_rule(
         name: what to call the rule.
         n_points: the number of random points.
         seed: the seed of the points.
-        **options: keyword options of the rule.
+        options: keyword options of the rule.
 
     Returns:
         The verdict: "proved" with the chance of an error, "wrong" with a counterexample, or
@@ -77,7 +77,7 @@ def prove_rule(
     rng = np.random.default_rng(seed)
     with jax.enable_x64(True), np.errstate(all="ignore"):
         try:
-            bound = [f and partial(f, **options) for f in (fwd, bwd, op)]
+            bound = [f and partial(f, **(options or {})) for f in (fwd, bwd, op)]
             program = Program(bound[0], bound[1], bound[2], args)
             wrong, run = None, None
             for _ in range(n_points):
@@ -87,8 +87,10 @@ def prove_rule(
             assert run
             if wrong:
                 refute(program, rng)
-                raise NotProved(f"{wrong} is no identity, but right to 60 bits at two points: "
- "it cuts off what rounds to zero, or the prover lacks a law")  # fmt: skip
+                raise NotProved(
+                    f"{wrong} is no identity, but no counterexample was found: it cuts off what "
+                    "rounds to zero, or the prover lacks a law"
+                )
             proof.verdict, proof.bound = "proved", _bound(program) ** n_points
             shapes = " ".join(str(a.shape) for a in program.floats)
             proof.text = f" for {shapes}: wrong with probability < {proof.bound:.0e}"

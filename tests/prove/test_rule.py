@@ -24,7 +24,7 @@ FAST = {
 def test_a_shipped_rule_is_proved(name: str):
     text, options = FAST[name]
     op, fwd, bwd = (getattr(rules, name + end) for end in ("", "_fwd", "_bwd"))
-    proof = prove_rule(fwd, bwd, *parse_args(text), op=op, n_points=1, **options)
+    proof = prove_rule(fwd, bwd, *parse_args(text), op=op, n_points=1, options=options)
     assert proof.passed, str(proof)
     assert proof.bound < 1e-10
 
@@ -88,3 +88,20 @@ def test_the_command(tmp_path, capsys):
     assert "f: wrong\nx[0]: " in capsys.readouterr().out
     main(["check", "--prove", "--rule", "sigmoid"])
     assert "sigmoid: proved for (2, 3, 4)" in capsys.readouterr().out
+
+
+def test_a_narrow_dtype_on_the_way_is_no_constant():
+    def fwd(x):
+        return 2 * x.astype("bfloat16").astype(x.dtype), ()
+
+    x = np.ones(2)
+    assert prove_rule(fwd, lambda _, dy: (2 * dy,), x).passed
+    assert prove_rule(fwd, lambda _, dy: (0 * dy,), x).verdict == "wrong"
+
+
+def test_an_option_may_have_the_name_of_the_provers_own():
+    def fwd(x, *, seed):
+        return seed * x, ()
+
+    proof = prove_rule(fwd, lambda _, dy, *, seed: (seed * dy,), np.ones(2), options={"seed": 3})
+    assert proof.passed
