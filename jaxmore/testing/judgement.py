@@ -45,6 +45,8 @@ class Comparison(NamedTuple):
     """Whether the differences settled."""
     bent: np.ndarray
     """Whether the slopes to the left and right differ."""
+    scale: np.ndarray
+    """The condition scale."""
 
     @property
     def wrong_by_autodiff(self) -> np.ndarray:
@@ -82,7 +84,7 @@ def compare(
         margin = np.where(agreed, np.maximum(margin, DISBELIEF * size + lost), margin)
         bent = slopes.high > slopes.low
         off_differences = np.abs(ours - slopes.value)
-    return Comparison(off, allowed, by_autodiff, off_differences, margin, judged, bent)
+    return Comparison(off, allowed, by_autodiff, off_differences, margin, judged, bent, scale)
 
 
 def problem_of(

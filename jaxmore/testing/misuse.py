@@ -35,7 +35,7 @@ def take_apart(
     options = dict(options)
     if isinstance(fwd, jax.custom_vjp):
         rule: Any = fwd
-        if bwd is not None and not callable(bwd):
+        if bwd is not None:
             args = (bwd, *args)
         if rule.fwd is None:
             raise InputError("the custom_vjp object has no rule yet; call defvjp(fwd, bwd) first")

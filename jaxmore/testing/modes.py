@@ -1,4 +1,4 @@
-"""The fourth check: eager, jit, vmap, scan, checkpoint and grad of grad agree."""
+"""Whether eager, jit, vmap, scan, checkpoint and grad of grad agree."""
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial

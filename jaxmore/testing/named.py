@@ -50,11 +50,12 @@ def check_named_rule(
             read, are refused by the forward, or leave nothing to check.
     """
     fwd, bwd = load_rule(spec)
+    functions = (fwd,) if bwd is None else (fwd, bwd)
     args = parse_args(arguments, seed=seed)
     check_dtypes(dtypes)
     keywords |= {"seed": seed, "options": dict(options or {})}
     try:
-        report = examine(fwd, bwd, *args, dtypes=dtypes, **keywords)
+        report = examine(*functions, *args, dtypes=dtypes, **keywords)
     except InputError as error:
         raise InputError(f"{spec} on {arguments!r}: {error}") from error
     except Exception as error:  # whatever a user's forward raises
@@ -66,7 +67,7 @@ def check_named_rule(
         text = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         try:
             args = parse_args(arguments, seed=seed, sizes=sizes)
-            other = examine(fwd, bwd, *args, dtypes=(), modes=False, **keywords)
+            other = examine(*functions, *args, dtypes=(), modes=False, **keywords)
         except Exception as error:
             line = str(error).split("\n", 1)[0]
             report.notes.append(f"not checked at {text}: {type(error).__name__}: {line}")

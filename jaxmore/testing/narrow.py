@@ -1,4 +1,4 @@
-"""The fifth check: in a narrower dtype the cotangents keep it and are as good as it allows."""
+"""Whether the cotangents keep a narrower dtype, and are as good as it allows."""
 
 from functools import partial
 from typing import Any

@@ -1,5 +1,6 @@
 """What a check found: a table when all is well, a diagnosis when it is not."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ class Problem:
     """One thing that is wrong with a rule."""
 
     check: str
-    """Which of the seven checks found it: structure, primal, autodiff, differences, ..."""
+    """Which check found it: structure, primal, autodiff, differences, ..."""
     message: str
     argument: str | None = None
     index: tuple[int, ...] | None = None
@@ -60,7 +61,8 @@ class Report:
     """Whether the rule ran in every mode, not eagerly and under jit alone."""
     grad_of_grad: float | None = None
     """Reverse mode through the drop-in's reverse mode, in units of the condition scale."""
-    residual_bytes: int = 0
+    residual_bytes: int | None = None
+    """None where they were not counted."""
     autodiff_bytes: int = 0
     left_out: tuple[str, ...] = ()
     """Checks that the caller left out."""
@@ -83,7 +85,11 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers, for JSON."""
-        return {"passed": self.passed, "verdict": self.verdict} | asdict(self)
+        rows = [
+            {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(r).items()}
+            for r in self.rows
+        ]
+        return {"passed": self.passed, "verdict": self.verdict} | asdict(self) | {"rows": rows}
 
     def __str__(self) -> str:
         remarks = [f"not judged: {text}" for text in self.unjudged]
@@ -114,9 +120,10 @@ class Report:
             measured.append(f"modes within {self.agreement:.1f} ulp")
         if self.grad_of_grad is not None:
             measured.append(f"grad of grad {self.grad_of_grad:.0e}")
-        by_autodiff = f" (autodiff: {self.autodiff_bytes:,})" if self.autodiff_bytes else ""
-        measured.append(f"residuals {self.residual_bytes:,} bytes{by_autodiff}")
-        lines.append(", ".join(measured))
+        if self.residual_bytes is not None:
+            by_autodiff = f" (autodiff: {self.autodiff_bytes:,})" if self.autodiff_bytes else ""
+            measured.append(f"residuals {self.residual_bytes:,} bytes{by_autodiff}")
+        lines += [", ".join(measured)] if measured else []
         return "\n".join([*lines, *remarks])
 
 
@@ -130,9 +137,9 @@ class RuleError(AssertionError):
 
 def _error(error: float, judged: float) -> str:
     """Format an error, with the share of the elements it was measured at if not all."""
-    if judged == 0:
+    if judged == 0 or math.isnan(error):
         return "-"
-    return f"{error:.0e}" if judged == 1 else f"{error:.0e} ({100 * judged:.2g}%)"
+    return f"{error:.0e}" if judged == 1 else f"{error:.0e} ({min(100 * judged, 99.9):.3g}%)"
 
 
 def _eps(error: float) -> str:

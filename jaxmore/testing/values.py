@@ -1,4 +1,4 @@
-"""The second check: every cotangent equals autodiff's and that of differences."""
+"""Whether every cotangent equals autodiff's and that of differences."""
 
 from functools import partial
 
@@ -9,7 +9,6 @@ import numpy as np
 from jaxmore.testing.case import Case, all_numpy, to_numpy
 from jaxmore.testing.diagnosis import Evidence
 from jaxmore.testing.judgement import (
-    AUTODIFF,
     DIFFERENCES,
     SETTLED,
     Comparison,
@@ -113,12 +112,10 @@ def _describe(
 ) -> None:
     """Add the row of one argument, and notes on its kinks and on what nobody judged."""
     notes, size, skipped = case.report.notes, max(excused.size, 1), excused | unseen
-    with np.errstate(all="ignore"):
-        autodiff = c.off_autodiff[c.autodiff_judged & ~skipped] * AUTODIFF
-        allowed = c.allowed_autodiff[c.autodiff_judged & ~skipped]
-        differences = c.off_differences[c.differences_judged & ~skipped] * DIFFERENCES
-        margin = c.allowed_differences[c.differences_judged & ~skipped]
-        errors = share(autodiff, allowed), share(differences, margin)
+    # An element without a scale of its own is a zero by identity: it is seen beside the largest.
+    scale = np.where(c.scale > 0, c.scale, _largest(c.scale))
+    by, near = c.autodiff_judged & ~skipped, c.differences_judged & ~skipped
+    errors = share(c.off_autodiff[by], scale[by]), share(c.off_differences[near], scale[near])
     by_autodiff = float((c.autodiff_judged | excused).sum() / size)
     by_differences = float((c.differences_judged | excused).sum() / size)
     if not excused.size:
