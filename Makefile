@@ -26,7 +26,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 
 help:
 	@echo 'make train        train on the embedded names'
-	@echo 'make test         lint, types, doctests, and one test of each promise: four minutes'
+	@echo 'make test         lint, types, doctests, and one test of each promise'
 	@echo 'make test-all     these and all other tests: every dtype, size, family and fault'
 	@echo 'make test-browser the page of `jaxmore explore` in chromium'
 	@echo 'make docs         the site, strictly, into build/site;  make docs-serve  show it while you write'
@@ -52,7 +52,7 @@ test test-all: $(if $(JAX)$(ARGS),$(VENV)/.ready-dev,lint)
 
 # Strict: a broken link, an unknown equation or a public name without a docstring fails. No network.
 docs: $(VENV)/.ready-docs
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 
 docs-serve: $(VENV)/.ready-docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import Positional
 
+from jaxmore.commands.flags import words_path
 from jaxmore.errors import InputError
+from jaxmore.files import check_output, write_output
 from jaxmore.runs.config import WORDS, default
 
 FILE = "explore.html"
@@ -46,15 +48,14 @@ class Explore:
         path = Path(self.page or Path(self.work_dir or ".") / FILE)
         if path.exists() and not self.overwrite:
             raise InputError(f"{path} is there already: --overwrite replaces it")
-        from jaxmore import explore
+        saved = None
+        if self.work_dir:
+            from jaxmore.runs.trained import load
 
-        html = self._of_run() if self.work_dir else self._fresh()
-        if not path.parent.is_dir():
-            raise InputError(f"cannot write {path}: {path.parent} is no folder")
-        try:
-            explore.write_page(path, html)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
+            saved = load(self.work_dir)
+        check_output(path)
+        html = self._of_run(saved) if saved else self._fresh()
+        write_output(path, html.encode())
         print(path)
 
     def _fresh(self) -> str:
@@ -67,21 +68,15 @@ class Explore:
         words = data.read_words(data.corpus_path(self.input_file))
         return explore.page(words, data.Vocabulary.from_words(words))
 
-    def _of_run(self) -> str:
+    def _of_run(self, saved: Any) -> str:
         import numpy as np
 
         from jaxmore import explore
         from jaxmore.layers import by_path
-        from jaxmore.runs.corpus import read_corpus
-        from jaxmore.runs.trained import CUSTOM, load
+        from jaxmore.runs.inference import corpus_of
 
         folder = str(self.work_dir)
-        saved = load(folder)
-        if saved.type == CUSTOM:
-            raise InputError(f"{folder} holds a model of your own, which only Python can load")
-        about = saved.record["data"]
-        path = Path(self.input_file or about["file"])
-        corpus = read_corpus(path, saved.reads, unique=about["unique"])
+        corpus = corpus_of(saved, words_path(self.input_file))
         if extra := set(corpus.vocab.characters) - set(saved.vocab.characters):
             raise InputError(f"{corpus.name} has characters that the run has not: {sorted(extra)}")
         if self.word is None and saved.type == "mlp-bn" and saved.options["hidden_bias"]:

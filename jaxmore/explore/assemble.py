@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,6 @@ from jaxmore.explore import network
 from jaxmore.explore.html import html, read
 from jaxmore.explore.mistakes import MISTAKES, mistaken_backward
 from jaxmore.explore.places import PLACES, source_lines
-from jaxmore.files import write_atomically
 from jaxmore.ninja.blanks import LINES, lines_that_read
 from jaxmore.ninja.hints import HINTS
 from jaxmore.ninja.stepwise import Cotangents, Intermediates
@@ -71,11 +69,6 @@ def page(words: Sequence[str], vocab: Vocabulary, trained: Trained | None = None
         },
     }
     return html("index.html", data)
-
-
-def write_page(path: Path, html: str) -> None:
-    """Write the page, whole or not at all."""
-    write_atomically(path, html.encode())
 
 
 def _programs(sizes: network.Sizes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxmore import __version__
-from jaxmore.data import IntArray, Vocabulary, context_windows, sequences
+from jaxmore.data import context_windows, cut_sequences, sequences
 from jaxmore.errors import InputError
 from jaxmore.explore.export import Program
 from jaxmore.explore.html import html
@@ -42,10 +42,11 @@ def page_of_word(name: str, trained: Trained, words: Sequence[str], word: str, T
         raise InputError("the word is empty")
     model, params, vocab = trained.model, trained.params, trained.vocab
     windows = trained.reads == "windows"
-    x, y = _examples([word], vocab, T, windows)
+    make = context_windows if windows else cut_sequences if trained.cuts_words else sequences
+    x, y = make([word], vocab, T)
     if not windows:
         x, y = x[:, : len(word) + 1], y[:, : len(word) + 1]  # without the places past the word
-    train = _examples(words[:EXAMPLES], vocab, T, windows)
+    train = make(words[:EXAMPLES], vocab, T)
     batch_x, batch_y = (np.empty((BATCH, *a.shape[1:]), np.int32) for a in train)
     leaves = list(by_path(params))
     shown = trace_program(model, params, x, y)
@@ -78,12 +79,6 @@ def page_of_word(name: str, trained: Trained, words: Sequence[str], word: str, T
             f"the page would take {len(page) / 1e6:.1f} MB, over 5 MB: the model is too large"
         )
     return page
-
-
-def _examples(
-    words: Sequence[str], vocab: Vocabulary, T: int, windows: bool
-) -> tuple[IntArray, IntArray]:
-    return (context_windows if windows else sequences)(words, vocab, T)
 
 
 def _graph(program: Program, params: list[str]) -> dict[str, dict[str, Any]]:

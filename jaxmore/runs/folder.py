@@ -42,10 +42,9 @@ def open_folder(config: TrainConfig) -> Generator[Path]:
         InputError: the folder holds a run that the flags neither resume nor overwrite, another run
             is at work in it, or it cannot be written to.
     """
-    check_overwrite(config)
     folder = Path(config.work_dir)
     with locked(folder):
-        check_overwrite(config)  # again, now that no other run can begin
+        check_overwrite(config)  # now that no other run can begin
         if config.resume:
             _check_kinds(folder)
         try:

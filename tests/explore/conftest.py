@@ -38,7 +38,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("explore") / "explore.html"
     html = explore.page(words, data.Vocabulary.from_words(words))
     assert len(html) < 5e6
-    explore.write_page(path, html)
+    path.write_text(html, "utf-8")
     return path.as_uri()
 
 

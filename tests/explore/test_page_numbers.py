@@ -162,7 +162,7 @@ def test_a_trained_runs_parameters_are_where_it_starts(
     words = ["abc", "cab", "bca", "ab", "ca", "bc", "a", "b", "c", "aa"] * 2
     trained = explore.Trained("out", {k: np.asarray(v) for k, v in named(params).items()})
     path = tmp_path / "page.html"
-    explore.write_page(path, explore.page(words, Vocabulary("abc"), trained))
+    path.write_text(explore.page(words, Vocabulary("abc"), trained), "utf-8")
     now = state(open_page(page_url=path.as_uri()))
     for name, right in named(params).items():
         np.testing.assert_array_equal(now["params"][name], right)

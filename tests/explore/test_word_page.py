@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmore import explore
 from jaxmore.backprop import trace
 from jaxmore.data import Vocabulary, context_windows, sequences
 from jaxmore.errors import InputError
@@ -37,7 +36,7 @@ def trained(type):
 def built(request, tmp_path_factory):
     run = trained(request.param)
     path = tmp_path_factory.mktemp("model") / "page.html"
-    explore.write_page(path, page_of_word("out", run, WORDS, "emma", 8))
+    path.write_text(page_of_word("out", run, WORDS, "emma", 8), "utf-8")
     return run, path.as_uri()
 
 

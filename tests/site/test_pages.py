@@ -44,6 +44,11 @@ def test_nothing_is_left_to_be_filled_in(page: Path) -> None:
     assert not PLACEHOLDER.findall(prose)
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=name)
+def test_the_page_is_in_the_navigation(page: Path) -> None:
+    assert f"{page.relative_to(DOCS).as_posix()}\n" in (ROOT / "mkdocs.yml").read_text("utf-8")
+
+
 def test_a_placeholder_is_found() -> None:
     assert PLACEHOLDER.search("code.\n\nBUDGET\n\nOn makemore.py's split")
 
