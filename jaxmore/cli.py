@@ -85,6 +85,11 @@ def main(args: Sequence[str] | None = None) -> None:
     except BrokenPipeError as error:  # `jaxmore check --dump | head`: nobody reads on
         output.discard(error)
         raise SystemExit(141) from None
+    except RuntimeError as error:
+        line = str(error).partition("\n")[0]
+        if not line.startswith("Unable to initialize backend"):
+            raise
+        _exit(f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: {line}", 2)
     except OSError as error:
         if error.filename is not None:
             raise
@@ -100,6 +105,8 @@ def _run(arguments: list[str]) -> None:
         return
     command = _parse(arguments)
     use_compilation_cache()
+    # JAX puts the paths of sources into its programs, which lone surrogates cannot be part of.
+    os.environ.setdefault("JAX_HLO_SOURCE_FILE_CANONICALIZATION_REGEX", r"[\ud800-\udfff]")
     if isinstance(command, Train) and command.resume:
         from jaxmore.runs.folder import stored_config
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from jaxmore.commands.flags import Words
+from jaxmore.commands.flags import Words, as_text
 from jaxmore.errors import InputError
 from jaxmore.runs.config import default
 
@@ -73,6 +73,12 @@ class Check:
         else:
             self._compare_with_the_notebooks()
 
+    @property
+    def _spec(self) -> str:
+        """The rule: a path as the system gives it, and names, which are text."""
+        path, colon, functions = (self.spec or "").partition(":")
+        return path + colon + as_text(functions)
+
     def _judge_exercise(self) -> None:
         from jaxmore import ninja
 
@@ -89,11 +95,11 @@ class Check:
         if self.spec:
             reports.append(
                 testing.check_named_rule(
-                    self.spec,
+                    self._spec,
                     self.args,
                     dtypes=self.dtype,
                     only_dtype=self.only_dtype,
-                    options=testing.parse_options(self.option),
+                    options=testing.parse_options(map(as_text, self.option)),
                     progress=_show,
                 )
             )
@@ -125,10 +131,10 @@ class Check:
         self._try_json()
         proofs: list[Proof] = []
         if self.spec:
-            fwd, bwd = load_rule(self.spec)
+            fwd, bwd = load_rule(self._spec)
             if bwd is None:
                 raise InputError("--prove takes two functions: write MODULE:FWD,BWD")
-            options = parse_options(self.option)
+            options = parse_options(map(as_text, self.option))
             proofs.append(prove_rule(fwd, bwd, *parse_args(self.args), options=options))
         for name in FAMILIES if "all" in self.rule else self.rule:
             if name not in FAMILIES:
@@ -154,9 +160,9 @@ class Check:
         from jaxmore.files import write_output
 
         content = json.dumps([result.as_dict() for result in results], indent=1)
-        print(content if self.json == "-" else between.join(map(str, results)))
         if self.json and self.json != "-":
             write_output(Path(self.json), content.encode())
+        print(content if self.json == "-" else between.join(map(str, results)))
         if not all(result.passed for result in results):
             raise SystemExit(1)
 

@@ -165,5 +165,5 @@ def test_the_embedded_corpus_is_found_installed_or_in_the_repository(
     in_package = tmp_path / "jaxmore" / "data" / "names.txt"
     for path in (in_repository, in_package):  # the one of the package wins
         path.parent.mkdir(parents=True)
-        path.write_text("emma\n")
+        path.write_text("emma\n", encoding="utf-8")
         assert embedded_corpus() == path
