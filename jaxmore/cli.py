@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import io
+import logging
 import os
 import re
 import sys
@@ -105,6 +106,9 @@ def _run(arguments: list[str]) -> None:
         return
     command = _parse(arguments)
     use_compilation_cache()
+    # Figures go to files, whatever backend the shell names; matplotlib warns of its own cache.
+    os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # JAX puts the paths of sources into its programs, which lone surrogates cannot be part of.
     os.environ.setdefault("JAX_HLO_SOURCE_FILE_CANONICALIZATION_REGEX", r"[\ud800-\udfff]")
     if isinstance(command, Train) and command.resume:

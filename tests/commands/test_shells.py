@@ -180,6 +180,13 @@ def test_a_platform_that_jax_does_not_find_is_one_line() -> None:
     assert "JAX_PLATFORMS=nope: Unable to initialize backend 'nope'" in one_line(code, err)
 
 
+def test_figures_do_not_depend_on_the_settings_for_windows() -> None:
+    odd = {"MPLBACKEND": "nope", "MPLCONFIGDIR": "/dev/null"}
+    code, _, err = done("ngram", "-i", "words", "-o", "odd", env=odd)
+    assert (code, err) == (0, "")
+    assert Path("odd/bigrams.png").exists()
+
+
 def test_the_progress_bar_says_what_is_being_done() -> None:
     """On a terminal: the steps so far, then "compiling …" with seconds, then a loss that is one."""
     screen, terminal = pty.openpty()
