@@ -1,5 +1,6 @@
 """Flags that several commands share."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,26 @@ from jaxmore.runs.config import WORDS, default
 Words = Annotated[str | None, default(WORDS, "FILE", "-i")]
 WordsOfRun = Annotated[str | None, default("those it was trained on", "FILE", "-i")]
 WorkDir = Annotated[str, arg(aliases=["-o"], metavar="DIR")]
+Json = Annotated[str | None, default("none", "[FILE]")]
+
+
+def try_json(target: str | None) -> None:
+    """Raise InputError, before all the work, if ``--json`` names a file that cannot be written."""
+    from jaxmore.files import check_output
+
+    if target and target != "-":
+        check_output(Path(target))
+
+
+def write_json(target: str | None, content: Any) -> None:
+    """Write what a command found: to a file, to standard output for "-", nowhere for None."""
+    from jaxmore.files import write_output
+
+    text = json.dumps(content, indent=1)
+    if target == "-":
+        print(text)
+    elif target:
+        write_output(Path(target), text.encode() + b"\n")
 
 
 def words_path(input_file: str | None) -> Path | None:
