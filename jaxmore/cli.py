@@ -184,23 +184,18 @@ def _with_json_targets(args: list[str]) -> list[str]:
     ]
 
 
-def _paragraphs(box: str) -> list[str]:
-    """Split tyro's box, below its title, at the rules; each paragraph becomes one line."""
+def _first_paragraph(box: str) -> str:
+    """Return what stands in tyro's box below its title and above its first rule, as one line."""
     lines = [line.strip(" │") for line in box.splitlines()[1:]]
     groups = groupby(lines, lambda line: not line.strip("─-"))
-    return [" ".join(group).strip() for is_rule, group in groups if not is_rule]
+    return next((" ".join(group).strip() for is_rule, group in groups if not is_rule), "")
 
 
 def _complaint(args: list[str], box: str) -> str:
     """Say in one line what is wrong with the arguments, and what may have been meant."""
-    first, *others = _paragraphs(box)
-    line = re.sub(r"^Error parsing \w+: ", "", first)
+    line = re.sub(r"^Error parsing \w+: ", "", _first_paragraph(box))
     line = re.sub(r" \(applied to [^)]*\)", "", line)
     hint = _hint(args, line.partition(": ")[2])
-    if not hint:
-        meant = next((o for o in others if o.startswith("Perhaps you meant")), "")
-        flag = re.search(r"--[\w-]+", meant)
-        hint = f"perhaps {flag[0]}" if flag and flag[0] not in args else ""
     return f"{line}: {hint}" if hint else line
 
 
@@ -213,14 +208,17 @@ def _hint(args: list[str], strays: str) -> str:
     for flag in (flag.replace("_", "-") for flag in re.findall(r"--[\w-]+", strays)):
         if flag in OF_OTHERS:
             return OF_OTHERS[flag]
-        name = flag.removeprefix("--").replace("-", "_")
-        owners = [
-            owner
-            for owner in COMMANDS
-            if owner != given and name in {field.name for field in fields(command(owner))}
-        ]
+        owners = [owner for owner in COMMANDS if owner != given and flag in _flags(owner)]
         if owners:
             return f"{flag} is a flag of {', '.join(owners)}"
+        if near := difflib.get_close_matches(flag, _flags(given) + _flags(), n=1):
+            return f"perhaps {near[0]}"
     if not args[-1].startswith("-") and "--" not in strays and os.path.exists(strays):
         return "-o names a work folder" if os.path.isdir(strays) else "-i names a file of words"
     return ""
+
+
+def _flags(*names: str) -> list[str]:
+    """Return the flags of some commands; of all for no name."""
+    its = (field.name for name in names or COMMANDS for field in fields(command(name)))
+    return [f"--{name.replace('_', '-')}" for name in its]

@@ -1,15 +1,15 @@
 """``jaxmore sweep``: many trainings, with a table and a figure of them all."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from tyro.conf import Suppress
 
-from jaxmore.commands.flags import Json, WorkDir, try_json, write_json
+from jaxmore.commands.flags import MOST, Json, WorkDir, parse_list, try_json, write_json
 from jaxmore.errors import InputError
 from jaxmore.runs.config import TrainConfig, default
 from jaxmore.terminal import paint, table, width
@@ -20,9 +20,6 @@ if TYPE_CHECKING:  # JAX is imported when the command runs
     from jaxmore.layers import Tree
     from jaxmore.runs.prepared import PreparedRun
     from jaxmore.runs.records import Settings
-
-MOST_RUNS = 10_000
-Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,8 @@ class Sweep(TrainConfig):
             parse_list("weight_decay", self.weight_decay, float),
             parse_list("seed", self.seed, int),
         )
-        if math.prod(map(len, lists)) > MOST_RUNS:
-            raise InputError(f"a sweep has at most {MOST_RUNS:,} runs, these are more")
+        if math.prod(map(len, lists)) > MOST:
+            raise InputError(f"a sweep has at most {MOST:,} runs, these are more")
         try_json(self.json)
         names = ("learning_rate", "weight_decay", "seed")
         config = TrainConfig(
@@ -249,40 +246,6 @@ def _optimizers(runs: "Sequence[Settings]") -> "list[optax.GradientTransformatio
     return [tunable(run.learning_rate, run.weight_decay) for run in runs]
 
 
-def parse_list(flag: str, text: str | None, kind: Callable[[str], Number]) -> list[Number | None]:
-    """Parse a list of numbers ``a,b,c``; integers may also be ranges ``a:b``, a to b − 1.
-
-    Args:
-        flag: the name of the flag, for messages.
-        text: the list; None stands for the default and gives [None].
-        kind: ``int`` or ``float``.
-
-    Raises:
-        InputError: a part is not a number, a range is empty, or a number occurs twice.
-
-    >>> parse_list("seed", "0:3,7", int)
-    [0, 1, 2, 7]
-    """
-    if text is None:
-        return [None]
-    name, numbers = f"--{flag.replace('_', '-')}", list[Number | None]()
-    for part in text.split(","):
-        first, colon, end = part.partition(":")
-        try:
-            if colon and kind is int:  # cut, so that a huge range cannot fill the memory
-                its = [kind(str(i)) for i in range(int(first), int(end))[: MOST_RUNS + 1]]
-            else:
-                its = [kind(part)]
-        except ValueError:
-            raise InputError(f"{name} {text!r}: {part!r} is not a number or a range") from None
-        if not its:
-            raise InputError(f"{name} {text!r}: the range {part} is empty")
-        numbers += its
-    if len(set(numbers)) < len(numbers):
-        raise InputError(f"{name} {text!r} holds a number twice")
-    return numbers
-
-
 def format_table(runs: Sequence[Result]) -> str:
     """Return a table of the mean loss of each setting over its seeds, ± standard deviation."""
     import numpy as np
@@ -302,7 +265,7 @@ def format_table(runs: Sequence[Result]) -> str:
         else:
             means[rate, decay] = float(losses[:, -1].mean())
         rows.append(row)
-    lines = [table(rows, "<" * len(rows[0]), width())]
+    lines = [table(rows, "<" * max(map(len, rows)), width())]
     if means:
         rate, decay = min(means, key=means.__getitem__)
         best = f"lowest {splits[-1]}: --learning-rate {rate:g} --weight-decay {decay:g}"
