@@ -224,6 +224,7 @@ def test_tables_are_written_between_what_stands_around_them() -> None:
             write("nothing", what)
 
 
+@pytest.mark.slow
 def test_microgpt_in_numpy_has_our_gradients_and_our_losses() -> None:
     X, Y = sequences(WORDS, VOCAB, 9)
     options = {"block_size": 9, "n_layer": 1, "n_embd": 16, "n_head": 4}

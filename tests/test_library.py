@@ -37,6 +37,7 @@ def same_bits(a: jaxmore.Trained, b: jaxmore.Trained) -> None:
 
 
 @pytest.mark.parametrize("type", ["mlp-bn", "gru"])
+@pytest.mark.quick("mlp-bn")
 def test_fit_has_the_bits_of_train(type: str, words_file: Path, tmp_path: Path, capsys) -> None:
     out, shell = tmp_path / "out", [part for k, v in FLAGS.items() for part in (f"--{k}", v)]
     in_memory = jaxmore.fit(WORDS, type, **FLAGS)

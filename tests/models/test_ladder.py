@@ -243,6 +243,7 @@ def test_microgpts_start():
         assert abs(leaf.std() / 0.08 - 1) < 4 * (2 * leaf.size) ** -0.5, path
 
 
+@pytest.mark.slow
 def test_makemores_recurrent_start():
     params = by_path(jax.jit(MODELS["gru"].make(27).init)(jax.random.key(0)))
     assert not params["hidden.start"].any()

@@ -125,6 +125,7 @@ def test_killed_and_resumed_has_the_same_best_and_the_same_patience(
     assert files(out) == files(patient)
 
 
+@pytest.mark.slow
 def test_a_finished_run_resumed_stays_what_it_is(patient, tmp_path, capsys) -> None:
     out = shutil.copytree(patient, tmp_path / "out")
     run("train", "--resume", "-o", out)

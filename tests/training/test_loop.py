@@ -76,6 +76,7 @@ def test_the_cadence_changes_no_bit(data, whole, chunk_size: int) -> None:
     assert [c.step for c in parts] == [*range(chunk_size, 23, chunk_size), 23]
 
 
+@pytest.mark.slow
 def test_a_continued_run_ends_where_the_whole_one_does(data, whole) -> None:
     half: Chunk = run(data, chunk_size=7, max_steps=14)[-1]
     rest = run(data, chunk_size=7, first=half.state, start=14)[-1]
@@ -142,6 +143,7 @@ def test_training_learns_and_compiles_once_per_shape(data) -> None:
         np.asarray(params["head"]["weight"])
 
 
+@pytest.mark.slow
 def test_equal_models_share_one_compilation(data) -> None:
     X, Y = data
     before = train_chunk._cache_size()
