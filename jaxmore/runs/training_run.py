@@ -32,7 +32,7 @@ from jaxmore.runs.folder import (
     replace_run,
 )
 from jaxmore.runs.inference import print_words, sample
-from jaxmore.runs.metrics import Metrics
+from jaxmore.runs.metrics import Metrics, loss_curve
 from jaxmore.runs.output import say, waiting
 from jaxmore.runs.prepared import PreparedRun, prepare
 from jaxmore.runs.saver import Saver
@@ -142,7 +142,8 @@ def train_in_folder(
                 last = trainer.train(stop)
                 best = trainer.best_model.update(last)
                 _save_last(run, work_dir, last, best, quiet)
-                _draw_losses(run, metrics, last.record["losses"], work_dir / LOSS_CURVE)
+                if metrics.last_step:
+                    _draw_losses(run, work_dir)
                 if not quiet:
                     print_words(sample(best, 20, seed=run.settings.seed), run.corpus.splits)
         if not quiet:
@@ -229,17 +230,12 @@ def _save_last(run: PreparedRun, work_dir: Path, last: Trained, best: Trained, q
         )
 
 
-def _draw_losses(run: PreparedRun, metrics: Metrics, results: dict[str, float], path: Path) -> None:
+def _draw_losses(run: PreparedRun, work_dir: Path) -> None:
     from jaxmore import plots
 
-    chunks = metrics.chunks
-    if chunks:
-        steps, ratios = ([chunk[name] for chunk in chunks] for name in ("step", "update_to_data"))
-        # A chunk has no loss if all of its steps were skipped.
-        losses = [chunk.get("loss", float("nan")) for chunk in chunks]
-        count = count_parameters(run.model)
-        title = f"{run.type}, {count:,} parameters, on {printable(Path(run.corpus.name).name)}"
-        plots.save(plots.loss_curve(steps, losses, ratios, results, title), path)
+    count = count_parameters(run.model)
+    title = f"{run.type}, {count:,} parameters, on {printable(Path(run.corpus.name).name)}"
+    plots.save(loss_curve(work_dir, title), work_dir / LOSS_CURVE)
 
 
 @contextmanager
