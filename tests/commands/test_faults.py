@@ -11,7 +11,7 @@ from rich.progress import Progress
 from jaxmore.errors import InputError
 from jaxmore.files import check_output, write_atomically, write_output
 from jaxmore.runs.folder import replace_run
-from jaxmore.runs.trainer import _Status
+from jaxmore.runs.progress import Status
 from tests.command_line import WORDS, refused, run, tree
 
 SMALL = ["--type", "bengio", "--n-embd2", "9", "--max-steps", "20", "--chunk-size", "10", "-b", "5"]
@@ -178,9 +178,9 @@ def test_ngram_samples_any_number_of_words_in_batches(
 def test_the_progress_bar_says_that_it_compiles_before_its_first_chunk() -> None:
     with Progress(disable=True) as bar:
         task = bar.add_task("training", total=10, loss=None)
-        assert str(_Status().render(bar.tasks[0])) == "compiling … 0 s"
+        assert str(Status().render(bar.tasks[0])) == "compiling … 0 s"
         bar.update(task, loss=2.5, rate=1234.0)
-        assert str(_Status().render(bar.tasks[0])) == "loss 2.5000  1,234 steps/s"
+        assert str(Status().render(bar.tasks[0])) == "loss 2.5000  1,234 steps/s"
 
 
 def test_an_argument_is_text_in_any_locale(capsys, monkeypatch) -> None:
