@@ -19,7 +19,9 @@ WOBBLES = 16
 SETTLED = 1e-3
 """Differences with a larger error, in units of the condition scale, judge nothing."""
 DISBELIEF = 1e-6
-"""How far off differences must be to overrule autodiff, in units of the condition scale."""
+"""How far off differences must be, in units of the condition scale, to overrule another oracle."""
+ILL_CONDITIONED = 1e-4
+"""A wobble of more than this share of the scale is that of a kink, and excuses nothing."""
 
 
 class Slopes(NamedTuple):

@@ -55,6 +55,8 @@ class Report:
     """Elements and checks that could not be judged, and why."""
     sampled: bool = False
     """Whether the differences moved a sample of the elements only."""
+    taylor: float | None = None
+    """The order of the Taylor remainder; None where it is at the level of rounding."""
     agreement: float | None = None
     """Eager, jit, vmap, scan and checkpoint, the largest difference in ulps of the scale."""
     modes: bool = False
@@ -116,6 +118,8 @@ class Report:
             for line in [head, *table]
         ]
         measured: list[str] = []
+        if self.taylor is not None:
+            measured.append(f"Taylor order {self.taylor:.2f}")
         if self.agreement is not None and self.modes:
             measured.append(f"modes within {self.agreement:.1f} ulp")
         if self.grad_of_grad is not None:
