@@ -118,12 +118,12 @@ class Report:
             for line in [head, *table]
         ]
         measured: list[str] = []
-        if self.taylor is not None:
-            measured.append(f"Taylor order {self.taylor:.2f}")
         if self.agreement is not None and self.modes:
             measured.append(f"modes within {self.agreement:.1f} ulp")
         if self.grad_of_grad is not None:
             measured.append(f"grad of grad {self.grad_of_grad:.0e}")
+        if self.taylor is not None:
+            measured.append(f"Taylor order {self.taylor:.2f}")
         if self.residual_bytes is not None:
             by_autodiff = f" (autodiff: {self.autodiff_bytes:,})" if self.autodiff_bytes else ""
             measured.append(f"residuals {self.residual_bytes:,} bytes{by_autodiff}")

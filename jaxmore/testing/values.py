@@ -54,7 +54,8 @@ def check_values(case: Case) -> None:
     wobbles = _sensitivity(case, scales)
     case.wobbles = [_largest(w) for w in wobbles]
     compared = [
-        compare(*arrays) for arrays in zip(ours, oracle, scales, wobbles, slopes, strict=True)
+        compare(*arrays)
+        for arrays in zip(ours, oracle, scales, wobbles, slopes, _lost(case), strict=True)
     ]
     skip = case.rule.skip
     compared = [
@@ -196,6 +197,14 @@ def _sensitivity(case: Case, scales: list[np.ndarray]) -> list[np.ndarray]:
         for w, a, b in zip(wobbles, case.run_bwd(residuals, dy), first, strict=True):
             w += difference(to_numpy(a), b, unknown=0)
     return [np.where(w <= ILL_CONDITIONED * s, w, 0) for w, s in zip(wobbles, scales, strict=True)]
+
+
+def _lost(case: Case) -> list[np.ndarray]:
+    """Return how large a slope may be that steps of 1/16 of the input do not show in the outputs."""
+    pairs = zip(all_numpy(case.dys[0]), all_numpy(case.floats_of(case.y)), strict=True)
+    level = np.finfo("float64").eps * sum(float(np.abs(dy * y).sum()) for dy, y in pairs)
+    with np.errstate(all="ignore"):
+        return [16 * level / np.abs(np.asarray(x)) for x in case.leaves.floats]
 
 
 def _slopes(case: Case, scales: list[np.ndarray]) -> tuple[list[Slopes], bool]:
