@@ -199,10 +199,8 @@ def test_eager_equals_jit(oracle, dtype):
     ]:
         assert named(jitted).keys() == named(eager).keys()
         for name, value in named(jitted).items():
-            ulp = jnp.finfo(dtype).eps * scales[name].scale
-            np.testing.assert_allclose(
-                value, getattr(eager, name), rtol=0, atol=16 * ulp, err_msg=name
-            )
+            right = oracle.Checked(np.asarray(getattr(eager, name)), scales[name].scale)
+            oracle.assert_close(name, value, right, 16 * jnp.finfo(dtype).eps)
 
 
 def test_one_compilation_for_a_shape():
