@@ -36,7 +36,7 @@ help:
 	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
 	@echo 'make alarms       give the checker 200 random rules that are right, see none called wrong'
 	@echo 'make test-newest  what needs no torch, on the newest Python and jax here'
-	@echo 'make lint         ruff, import-linter, pyright, no secrets;  make format  what ruff can mend'
+	@echo 'make lint         ruff, import-linter, pyright, biome, no secrets;  make format  what ruff can mend'
 	@echo 'make audit        known vulnerabilities of the pinned packages (asks PyPI)'
 	@echo 'make lock         write constraints.txt anew;  make clean  remove what make made'
 
@@ -92,6 +92,7 @@ lint-rest: $(VENV)/.ready-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/biome lint jaxmore/explore/page/*.js jaxmore/explore/page/style.css
 	@if git rev-parse --git-dir >/dev/null 2>&1; then git ls-files -z ':!tests/faults/corpus' ':!docs/explorer' | xargs -0 $(PY) -m detect_secrets.pre_commit_hook; fi
 	$(PIP) check
 
