@@ -120,6 +120,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, capsys, on
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_skipped_step_changes_nothing() -> None:
     optimizer = make_optimizer("adamw", 0.1, 0.01, "constant", 9, "skip")
     params = {"weight": jnp.array([1.0, -2.0])}
