@@ -43,13 +43,13 @@ print(f"a model that knows nothing has the loss log {vocab.size} = {math.log(voc
 
 # %%
 RUNGS = {
-    "bigram": {"max_steps": 500, "learning_rate": 0.01},
-    "mlp": {"max_steps": 500},
-    "bow": {"max_steps": 300},
-    "rnn": {"max_steps": 300},
-    "gru": {"max_steps": 300},
-    "lstm": {"max_steps": 300},
-    "transformer": {"max_steps": 300, "n_layer": 2, "n_embd": 32},
+    "bigram": {"max_steps": 400, "learning_rate": 0.01},
+    "mlp": {"max_steps": 400},
+    "bow": {"max_steps": 200},
+    "rnn": {"max_steps": 200},
+    "gru": {"max_steps": 200},
+    "lstm": {"max_steps": 200},
+    "transformer": {"max_steps": 200, "n_layer": 2, "n_embd": 32},
 }
 ladder = {}
 for name, flags in RUNGS.items():
