@@ -57,6 +57,8 @@ class Report:
     """Elements and checks that could not be judged, and why."""
     sampled: bool = False
     """Whether the differences moved a sample of the elements only."""
+    taylor: float | None = None
+    """The order of the Taylor remainder; None where it is at the level of rounding."""
     agreement: float | None = None
     """Eager, jit, vmap, scan and checkpoint, the largest difference in ulps of the scale."""
     modes: bool = False
@@ -132,6 +134,8 @@ class Report:
             measured.append(f"modes within {self.agreement:.1f} ulp")
         if self.grad_of_grad is not None:
             measured.append(f"grad of grad {self.grad_of_grad:.0e}")
+        if self.taylor is not None:
+            measured.append(f"Taylor order {self.taylor:.2f}")
         if self.residual_bytes is not None:
             by_autodiff = f" (autodiff: {self.autodiff_bytes:,})" if self.autodiff_bytes else ""
             measured.append(f"residuals {self.residual_bytes:,} bytes{by_autodiff}")

@@ -10,7 +10,7 @@ from jaxmore import rules
 from jaxmore.errors import InputError
 from jaxmore.models import MODELS, model_options
 from jaxmore.testing.arguments import parse_args
-from jaxmore.testing.case import DTYPES
+from jaxmore.testing.case import DTYPES, check_dtypes
 from jaxmore.testing.model import ModelReport, examine_model
 from jaxmore.testing.report import Report
 from jaxmore.testing.rule import examine
@@ -179,10 +179,3 @@ def _check_model(type: str, dtypes: Sequence[str], modes: bool) -> ModelReport:
     shape = ",".join(map(str, logits.shape[:-1]))
     (y,) = parse_args(f"i[{shape}]=-1..{N_VOCAB}", seed=1)
     return examine_model(model, x, y, name=type, dtypes=dtypes, modes=modes)
-
-
-def check_dtypes(dtypes: Sequence[str]) -> None:
-    """Raise InputError for a dtype that is not one of :data:`DTYPES`."""
-    for dtype in dtypes:
-        if dtype not in DTYPES:
-            raise InputError(f"no dtype {dtype!r} to check in; there are {', '.join(DTYPES)}")

@@ -12,10 +12,9 @@ from jaxmore.errors import InputError
 from jaxmore.files import check_output, write_atomically, write_output
 from jaxmore.runs.folder import replace_run
 from jaxmore.runs.progress import Status
-from tests.command_line import refused, run, tree
+from tests.command_line import WORDS, refused, run, tree
 
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
-SMALL = ["--type", "bengio", "--n-embd2", "9", "--max-steps", "20", "-b", "5"]
+SMALL = ["--type", "bengio", "--n-embd2", "9", "--max-steps", "20", "--chunk-size", "10", "-b", "5"]
 NOT_UTF8 = os.fsdecode(b"d\xe9")
 posix = pytest.mark.skipif(os.name == "nt", reason="such names and devices are POSIX's")
 

@@ -64,7 +64,6 @@ def _check(now, run, x, y):
             assert off <= 1e-12 * scale, (name, off, scale)
 
 
-@pytest.mark.quick("gru")
 def test_every_number_equals_jaxs_before_and_after_training(open_page, built, x64):
     run, url = built
     page = open_page(page_url=url, welcome=True)

@@ -165,8 +165,7 @@ def test_equal_models_share_one_compilation(data) -> None:
 
 
 def test_fresh_parameters_are_those_of_init():
-    model, key = mlp_bn(27), jax.random.key(3)
-    for a, b in zip(
-        *map(jax.tree.leaves, (fresh_params(model, key), model.init(key))), strict=True
-    ):
+    key = jax.random.key(3)
+    fresh, init = fresh_params(MODEL, key), MODEL.init(key)
+    for a, b in zip(jax.tree.leaves(fresh), jax.tree.leaves(init), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
