@@ -69,7 +69,7 @@ def test_the_first_variable_to_turn_is_named() -> None:
 
 
 def train(tmp_path: Path, *flags: str) -> Path:
-    (tmp_path / "words.txt").write_text("\n".join(WORDS))
+    (tmp_path / "words.txt").write_text("\n".join(WORDS), encoding="utf-8")
     small = ["--type", "bengio", "--n-embd2", "9", "-b", "5", "--save-every", "0"]
     files = ["-i", str(tmp_path / "words.txt"), "-o", str(tmp_path / "out")]
     cli.main(["train", *files, *small, *flags])
