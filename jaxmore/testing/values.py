@@ -200,7 +200,7 @@ def _sensitivity(case: Case, scales: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _lost(case: Case) -> list[np.ndarray]:
-    """Return how large a slope may be that steps of 1/16 of the input do not show in the outputs."""
+    """Return how large a slope may be that a step of 1/16 of the input does not show in y."""
     pairs = zip(all_numpy(case.dys[0]), all_numpy(case.floats_of(case.y)), strict=True)
     level = np.finfo("float64").eps * sum(float(np.abs(dy * y).sum()) for dy, y in pairs)
     with np.errstate(all="ignore"):

@@ -80,9 +80,7 @@ def matrix(random: Random, shape: Shape) -> HardRule:
     def wrong(x: Any, w: Any, dy: Any) -> Any:
         return dy @ w.T, (x.T @ dy).at[0].multiply(2)
 
-    return _own(
-        lambda x, w: x @ w, lambda x, w, dy: (dy @ w.T, x.T @ dy), x, w, wrong=wrong
-    )
+    return _own(lambda x, w: x @ w, lambda x, w, dy: (dy @ w.T, x.T @ dy), x, w, wrong=wrong)
 
 
 def power(random: Random, shape: Shape) -> HardRule:
