@@ -166,11 +166,13 @@ def model(
     with _Scales() as scales:
         loss.backward()
     gradients = twin.gradients(module)
-    parameters = dict(module.named_parameters())
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            parameter.grad = torch.tensor(scales[parameter.grad])
+    oriented = twin.gradients(module)
     # A term of the loss is a log-sum-exp minus a logit.
     return Checked(loss.detach().numpy(), (loss + logits.abs().max()).item()), {
-        path: Checked(gradient, scales[parameters[path].grad])
-        for path, gradient in gradients.items()
+        path: Checked(gradient, oriented[path]) for path, gradient in gradients.items()
     }
 
 

@@ -50,9 +50,9 @@ def check_values(case: Case) -> None:
         for a, s in zip(scales, slopes, strict=True)
     ]
     second = scales if case.without_scales else case.truth(floats, case.dys[1])[1]
-    case.scales = [[_largest(s) for s in of_dy] for of_dy in (scales, second)]
-    wobbles = _sensitivity(case, scales)
-    case.wobbles = [_largest(w) for w in wobbles]
+    second = [np.where(np.isfinite(b), b, a) for a, b in zip(scales, second, strict=True)]
+    case.scales = [scales, second]
+    case.wobbles = wobbles = _sensitivity(case, scales)
     compared = [
         compare(*arrays)
         for arrays in zip(ours, oracle, scales, wobbles, slopes, _lost(case), strict=True)
