@@ -82,7 +82,7 @@ def start(contestants: dict[str, str]) -> Iterator[dict[str, Worker]]:
         for name, module in contestants.items():
             if "torch" in module and find_spec("torch") is None:
                 print(f"{name}: left out, for torch is not installed")
-            elif module == "plain_c" and not (sys.platform == "linux" and shutil.which("gcc")):
+            elif module.endswith("_c") and not (sys.platform == "linux" and shutil.which("gcc")):
                 print(f"{name}: left out, for it wants Linux and gcc")
             else:
                 workers[name] = stack.enter_context(Worker(f"benchmarks.contestants.{module}"))

@@ -25,7 +25,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.account import gradient_account, product_flops
-from benchmarks.contestants import microgpt_numpy
+from benchmarks.contestants import microgpt_c, microgpt_numpy
 from benchmarks.figure import growth_figure
 from benchmarks.machine import describe_machine
 from benchmarks.race import Result, Worker, check_losses, race
@@ -45,12 +45,17 @@ def losses(module: str, task: Task) -> np.ndarray:
     """Two runs of a contestant, one after the other."""
     if module.startswith("torch"):
         pytest.importorskip("torch")
-    if module == "plain_c" and not (sys.platform == "linux" and shutil.which("gcc")):
-        pytest.skip("the C program wants Linux and gcc")
+    if module.endswith("_c"):
+        skip_without_gcc()
     if module in COMPILED and not shutil.which("g++"):
         pytest.skip("torch.compile wants a C++ compiler")
     run = import_module(f"benchmarks.contestants.{module}").prepare(task)
     return np.concatenate([run(), run()])
+
+
+def skip_without_gcc() -> None:
+    if not (sys.platform == "linux" and shutil.which("gcc")):
+        pytest.skip("the C programs want Linux and gcc")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ def seeds_losses(seeds_task: Task) -> np.ndarray:
         if module != "jaxmore_scan"
     ],
 )
-@pytest.mark.quick("torch_manual", "torch_autograd", "numpy_by_hand", "plain_c", "jitted_step")
+@pytest.mark.quick("torch_manual", "torch_autograd", "numpy_by_hand", "plain_c")
 def test_contestants_have_the_same_losses(
     module: str, seeds_task: Task, seeds_losses: np.ndarray
 ) -> None:
@@ -224,25 +229,48 @@ def test_tables_are_written_between_what_stands_around_them() -> None:
             write("nothing", what)
 
 
-def test_microgpt_in_numpy_has_our_gradients_and_our_losses() -> None:
+@pytest.fixture(scope="module")
+def microgpt_task() -> Task:
+    """Two groups of the C program, the last not full, and words of several lengths."""
     X, Y = sequences(WORDS, VOCAB, 9)
     options = {"block_size": 9, "n_layer": 1, "n_embd": 16, "n_head": 4}
     sizes = {"batch_size": 5, "n_steps": 3, "optimizer": "adam", "learning_rate": 0.01}
-    task = make_task("microgpt", options, VOCAB.size, X, Y, **sizes)
-    model = MODELS["microgpt"].make(VOCAB.size, **options)
-    with jax.enable_x64(True):
-        params = jax.tree.map(lambda p: jnp.array(p, "float64"), task.params)
-        x, y = X[:5], Y[:5]
-        loss, grads = jax.jit(loss_and_grad, static_argnums=0)(
-            model, params, jnp.array(x), jnp.array(y)
-        )
-        weights = [np.asarray(w) for w in microgpt_numpy.matrices(params)]
-        theirs, found = microgpt_numpy.loss_and_grads(weights, x, y)
-        np.testing.assert_allclose(theirs, loss, rtol=1e-13)
-        for expected, other in zip(microgpt_numpy.matrices(grads), found, strict=True):
-            np.testing.assert_allclose(other, expected, rtol=0, atol=1e-13)
-    ours = losses("jaxmore_scan", task)
-    np.testing.assert_allclose(losses("microgpt_numpy", task), ours, rtol=1e-4)
+    return make_task("microgpt", options, VOCAB.size, X, Y, **sizes)
+
+
+@pytest.mark.parametrize("module", ["microgpt_numpy", "microgpt_c", "microgpt_scalar"])
+@pytest.mark.slow
+def test_microgpt_takes_our_steps(microgpt_task, module) -> None:
+    ours = losses("jaxmore_scan", microgpt_task)
+    np.testing.assert_allclose(losses(module, microgpt_task), ours, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("of", "tolerance"), [(microgpt_numpy, 1e-13), (microgpt_c, 1e-5)], ids=["numpy", "c"]
+)
+def test_microgpt_has_our_gradients(microgpt_task, x64, of, tolerance) -> None:
+    if of is microgpt_c:
+        skip_without_gcc()
+    loss, grads = gradient(microgpt_task)
+    theirs, found = of.first_gradient(microgpt_task)
+    np.testing.assert_allclose(theirs, loss, rtol=tolerance)
+    for expected, other in zip(microgpt_numpy.matrices(grads), found, strict=True):
+        np.testing.assert_allclose(other, expected, rtol=0, atol=tolerance * abs(expected).max())
+
+
+def gradient(task: Task) -> tuple[jax.Array, dict]:
+    """Our loss and gradient of the first batch of a microgpt task, in float64."""
+    model = MODELS["microgpt"].make(VOCAB.size, **task.options)
+    params = jax.tree.map(lambda p: jnp.array(p, "float64"), task.params)
+    x, y = (jnp.array(a[task.indices[0]]) for a in (task.X, task.Y))
+    return jax.jit(loss_and_grad, static_argnums=0)(model, params, x, y)
+
+
+def test_the_microgpt_tables() -> None:
     row = {"batch_size": 1, "contestant": "jaxmore", "us_per_example": 9.0, "ratio": 1.0}
+    row |= {"losses": {1: 2.25, 5: 2.125}}
     section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [row]}
-    assert "| jaxmore | 9.0 (×1.00) |" in write_report({"microgpt": section})
+    written = write_report({"microgpt": section})
+    assert "| batch 1 | µs an example | loss after 1 s | loss after 5 s |" in written
+    assert "| jaxmore | 9.0 (×1.00) | 2.250 | 2.125 |" in written

@@ -94,6 +94,13 @@ def loss_and_grads(
     return float(loss), [dwte, dwpe, dwqkv, dwo, dfc1, dfc2, dhead]
 
 
+def first_gradient(task: Task) -> tuple[float, list[np.ndarray]]:
+    """Return the loss of the first batch and the gradient of each of ``matrices``, in float64."""
+    weights = [w.astype(np.float64) for w in matrices(task.params)]
+    batch = task.indices[0]
+    return loss_and_grads(weights, task.X[batch], task.Y[batch])
+
+
 def prepare(task: Task) -> Callable[[], np.ndarray]:
     shapes = [w.shape for w in matrices(task.params)]
     ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]

@@ -9,11 +9,9 @@
 #include <omp.h>
 #include <string.h>
 
-#define LANES 16
-#define UP(n) (((n) + LANES - 1) / LANES * LANES)
-enum { K = T * E, HP = UP(H), VP = UP(V), KP = UP(K), ROWS = 32, BLOCKS = (B + ROWS - 1) / ROWS, MIN_BLOCKS = 4 };
+#include "tiles.h"
 
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
+enum { K = T * E, HP = UP(H), VP = UP(V), KP = UP(K), ROWS = 32, BLOCKS = (B + ROWS - 1) / ROWS, MIN_BLOCKS = 4 };
 
 /* The parameters, and with the same layout their gradient. */
 typedef struct {
@@ -25,52 +23,6 @@ static float W1T[HP][KP], W2T[VP][HP]; /* transposed, for the backward */
 static float x_hat[B][HP], h[B][HP], emb[B][KP];
 static float mean[HP], r[HP], dmean[HP], dvar[HP];
 static Net *grads; /* one for each thread */
-
-/* c[m][n] += Σ_k a[m][k] b[k][n], a[m][k] at a[m * am + k * ak]; a tile of MR x NV vectors of c is
-   held in registers. n counts vectors, a multiple of NV for the caller to see to. */
-#define TILE(MR, NV)                                                                                \
-    static inline __attribute__((always_inline)) void tile_##MR##_##NV(                             \
-        int depth, const float *a, int am, int ak, const float *b, int bk, float *c, int cm) {     \
-        vec sum[MR][NV];                                                                            \
-        for (int i = 0; i < MR; i++)                                                                \
-            for (int j = 0; j < NV; j++) sum[i][j] = *(vec *)(c + i * cm + j * LANES);              \
-        for (int k = 0; k < depth; k++)                                                             \
-            for (int j = 0; j < NV; j++) {                                                          \
-                vec row = *(const vec *)(b + k * bk + j * LANES);                                   \
-                for (int i = 0; i < MR; i++) sum[i][j] += a[i * am + k * ak] * row;                 \
-            }                                                                                       \
-        for (int i = 0; i < MR; i++)                                                                \
-            for (int j = 0; j < NV; j++) *(vec *)(c + i * cm + j * LANES) = sum[i][j];              \
-    }
-TILE(6, 4)
-TILE(6, 3)
-TILE(6, 2)
-TILE(6, 1)
-TILE(1, 4)
-TILE(1, 3)
-TILE(1, 2)
-TILE(1, 1)
-
-static inline __attribute__((always_inline)) void matmul_add(
-    int m, int n, int depth, const float *a, int am, int ak, const float *b, int bk, float *c,
-    int cm) {
-    for (int j = 0; j < n;) {
-        int wide = n - j >= 4 * LANES && n - j != 5 * LANES ? 4 : n - j > 2 * LANES ? 3 : (n - j) / LANES;
-        int i = 0;
-#define ROWS_OF(MR)                                                                                 \
-    for (; i + MR <= m; i += MR) {                                                                  \
-        const float *ai = a + i * am, *bj = b + j;                                                  \
-        float *cij = c + i * cm + j;                                                                \
-        if (wide == 4) tile_##MR##_4(depth, ai, am, ak, bj, bk, cij, cm);                           \
-        if (wide == 3) tile_##MR##_3(depth, ai, am, ak, bj, bk, cij, cm);                           \
-        if (wide == 2) tile_##MR##_2(depth, ai, am, ak, bj, bk, cij, cm);                           \
-        if (wide == 1) tile_##MR##_1(depth, ai, am, ak, bj, bk, cij, cm);                           \
-    }
-        ROWS_OF(6)
-        ROWS_OF(1)
-        j += wide * LANES;
-    }
-}
 
 static inline int rows_of(int block) { return block == BLOCKS - 1 ? B - block * ROWS : ROWS; }
 

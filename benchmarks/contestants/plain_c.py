@@ -18,28 +18,32 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
     flat, (C, W1, *_) = flat_parameters(task.params)
     (V, E), (TE, H) = C.shape, W1.shape
     sizes = {"B": task.batch_size, "T": TE // E, "E": E, "H": H, "V": V}
-    with tempfile.TemporaryDirectory() as folder:
-        code, library = Path(folder) / "plain_c.o", Path(folder) / "plain_c.so"
-        defined = [f"-D{name}={size}" for name, size in sizes.items()]
-        source = Path(__file__).with_suffix(".c")
-        subprocess.run(["gcc", *FLAGS, *defined, "-c", "-o", code, source], check=True)
-        # Linked without -ffast-math, which would flush subnormals in the whole process.
-        link = ["gcc", "-shared", "-fopenmp", "-o", library, code, "-lmvec", "-lm"]
-        subprocess.run(link, check=True)
-        program = ctypes.CDLL(str(library))
+    program = compile_c(Path(__file__).with_suffix(".c"), sizes)
     X, Y = (np.ascontiguousarray(a, np.int8) for a in (task.X, task.Y))
     indices = np.ascontiguousarray(task.indices, np.int32)
-    program.load(_pointer(flat))
+    program.load(pointer(flat))
 
     def run() -> np.ndarray:
         losses = np.empty(task.n_steps, np.float32)
-        arrays = map(_pointer, (X, Y, indices))
+        arrays = map(pointer, (X, Y, indices))
         rate = ctypes.c_float(task.learning_rate)
-        program.train(*arrays, task.n_steps, rate, _pointer(losses))
+        program.train(*arrays, task.n_steps, rate, pointer(losses))
         return losses
 
     return run
 
 
-def _pointer(array: np.ndarray) -> ctypes.c_void_p:
+def pointer(array: np.ndarray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
+
+
+def compile_c(source: Path, sizes: dict[str, int]) -> ctypes.CDLL:
+    """Compile a C program, the sizes as its constants, and load it."""
+    with tempfile.TemporaryDirectory() as folder:
+        code, library = Path(folder) / "code.o", Path(folder) / "code.so"
+        defined = [f"-D{name}={size}" for name, size in sizes.items()]
+        subprocess.run(["gcc", *FLAGS, *defined, "-c", "-o", code, source], check=True)
+        # Linked without -ffast-math, which would flush subnormals in the whole process.
+        link = ["gcc", "-shared", "-fopenmp", "-o", library, code, "-lmvec", "-lm"]
+        subprocess.run(link, check=True)
+        return ctypes.CDLL(str(library))

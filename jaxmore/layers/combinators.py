@@ -9,6 +9,7 @@ from typing import cast
 import jax
 from jaxtyping import Array
 
+from jaxmore import notebook
 from jaxmore.layers.base import Layer, Recomputed, Tree
 from jaxmore.rules._recompute import recompute_after
 
@@ -28,6 +29,13 @@ class Combinator(Layer):
         if not all(name.isidentifier() for name, _ in self.layers):
             layers = f"**{dict(self.layers)!r}"
         return f"{type(self).__name__}({layers})"
+
+    def _repr_html_(self) -> str:
+        from jaxmore.layers.description import count_parameters, describe_layers
+
+        head = ("layer", "class", "parameters", "count")
+        note = f"{count_parameters(self):,} parameters"
+        return notebook.table(head, describe_layers(self), note)
 
     def init(self, key: Array) -> Tree:
         keys = jax.random.split(key, len(self.layers))

@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from jaxmore import notebook
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -93,6 +95,23 @@ class Report:
         ]
         return {"passed": self.passed, "verdict": self.verdict} | asdict(self) | {"rows": rows}
 
+    def _repr_html_(self) -> str:
+        head, *rows = self._table()
+        verdict = f"{self.name}: {self.verdict}"
+        reasons = map(str, [*self.problems, *self.unjudged, *self.notes])
+        return notebook.table(head, rows, "; ".join([verdict, *reasons]))
+
+    def _table(self) -> list[tuple[str, ...]]:
+        """Return the head of the table, and a row for each cotangent."""
+        dtypes = list(self.rows[0].narrow) if self.rows else []
+        table: list[tuple[str, ...]] = [(self.name, "shape", "autodiff", "differences", *dtypes)]
+        for r in self.rows:
+            narrow = (_eps(r.narrow[d]) if d in r.narrow else "" for d in dtypes)
+            autodiff = _error(r.autodiff, r.judged_by_autodiff)
+            differences = _error(r.differences, r.judged_by_differences)
+            table.append((r.argument, str(r.shape), autodiff, differences, *narrow))
+        return table
+
     def __str__(self) -> str:
         remarks = [f"not judged: {text}" for text in self.unjudged]
         remarks += [f"note: {note}" for note in self.notes]
@@ -101,14 +120,7 @@ class Report:
             return "\n".join([*lines, *remarks])
         if not self.passed:
             return "\n".join([f"{self.name} is not judged: no oracle gives a number", *remarks])
-        dtypes = list(self.rows[0].narrow) if self.rows else []
-        head = (self.name, "shape", "autodiff", "differences", *dtypes)
-        table: list[tuple[str, ...]] = []
-        for r in self.rows:
-            narrow = (_eps(r.narrow[d]) if d in r.narrow else "" for d in dtypes)
-            autodiff = _error(r.autodiff, r.judged_by_autodiff)
-            differences = _error(r.differences, r.judged_by_differences)
-            table.append((r.argument, str(r.shape), autodiff, differences, *narrow))
+        head, *table = self._table()
         widths = [max(len(line[i]) for line in [head, *table]) for i in range(len(head))]
         lines = [
             "  ".join(

@@ -81,6 +81,7 @@ def test_parameters_after_1_10_and_200_steps_equal_jaxs(open_page, x64):
                 assert off <= 1e-12 * np.abs(right).max(), (step, name)
 
 
+@pytest.mark.slow
 def test_each_mistake_equals_jaxs_and_marks_its_place(open_page, oracle, x64):
     page = open_page()
     for mistake in MISTAKES:

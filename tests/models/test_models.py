@@ -184,6 +184,7 @@ def test_eager_equals_jit(oracle, case, dtype):
 
 
 @pytest.mark.parametrize("rows", [20_000, 40_000])
+@pytest.mark.quick("40000")
 def test_many_rows(rows):
     """Some versions of JAX compute wrong rows from about 33,000 on (jax issue 39103).
 

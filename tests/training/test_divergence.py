@@ -17,10 +17,10 @@ from jaxmore.training.divergence import diverged_at, first_non_finite
 from jaxmore.training.loop import Chunk, TrainState
 from jaxmore.training.loop import train as run_chunks
 from jaxmore.training.optimizers import make_optimizer
+from tests.command_line import WORDS
 
 MODEL = bengio(4, block_size=2, n_embd=2, n_embd2=3)
 SGD = make_optimizer("sgd", 0.1, 0.0, "constant", 9)
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 
 
 def chunk(losses: list[float], params: Tree | None = None, ratio: float = -3.0) -> Chunk:
