@@ -21,8 +21,9 @@ ARGS        ?=
 
 PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
+PYTEST := $(PY) -m pytest $(if $(ARGS),,-n $(JOBS) --dist worksteal)
 
-.PHONY: help train test test-all test-browser docs docs-serve bench faults mutants alarms test-newest lint audit format lock clean FORCE
+.PHONY: help train test test-all test-browser docs docs-serve notebooks pictures bench faults mutants alarms test-newest lint lint-types lint-rest audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
@@ -30,12 +31,14 @@ help:
 	@echo 'make test-all     these and all other tests: every dtype, size, family and fault'
 	@echo 'make test-browser the page of `jaxmore explore` in chromium'
 	@echo 'make docs         the site, strictly, into build/site;  make docs-serve  show it while you write'
+	@echo 'make notebooks    run the notebooks of examples/, each within two minutes'
+	@echo 'make pictures     the explorer in docs/: the page and its pictures, by chromium'
 	@echo 'make bench        jaxmore beside its peers, on a quiet machine: writes docs/benchmarks.md'
 	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
 	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
 	@echo 'make alarms       give the checker 200 random rules that are right, see none called wrong'
 	@echo 'make test-newest  what needs no torch, on the newest Python and jax here'
-	@echo 'make lint         ruff, import-linter, pyright, no secrets;  make format  what ruff can mend'
+	@echo 'make lint         ruff, import-linter, pyright, biome, no secrets;  make format  what ruff can mend'
 	@echo 'make audit        known vulnerabilities of the pinned packages (asks PyPI)'
 	@echo 'make lock         write constraints.txt anew;  make clean  remove what make made'
 
@@ -47,12 +50,26 @@ train: $(VENV)/.ready-run
 
 # Types are checked against the pinned jax alone: another one has other annotations.
 # With arguments it answers in seconds: no linters before it and no worker processes to start.
-test test-all: $(if $(JAX)$(ARGS),$(VENV)/.ready-dev,lint)
-	$(PY) -m pytest $(if $(ARGS),,-n $(JOBS) --dist worksteal) $(if $(findstring all,$@),,-m 'not slow') $(ARGS)
+# Compiling takes most of the time of a test, so `make test` has XLA optimise less. `make test-all`
+# tests the programs that users run.
+test: $(if $(JAX)$(ARGS),$(VENV)/.ready-dev,lint)
+	XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0" $(PYTEST) -m 'not slow' $(ARGS)
+
+test-all: $(if $(JAX)$(ARGS),$(VENV)/.ready-dev,lint)
+	$(PYTEST) $(ARGS)
 
 # Strict: a broken link, an unknown equation or a public name without a docstring fails. No network.
 docs: $(VENV)/.ready-docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
+
+# Runs every notebook of examples/; ARGS=--write keeps what they print, ARGS=3_ladder runs one.
+notebooks: $(VENV)/.ready-dev
+	$(PY) -m website.notebooks $(ARGS)
+
+# The pictures of the explorer and the built page in docs/, from the code as it is.
+pictures: $(VENV)/.ready-dev
+	$(PY) -m jaxmore explore --page docs/explorer/explore.html --overwrite
+	$(PY) -m tests.explore.pictures docs/explorer/explore.html docs/images
 
 docs-serve: $(VENV)/.ready-docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve
@@ -74,13 +91,20 @@ mutants: $(VENV)/.ready-dev
 alarms: $(VENV)/.ready-dev
 	RIGHT_RULES=200 $(PY) -m pytest -n $(JOBS) --dist worksteal tests/testing/test_false_alarms.py
 
+# Beside the type checker, which takes as long as all others.
 lint: $(VENV)/.ready-dev
+	@$(MAKE) --no-print-directory -j2 lint-types lint-rest
+
+lint-types: $(VENV)/.ready-dev
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
+
+lint-rest: $(VENV)/.ready-dev
 	@$(PY) -c 'import sys, importlib.metadata as m; print("Python", sys.version.split()[0] + ", jax", m.version("jax"))'
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports
-	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
-	@if git rev-parse --git-dir >/dev/null 2>&1; then git ls-files -z ':!tests/faults/corpus' | xargs -0 $(PY) -m detect_secrets.pre_commit_hook; fi
+	$(VENV)/bin/biome lint jaxmore/explore/page/*.js jaxmore/explore/page/style.css
+	@if git rev-parse --git-dir >/dev/null 2>&1; then git ls-files -z ':!tests/faults/corpus' ':!docs/explorer' | xargs -0 $(PY) -m detect_secrets.pre_commit_hook; fi
 	$(PIP) check
 
 # Known vulnerabilities of the pins: asks PyPI's advisory database, so it needs the network.

@@ -10,20 +10,17 @@ HEAD = """# Benchmarks
 
 Written by `make bench` (`python -m benchmarks`), with [benchmarks.json](benchmarks.json) beside it.
 
-Everyone does the same work on the same names in the same batches, in the fastest honest form that
-we could write of each (one short file each in [benchmarks/contestants](../benchmarks/contestants)).
-First the losses must agree: each of the first ten to 1e-5. Then the contestants, each in a process
-of its own, take turns in shuffled rounds. Times are medians over the rounds, and a ratio is the
-median of the ratios within a round, so that a slow moment of the machine touches both. The peers
-are given the batches that jaxmore draws, so drawing them is in the time of jaxmore and of jax.grad
-in the same scan alone.
+All contestants do the same work on the same names in the same batches. Each is written in the
+fastest fair form that we know, in one short file in
+[benchmarks/contestants](../benchmarks/contestants). Before anything is timed, the first ten losses
+of all contestants must agree to 1e-5. Then the contestants take turns in shuffled rounds, each in
+its own process. Times are medians over the rounds. A ratio is the median of the ratios within a
+round, so a slow moment of the machine affects both sides. The peers receive the batches that
+jaxmore draws; only the times of jaxmore and of jax.grad in the same scan include drawing them.
 
-"To first step" counts from the start of the process: imports, set-up and compilation, without the
-steps themselves. Memory is the most that the process held, imports and data included.
+"To first step" is the time from the start of the process to the first step: imports, set-up and
+compilation. Memory is the peak of the process, including imports and data.
 """
-
-START, END = "<!-- python -m benchmarks training -->", "<!-- end -->"
-"""Around the README's table."""
 
 Rows = Sequence[dict[str, Any]]
 Section = dict[str, Any]
@@ -36,17 +33,6 @@ def write_report(sections: dict[str, Section]) -> str:
     for name, section in sections.items():
         parts += [*TABLES[name](section), _measured(section["machine"])]
     return "\n".join(parts)
-
-
-def write_into_readme(readme: str, training: Section) -> str:
-    """Put the table of training between its two marks in the README."""
-    before, _, rest = readme.partition(START)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"README.md has no {START} and {END}")
-    return (
-        f"{before}{START}\n{_steps(training['rows'])}\n{_measured(training['machine'])}{END}{after}"
-    )
 
 
 def _steps(rows: Rows) -> str:
@@ -68,11 +54,11 @@ def _training(section: Section) -> Iterable[str]:
     flops = {row["batch_size"]: row["flops"] for row in rows if row["contestant"] == "jaxmore"}
     sizes = sorted({row["batch_size"] for row in rows})
     yield "## Training the seeds' network\n"
-    yield "12,297 parameters, hidden layer 200, SGD. ×7 means: jaxmore is 7 times as fast.\n"
+    yield "12,297 parameters, hidden layer 200, SGD. ×7 means that jaxmore is 7 times as fast.\n"
     yield _steps(rows)
     yield (
-        "At batch 32; and at the largest batch the share of the machine's ceiling for matrix\n"
-        "products, with the FLOPs that jaxmore's gradient takes, whoever computes it:\n"
+        "At batch 32, and at the largest batch the share of the machine's ceiling for matrix\n"
+        "products. The share counts the FLOPs of jaxmore's gradient for every contestant:\n"
     )
     yield _table(
         ["", "steps a second", "to first step, s", "peak memory, MB", "share of the ceiling"],
@@ -89,7 +75,7 @@ def _training(section: Section) -> Iterable[str]:
             for name, mine in _by(rows, "contestant")
         ),
     )
-    yield "One gradient by the compiler's own account (`cost_analysis`, `memory_analysis`):\n"
+    yield "The compiler's account of one gradient (`cost_analysis`, `memory_analysis`):\n"
     accounts = [row for row in rows if row["flops"] is not None]
     yield _table(
         ["", *(f"batch {size:,}: MFLOP, temporary kB" for size in sizes)],
@@ -106,15 +92,16 @@ def _training(section: Section) -> Iterable[str]:
 def _evaluation(section: Section) -> Iterable[str]:
     yield "## Evaluating every training window\n"
     yield (
-        "The mean loss of a trained seeds' network, each equal to NumPy's in float64 to 1e-6.\n"
-        "Counting the distinct contexts is in jaxmore's time; PyTorch finds them counted.\n"
+        "The mean loss of the trained network of the notebooks. Every result equals NumPy's in\n"
+        "float64 to 1e-6. jaxmore's time includes counting the distinct contexts; PyTorch\n"
+        "receives the counts.\n"
     )
     yield _times(section["rows"], "PyTorch")
 
 
 def _sampling(section: Section) -> Iterable[str]:
     yield "## Sampling 10,000 names\n"
-    yield "From the trained seeds' network, up to strings.\n"
+    yield "From the trained network of the notebooks to a list of strings.\n"
     yield _times(section["rows"], "jaxmore")
 
 
@@ -125,7 +112,7 @@ def _times(rows: Rows, base: str) -> str:
 
 def _startup(section: Section) -> Iterable[str]:
     yield "## Start-up\n"
-    yield "Whole processes, timed from outside.\n"
+    yield "Whole processes, timed from the outside.\n"
     yield _table(["", "s"], ([row["what"], f"{row['seconds']:.2f}"] for row in section["rows"]))
 
 
@@ -133,9 +120,9 @@ def _ladder(section: Section) -> Iterable[str]:
     yield "## The other models\n"
     yield (
         "makemore.py's defaults (AdamW, width 64, batch 32, four layers and heads), then larger\n"
-        'transformers on one long text (batch 32; 4 at T 1024). "Plain attention" is a\n'
-        "transformer as JAX's users write it: the strongest jax.grad, for which jaxmore's blocks\n"
-        "of attention are no good (autodiff must keep what jaxmore computes again).\n"
+        'transformers on one long text (batch 32, or 4 at T 1024). "Plain attention" is a\n'
+        "transformer as JAX users write it. It is the fastest jax.grad: autodiff gains nothing\n"
+        "from jaxmore's blocks of attention, since it saves what jaxmore recomputes.\n"
     )
     yield _table(
         ["", "", "µs a step", "ratio", "to first step, s", "peak, MB"],
@@ -183,10 +170,10 @@ def _memory(section: Section) -> Iterable[str]:
     gradients = [row for row in section["rows"] if "model" in row]
     yield "## Memory\n"
     yield (
-        "One gradient of the models above, compiled and not run. Temporary memory and FLOPs are\n"
-        "the compiler's account (`memory_analysis`, `cost_analysis`), in which a loop's body\n"
-        "counts once; so the FLOPs of the matrix products alone, loops in full, stand beside\n"
-        "them. A ratio is jaxmore's over the contestant's.\n"
+        "One gradient of each model above, compiled but not run. The compiler reports temporary\n"
+        "memory and FLOPs (`memory_analysis`, `cost_analysis`) and counts the body of a loop\n"
+        "once. A further column therefore gives the FLOPs of the matrix products alone, with\n"
+        "every iteration of a loop. A ratio is jaxmore's figure over the contestant's.\n"
     )
     yield _table(
         ["", "", "temporary MB", "ratio", "MFLOP", "ratio", "MFLOP of products", "ratio"],
@@ -208,8 +195,9 @@ def _memory(section: Section) -> Iterable[str]:
         ),
     )
     yield (
-        "What each rule keeps for its backward, parameters included, and what `jax.vjp` of its\n"
-        "forward keeps, in bytes (float32; the arguments as `jaxmore check` writes them):\n"
+        "The bytes that each rule saves for its backward function, and those that `jax.vjp` of\n"
+        "its forward function saves. Both include the parameters (float32; the arguments are\n"
+        "written as in `jaxmore check`):\n"
     )
     yield _table(
         ["rule", "arguments", "residuals", "autodiff's"],
@@ -230,11 +218,12 @@ def _growth(section: Section) -> Iterable[str]:
     ceiling = section["machine"]["matmul_ceiling_gflops"]
     yield "## Growth\n"
     yield (
-        "A training step's time per example, as one thing grows. The slope is the power over the\n"
-        "last three values: 0 where the time stays, 1 where it doubles with the value. The share\n"
-        "is that of the machine's ceiling for matrix products, which bounds a step where it is\n"
-        "large. Where it is small, what is not a product does: at first the fixed cost of a step,\n"
-        "which a larger batch spreads over more examples, then the memory that is moved.\n"
+        "The time of a training step per example, while one size grows. The slope is the\n"
+        "exponent over the last three values: 0 means that the time does not change, 1 that it\n"
+        "doubles with the size. The share is that of the machine's ceiling for matrix products.\n"
+        "A large share means that matrix products bound the step. Where the share is small,\n"
+        "something else does: first the fixed cost of a step, which a larger batch spreads over\n"
+        "more examples, later the memory traffic.\n"
     )
     yield "![Time per example against each](images/growth.png)\n"
     yield _table(
@@ -260,12 +249,13 @@ def _gflops(row: dict[str, Any]) -> float:
 def _forms(section: Section) -> Iterable[str]:
     yield "## Forms that XLA makes fast\n"
     yield (
-        "Each of jaxmore's forms alone, beside the plain form of the same numbers, as XLA's CPU\n"
-        "compiler makes them. A maximum that hands on a NaN is not vectorised. A product is slow\n"
-        "where its result's last axis is the shortest. A sum into which an expensive function is\n"
-        "fused is taken column by column. 15 exponentials are made one by one, and 16 at once.\n"
-        '"jax.grad, same scan" has the same forward, so the maximum and the 16 rows too; its\n'
-        "backward is autodiff's, with the plain product and the plain sum.\n"
+        "Each form that jaxmore chose, beside the plain form that computes the same numbers,\n"
+        "both compiled by XLA for the CPU. XLA does not vectorise a maximum that propagates\n"
+        "NaN. A matrix product is slow if the last axis of its result is the shortest. A sum is\n"
+        "computed column by column if an expensive function is fused into it. XLA computes 15\n"
+        'exponentials one by one, but 16 at once. "jax.grad, same scan" has the same forward\n'
+        "function, hence also the maximum and the 16 rows; autodiff gives its backward function\n"
+        "the plain product and the plain sum.\n"
     )
     yield _table(
         ["", "", "plain, µs", "jaxmore, µs", "ratio"],
@@ -285,9 +275,10 @@ def _forms(section: Section) -> Iterable[str]:
 def _speedrun(section: Section) -> Iterable[str]:
     yield "## The speedrun\n"
     yield (
-        "From random weights to seed 001's best dev loss, 2.1103, with its network and its data.\n"
-        "The clock runs from the words in memory to the exact dev loss, compilation included. In\n"
-        "turns, each from other random weights; [speedrun.md](speedrun.md) tells what was tried.\n"
+        "The time from random weights to the best dev loss of notebook 001, 2.1103, with its\n"
+        "network and its data. The clock starts when the words are in memory and stops at the\n"
+        "exact dev loss; it includes compilation. The two contestants take turns, each time\n"
+        "from new random weights. [speedrun.md](speedrun.md) lists what was tried.\n"
     )
     yield _table(
         ["", "s", "ratio", "dev: median, worst", "reached 2.1103"],
@@ -307,9 +298,10 @@ def _speedrun(section: Section) -> Iterable[str]:
 def _budget(section: Section) -> Iterable[str]:
     yield "## The smallest dev loss in a minute, and in ten\n"
     yield (
-        "makemore.py's transformer, 204,544 parameters, on the seeds' split, by Muon with a\n"
-        "cosine, timed as the speedrun. The train loss is that of the last 1,000 batches, with\n"
-        "dropout. One seed each; steps and dropout are fitted to the time and to this machine.\n"
+        "makemore.py's transformer, 204,544 parameters, on the notebooks' split, trained by\n"
+        "Muon with a cosine schedule and timed like the speedrun. The train loss is the mean\n"
+        "over the last 1,000 batches, with dropout. One seed each. The number of steps and the\n"
+        "dropout rate were chosen for the time limit and this machine.\n"
     )
     yield _table(
         ["budget", "s", "steps", "dropout", "train", "dev"],

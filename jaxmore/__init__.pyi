@@ -55,6 +55,7 @@ from .models import (
 )
 from .ninja import stepwise
 from .runs.inference import evaluate, sample
+from .runs.metrics import loss_curve
 from .runs.trained import Trained, load, save
 from .runs.training_run import fit
 from .training.evaluation import calibrate, mean_loss
@@ -108,6 +109,7 @@ __all__ = [
     "layers",
     "load",
     "loss_and_grad",
+    "loss_curve",
     "lstm",
     "mean_loss",
     "mlp",

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxmore import rules
+from jaxmore import notebook, rules
 from jaxmore.layers import Layer, Tree, by_path
 
 
@@ -69,10 +69,30 @@ class _Traced(Layer):
         return _Place(y, dy, dparams), dx
 
 
+@jax.tree_util.register_pytree_with_keys_class
+class Trace(dict[str, tuple[Array, Array]]):
+    """What :func:`trace` returns: {path: (value, cotangent)}. A notebook shows it as heat maps."""
+
+    def tree_flatten_with_keys(self) -> tuple[Any, tuple[str, ...]]:
+        """Return the pairs with their paths, and the paths."""
+        keys = tuple(self)
+        return [(jax.tree_util.DictKey(key), self[key]) for key in keys], keys
+
+    @classmethod
+    def tree_unflatten(cls, keys: tuple[str, ...], pairs: Any) -> "Trace":
+        """Make it again from the paths and the pairs."""
+        return cls(zip(keys, pairs, strict=True))
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (path, str(value.shape), notebook.heat_map(value), notebook.heat_map(cotangent))
+            for path, (value, cotangent) in self.items()
+        )
+        return notebook.table(("place", "shape", "value", "cotangent"), rows)
+
+
 @partial(jax.jit, static_argnums=0)
-def trace(
-    model: Layer, params: Tree, x: Int[Array, "*B"], y: Int[Array, "*C"]
-) -> dict[str, tuple[Array, Array]]:
+def trace(model: Layer, params: Tree, x: Int[Array, "*B"], y: Int[Array, "*C"]) -> Trace:
     """Return the value and the cotangent of every layer and parameter, from one jitted call.
 
     Args:
@@ -99,4 +119,4 @@ def trace(
         (values if is_value else cotangents)[path] = leaf
     values |= by_path(params) | {"loss": loss}
     cotangents["loss"] = jnp.ones_like(loss)
-    return {path: (values[path], cotangent) for path, cotangent in cotangents.items()}
+    return Trace({path: (values[path], cotangent) for path, cotangent in cotangents.items()})

@@ -9,49 +9,42 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import partial
+from functools import partial, reduce
 from itertools import groupby
-from typing import get_args
-
-import tyro
+from operator import or_
+from typing import Any
 
 from jaxmore import __version__
-from jaxmore.commands.check import Check
-from jaxmore.commands.convert import Convert
-from jaxmore.commands.data import Data
-from jaxmore.commands.evaluate import Evaluate
-from jaxmore.commands.exercise import Exercise
-from jaxmore.commands.explore import Explore
-from jaxmore.commands.find_lr import FindLr
-from jaxmore.commands.flags import choose_device
-from jaxmore.commands.ngram import Ngram
-from jaxmore.commands.replay import Replay
-from jaxmore.commands.sample import Sample
-from jaxmore.commands.sweep import Sweep
-from jaxmore.commands.trace import Trace
-from jaxmore.commands.train import Train
+from jaxmore.commands import COMMANDS, command
 from jaxmore.errors import InputError
 from jaxmore.runs import output
-from jaxmore.runs.compilation_cache import use_compilation_cache
 from jaxmore.runs.signals import Stopped
+from jaxmore.terminal import paint
 
-Command = (
-    Train
-    | Sample
-    | Evaluate
-    | FindLr
-    | Sweep
-    | Ngram
-    | Data
-    | Trace
-    | Check
-    | Exercise
-    | Explore
-    | Replay
-    | Convert
-)
+WELCOME = """\
+jaxmore {version}: makemore in JAX, with every gradient derived by hand and proven.
 
-COMMANDS = {re.sub(r"\B(?=[A-Z])", "-", c.__name__).lower(): c for c in get_args(Command)}
+  {train}      train on the names that come with it, into the folder out
+  {sample}     make more names with what was trained
+  {explore}    write a page that shows every number of a network and its gradient
+
+All commands: jaxmore --help. The flags of one: jaxmore train --help."""
+"""What ``jaxmore`` alone prints."""
+
+HELP = """\
+usage: jaxmore COMMAND [FLAGS]
+
+makemore in JAX with hand-derived gradients, version {version}
+
+{head}
+{commands}
+
+{options}
+  -h, --help             show this, or after a command its flags
+  --version              show the version
+  --tyro-print-completion {{bash,zsh,tcsh}}
+                         print the completion script of a shell"""
+
 OF_OTHERS = {
     "--sample-only": "jaxmore sample samples from a trained model",
     "--num-workers": "jaxmore needs no worker processes: leave it out",
@@ -101,24 +94,47 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> None:
+    if not arguments:
+        shown = {name: paint(f"jaxmore {name}", "bold") for name in ("train", "sample", "explore")}
+        print(WELCOME.format(version=__version__, **shown))
+        return
     if arguments == ["--version"]:
         print(f"jaxmore {__version__}")
         return
-    command = _parse(arguments)
+    if arguments in (["-h"], ["--help"]):
+        print(_help())
+        return
+    todo = _parse(arguments)
+    from jaxmore.runs.compilation_cache import use_compilation_cache
+
     use_compilation_cache()
     # Figures go to files, whatever backend the shell names; matplotlib warns of its own cache.
     os.environ["MPLBACKEND"] = "agg"
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # JAX puts the paths of sources into its programs, which lone surrogates cannot be part of.
     os.environ.setdefault("JAX_HLO_SOURCE_FILE_CANONICALIZATION_REGEX", r"[\ud800-\udfff]")
-    if isinstance(command, Train) and command.resume:
+    if arguments[0] == "train" and todo.resume:
         from jaxmore.runs.folder import stored_config
 
-        command = _parse(arguments, default=stored_config(command))
-    device = getattr(command, "device", None)
+        todo = _parse(arguments, default=stored_config(todo))
+    device = getattr(todo, "device", None)
     if device is not None:
+        from jaxmore.commands.flags import choose_device
+
         choose_device(device)
-    command.run()
+    todo.run()
+
+
+def _help() -> str:
+    lines = [
+        f"  {paint(name, 'cyan')}{' ' * (11 - len(name))}{does}" for name, does in COMMANDS.items()
+    ]
+    return HELP.format(
+        version=__version__,
+        head=paint("commands:", "bold"),
+        commands="\n".join(lines),
+        options=paint("options:", "bold"),
+    )
 
 
 def _prepare_streams() -> None:
@@ -138,71 +154,82 @@ def _prepare_streams() -> None:
 
 def _exit(line: str, code: int) -> None:
     with contextlib.suppress(OSError):  # nobody may be reading
-        print(f"jaxmore: {line}", file=sys.stderr, flush=True)
+        print(f"{paint('jaxmore:', 'red', sys.stderr)} {line}", file=sys.stderr, flush=True)
     raise SystemExit(code) from None
 
 
-def _parse(args: list[str], default: Command | None = None) -> Command:
+def _parse(args: list[str], default: Any = None) -> Any:
+    """Return the command that the arguments call for, with its flags."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return _parse_quietly(args, default)
+            return _parse_quietly(_with_json_targets(args), default)
     except SystemExit as stop:
         if stop.code != 2:
             raise
         raise InputError(_complaint(args, complaint.getvalue())) from None
 
 
-def _parse_quietly(args: list[str], default: Command | None) -> Command:
+def _parse_quietly(args: list[str], default: Any) -> Any:
+    import tyro  # after --help and --version, which do not need it
+
     # Not default=None: tyro would take it for a command.
-    parse = partial(
-        tyro.cli,
-        Command,
-        prog="jaxmore",
-        description=f"makemore in JAX with hand-derived gradients, version {__version__}",
-        args=args,
-        config=(tyro.conf.OmitSubcommandPrefixes,),
-    )
+    parse = partial(tyro.cli, config=(tyro.conf.OmitSubcommandPrefixes,))
+    if args[0] in COMMANDS:
+        parse = partial(parse, command(args[0]), prog=f"jaxmore {args[0]}", args=args[1:])
+    else:  # completion scripts know every command
+        parse = partial(parse, reduce(or_, map(command, COMMANDS)), prog="jaxmore", args=args)
     return parse() if default is None else parse(default=default)
 
 
-def _paragraphs(box: str) -> list[str]:
-    """Split tyro's box, below its title, at the rules; each paragraph becomes one line."""
+def _with_json_targets(args: list[str]) -> list[str]:
+    """Let ``--json`` without a file stand for ``--json -``, standard output."""
+    bare = [
+        arg == "--json" and (not after or (after[0][:1] == "-" and after[0] != "-"))
+        for arg, after in ((arg, args[i + 1 : i + 2]) for i, arg in enumerate(args))
+    ]
+    return [
+        part
+        for arg, alone in zip(args, bare, strict=True)
+        for part in ([arg, "-"] if alone else [arg])
+    ]
+
+
+def _first_paragraph(box: str) -> str:
+    """Return what stands in tyro's box below its title and above its first rule, as one line."""
     lines = [line.strip(" │") for line in box.splitlines()[1:]]
     groups = groupby(lines, lambda line: not line.strip("─-"))
-    return [" ".join(group).strip() for is_rule, group in groups if not is_rule]
+    return next((" ".join(group).strip() for is_rule, group in groups if not is_rule), "")
 
 
 def _complaint(args: list[str], box: str) -> str:
     """Say in one line what is wrong with the arguments, and what may have been meant."""
-    first, *others = _paragraphs(box)
-    line = re.sub(r"^Error parsing \w+: ", "", first)
+    line = re.sub(r"^Error parsing \w+: ", "", _first_paragraph(box))
     line = re.sub(r" \(applied to [^)]*\)", "", line)
     hint = _hint(args, line.partition(": ")[2])
-    if not hint:
-        meant = next((o for o in others if o.startswith("Perhaps you meant")), "")
-        flag = re.search(r"--[\w-]+", meant)
-        hint = f"perhaps {flag[0]}" if flag and flag[0] not in args else ""
     return f"{line}: {hint}" if hint else line
 
 
 def _hint(args: list[str], strays: str) -> str:
     """Say what to write instead of the stray arguments; "" if nothing is known about them."""
-    command = args[0] if args else ""
-    if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=1)
+    given = args[0]
+    if given not in COMMANDS:
+        near = difflib.get_close_matches(given, COMMANDS, n=1)
         return f"perhaps {near[0]}" if near else f"name a command: {', '.join(COMMANDS)}"
     for flag in (flag.replace("_", "-") for flag in re.findall(r"--[\w-]+", strays)):
         if flag in OF_OTHERS:
             return OF_OTHERS[flag]
-        name = flag.removeprefix("--").replace("-", "_")
-        owners = [
-            owner
-            for owner, its in COMMANDS.items()
-            if owner != command and name in {field.name for field in fields(its)}
-        ]
+        owners = [owner for owner in COMMANDS if owner != given and flag in _flags(owner)]
         if owners:
             return f"{flag} is a flag of {', '.join(owners)}"
+        if near := difflib.get_close_matches(flag, _flags(given) + _flags(), n=1):
+            return f"perhaps {near[0]}"
     if not args[-1].startswith("-") and "--" not in strays and os.path.exists(strays):
         return "-o names a work folder" if os.path.isdir(strays) else "-i names a file of words"
     return ""
+
+
+def _flags(*names: str) -> list[str]:
+    """Return the flags of some commands; of all for no name."""
+    its = (field.name for name in names or COMMANDS for field in fields(command(name)))
+    return [f"--{name.replace('_', '-')}" for name in its]

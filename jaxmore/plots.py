@@ -29,7 +29,7 @@ def loss_curve(
     update_to_data: Sequence[Mapping[str, float]],
     results: Mapping[str, float],
     title: str = "",
-) -> Figure:
+) -> "Picture":
     """The training loss over the steps, and how large each parameter's updates were.
 
     Args:
@@ -42,7 +42,7 @@ def loss_curve(
     """
     paths = list(dict.fromkeys(path for ratios in update_to_data for path in ratios))
     n_rows = math.ceil(len(paths) / 3)  # of the legend
-    figure = Figure(figsize=(8, 7 + 0.2 * n_rows), layout="constrained")
+    figure = Picture(figsize=(8, 7 + 0.2 * n_rows), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     marker = _marker(steps)
     above.plot(steps, losses, marker, linewidth=1, label="batches (mean of a chunk)")
@@ -73,9 +73,9 @@ def loss_curve(
     return figure
 
 
-def learning_rate_curve(rates: Any, losses: Any, smoothed: Any, suggested: float) -> Figure:
+def learning_rate_curve(rates: Any, losses: Any, smoothed: Any, suggested: float) -> "Picture":
     """The loss against the learning rate of a sweep, and the rate that it suggests."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Picture(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot(rates, losses, linewidth=0.5, alpha=0.5, label="batch")
     axes.plot(rates, smoothed, linewidth=2, label="running median")
@@ -91,7 +91,7 @@ def sweep_curves(
     curves: Mapping[tuple[float, float], Float[np.ndarray, "K C"]],
     finals: Mapping[tuple[float, float], Float[np.ndarray, " K"]],
     split: str,
-) -> Figure:
+) -> "Picture":
     """The loss curves of a sweep, and where each setting ends: mean and deviation over its seeds.
 
     Args:
@@ -100,7 +100,7 @@ def sweep_curves(
         finals: the final loss of the K runs on a split, likewise; NaN where one diverged.
         split: its name.
     """
-    figure = Figure(figsize=(14, 5), layout="constrained")
+    figure = Picture(figsize=(14, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     decays = dict.fromkeys(decay for _, decay in curves)
     colors = colormaps["viridis"](np.linspace(0, 0.9, len(curves)))
@@ -143,7 +143,7 @@ def sweep_curves(
     return figure
 
 
-def ngram_counts(counts: Int[np.ndarray, "*table"], characters: str) -> Figure:
+def ngram_counts(counts: Int[np.ndarray, "*table"], characters: str) -> "Picture":
     """How often each character follows each context, for the most frequent characters.
 
     Bigrams as in zero-to-hero's lecture 2: one map, the two characters and their count in each
@@ -160,9 +160,9 @@ def ngram_counts(counts: Int[np.ndarray, "*table"], characters: str) -> Figure:
     return _bigram_map(counts, drawn) if counts.ndim == 2 else _trigram_maps(counts, drawn)
 
 
-def _bigram_map(counts: Int[np.ndarray, "V V"], characters: str) -> Figure:
+def _bigram_map(counts: Int[np.ndarray, "V V"], characters: str) -> "Picture":
     side = 1 + 0.6 * len(characters)
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = Picture(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(counts, cmap="Blues")
     for (i, j), count in np.ndenumerate(counts):
@@ -173,11 +173,11 @@ def _bigram_map(counts: Int[np.ndarray, "V V"], characters: str) -> Figure:
     return figure
 
 
-def _trigram_maps(counts: Int[np.ndarray, "V V V"], characters: str) -> Figure:
+def _trigram_maps(counts: Int[np.ndarray, "V V V"], characters: str) -> "Picture":
     n_columns = math.ceil(math.sqrt(len(characters)))
     n_rows = math.ceil(len(characters) / n_columns)
     side = 0.6 + 0.1 * len(characters)
-    figure = Figure(figsize=(side * n_columns + 1, side * n_rows), layout="constrained")
+    figure = Picture(figsize=(side * n_columns + 1, side * n_rows), layout="constrained")
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     # Logarithmic: most of the trigrams that occur are rare. Never seen is white.
     scale = LogNorm(1, max(2, int(counts.max())))
@@ -201,10 +201,17 @@ def _marker(steps: Sequence[int]) -> str:
     return "o-" if len(steps) == 1 else "-"  # a line through one point is not seen
 
 
-def save(figure: Figure, path: Path) -> None:
+class Picture(Figure):
+    """A figure that a notebook shows, without pyplot and its global state."""
+
+    def _repr_png_(self) -> bytes:
+        with warnings.catch_warnings(), io.BytesIO() as content:
+            # A box in the place of a character that the font has not is all that can be done.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            self.savefig(content, format="png", dpi=120)
+            return content.getvalue()
+
+
+def save(figure: Picture, path: Path) -> None:
     """Write a figure as a PNG, whole or not at all."""
-    with warnings.catch_warnings(), io.BytesIO() as content:
-        # A box in the place of a character that the font has not is all that can be done.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure.savefig(content, format="png", dpi=120)
-        write_atomically(path, content.getvalue())
+    write_atomically(path, figure._repr_png_())  # pyright: ignore[reportPrivateUsage]

@@ -1,10 +1,13 @@
-"""The commands, run in this process."""
+"""The commands, run in this process, and words for them to read."""
 
 from pathlib import Path
 
 import pytest
 
 from jaxmore import cli
+
+WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
+"""The same words for every test that trains, so that equal flags share what is compiled."""
 
 
 def run(*args: object) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -55,21 +56,33 @@ collect_ignore = [] if find_spec("torch") else ["oracle.py", "mutants"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow the cases that ``@pytest.mark.quick`` does not name."""
+    """Mark as slow the tests in a browser, and the cases that ``@pytest.mark.quick`` leaves out."""
     for item in items:
-        quick = item.get_closest_marker("quick")
-        if quick and isinstance(item, pytest.Function):
-            case = item.callspec.id
-            if not {case, *case.split("-")} & set(quick.args):
+        if isinstance(item, pytest.Function):
+            quick = item.get_closest_marker("quick")
+            if quick:
+                case = item.callspec.id
+                slow = not {case, *case.split("-")} & set(quick.args)
+            else:
+                slow = "browser" in item.fixturenames
+            if slow:
                 item.add_marker(pytest.mark.slow)
 
 
+MODULES = itertools.count(1)
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _forget_what_is_compiled() -> Iterator[None]:
-    """Free the programs of each module: those of the whole suite take gigabytes and crash XLA."""
+def _forget_what_is_compiled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Free the compiled programs, which would take gigabytes at the end.
+
+    In a run of all tests after each module. The quick ones are few and small, and share programs.
+    """
     yield
-    jax.clear_caches()
-    gc.collect()
+    quick = request.config.option.markexpr == "not slow"
+    if not quick or next(MODULES) % 10 == 0:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from jaxtyping import TypeCheckError
 import jaxmore
 from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Embedding, Flatten, Layer, Linear, by_path
-from tests.command_line import run
+from tests.command_line import WORDS, run
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "train.py"
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
-FLAGS = {"max_steps": 60, "batch_size": 5, "learning_rate": 0.2, "chunk_size": 20}
+FLAGS = {"max_steps": 40, "batch_size": 5, "chunk_size": 20}
+SMALL = FLAGS | {"n_embd2": 9}
 
 
 @pytest.fixture
@@ -37,10 +37,11 @@ def same_bits(a: jaxmore.Trained, b: jaxmore.Trained) -> None:
 
 
 @pytest.mark.parametrize("type", ["mlp-bn", "gru"])
+@pytest.mark.quick("mlp-bn")
 def test_fit_has_the_bits_of_train(type: str, words_file: Path, tmp_path: Path, capsys) -> None:
-    out, shell = tmp_path / "out", [part for k, v in FLAGS.items() for part in (f"--{k}", v)]
-    in_memory = jaxmore.fit(WORDS, type, **FLAGS)
-    on_disk = jaxmore.fit(words_file, type, work_dir=tmp_path / "library", **FLAGS)
+    out, shell = tmp_path / "out", [part for k, v in SMALL.items() for part in (f"--{k}", v)]
+    in_memory = jaxmore.fit(WORDS, type, **SMALL)
+    on_disk = jaxmore.fit(words_file, type, work_dir=tmp_path / "library", **SMALL)
     assert capsys.readouterr() == ("", "")
     run("train", "-i", words_file, "-o", out, "--type", type, *shell)
     trained = jaxmore.load(out)
@@ -60,7 +61,7 @@ def test_fit_has_the_bits_of_train(type: str, words_file: Path, tmp_path: Path, 
 
 def test_fit_in_memory_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    jaxmore.fit(WORDS, eval_every=20, sample_every=20, **FLAGS)
+    jaxmore.fit(WORDS, eval_every=20, sample_every=20, **SMALL)
     assert list(tmp_path.iterdir()) == []
 
 

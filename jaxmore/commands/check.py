@@ -1,6 +1,5 @@
 """``jaxmore check``: prove gradients."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from jaxmore.commands.flags import Words, as_text
+from jaxmore.commands.flags import Json, Words, as_text, try_json, write_json
 from jaxmore.errors import InputError
 from jaxmore.runs.config import default
+from jaxmore.terminal import paint
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -19,6 +19,12 @@ def _show(check: str) -> None:
     """Show on a terminal which check is running."""
     if sys.stderr.isatty():
         print(f"\r\x1b[Kchecking {check} ..." if check else "\r\x1b[K", end="", file=sys.stderr)
+
+
+def _painted(result: Any) -> str:
+    """Colour the first line of a report or a proof by its verdict."""
+    first, newline, rest = str(result).partition("\n")
+    return paint(first, "green" if result.passed else "red") + newline + rest
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,8 @@ class Check:
     """Check a rule of yours in this dtype alone: for one that cannot run in float64."""
     option: Annotated[tuple[str, ...], default("none", "NAME=VALUE ...")] = ()
     """Keyword options of a rule of yours, such as axis=1 mode=add."""
-    json: Annotated[str | None, default("none", "FILE")] = None
-    """Write what was measured to a file, too; - prints it in place of the table."""
+    json: Json = None
+    """Write what was measured to a file; without FILE print it in place of the table."""
     input_file: Words = None
     """Words that the notebooks' batch is drawn from."""
     prove: bool = False
@@ -90,7 +96,7 @@ class Check:
     def _prove(self) -> None:
         from jaxmore import testing
 
-        self._try_json()
+        try_json(self.json)
         reports: list[Any] = []
         if self.spec:
             reports.append(
@@ -128,7 +134,7 @@ class Check:
             raise InputError("-i goes without --prove, whose notebooks' network needs no words")
         if self.spec and self.spec.endswith(".py"):
             raise InputError(f"{self.spec!r} names no rule; write {self.spec}:my_fwd,my_bwd")
-        self._try_json()
+        try_json(self.json)
         proofs: list[Proof] = []
         if self.spec:
             fwd, bwd = load_rule(self._spec)
@@ -149,20 +155,11 @@ class Check:
             proofs += prove_stepwise()
         self._tell(proofs, "\n")
 
-    def _try_json(self) -> None:
-        from jaxmore.files import check_output
-
-        if self.json and self.json != "-":
-            check_output(Path(self.json))
-
     def _tell(self, results: list[Any], between: str) -> None:
         """Print what was found, and write it as JSON where it is asked for."""
-        from jaxmore.files import write_output
-
-        content = json.dumps([result.as_dict() for result in results], indent=1)
-        if self.json and self.json != "-":
-            write_output(Path(self.json), content.encode())
-        print(content if self.json == "-" else between.join(map(str, results)))
+        write_json(self.json, [result.as_dict() for result in results])
+        if self.json != "-":
+            print(between.join(_painted(result) for result in results))
         if not all(result.passed for result in results):
             raise SystemExit(1)
 

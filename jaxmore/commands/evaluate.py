@@ -1,8 +1,17 @@
 """``jaxmore evaluate``: the exact losses of a trained model."""
 
+import math
 from dataclasses import dataclass
 
-from jaxmore.commands.flags import WordsOfRun, WorkDir, note_last, words_path
+from jaxmore.commands.flags import (
+    Json,
+    WordsOfRun,
+    WorkDir,
+    note_last,
+    try_json,
+    words_path,
+    write_json,
+)
 from jaxmore.runs.config import Device
 
 
@@ -16,14 +25,30 @@ class Evaluate:
     """Words to evaluate on."""
     device: Device = None
     """The platform to evaluate on."""
+    json: Json = None
+    """Write the losses to a file; without FILE print them as JSON."""
 
     def run(self) -> None:
         """Print the loss of each split, and the number of characters that it is the mean over."""
+        try_json(self.json)
         from jaxmore.runs.inference import split_losses
         from jaxmore.runs.trained import load
 
         trained = load(self.work_dir)
         note_last(self.work_dir)
         losses = split_losses(trained, words_path(self.input_file))
-        for name, (loss, n_characters) in losses.items():
-            print(f"{name:5s} {loss:.4f}  ({n_characters:,} characters)")
+        if self.json != "-":
+            for name, (loss, n_characters) in losses.items():
+                print(f"{name:5s} {loss:.4f}  ({n_characters:,} characters)")
+        write_json(
+            self.json,
+            {
+                "work_dir": self.work_dir,
+                "type": trained.type,
+                "step": trained.record["training"].get("step"),
+                "splits": {
+                    name: {"loss": loss if math.isfinite(loss) else None, "characters": n}
+                    for name, (loss, n) in losses.items()
+                },
+            },
+        )

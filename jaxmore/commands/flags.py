@@ -1,9 +1,11 @@
 """Flags that several commands share."""
 
+import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from tyro.conf import arg
 
@@ -13,6 +15,29 @@ from jaxmore.runs.config import WORDS, default
 Words = Annotated[str | None, default(WORDS, "FILE", "-i")]
 WordsOfRun = Annotated[str | None, default("those it was trained on", "FILE", "-i")]
 WorkDir = Annotated[str, arg(aliases=["-o"], metavar="DIR")]
+MOST = 10_000
+"""The limit on the numbers of a list, and on the runs of a sweep."""
+Number = TypeVar("Number", int, float)
+Json = Annotated[str | None, default("none", "[FILE]")]
+
+
+def try_json(target: str | None) -> None:
+    """Raise InputError, before all the work, if ``--json`` names a file that cannot be written."""
+    from jaxmore.files import check_output
+
+    if target and target != "-":
+        check_output(Path(target))
+
+
+def write_json(target: str | None, content: Any) -> None:
+    """Write what a command found: to a file, to standard output for "-", nowhere for None."""
+    from jaxmore.files import write_output
+
+    text = json.dumps(content, indent=1)
+    if target == "-":
+        print(text)
+    elif target:
+        write_output(Path(target), text.encode() + b"\n")
 
 
 def words_path(input_file: str | None) -> Path | None:
@@ -60,3 +85,37 @@ def note_last(work_dir: str) -> None:
     last = Path(work_dir) / LAST
     if last.is_dir():
         print(f"note: this is the run's best model; the last one: -o {last}", file=sys.stderr)
+
+
+def parse_list(flag: str, text: str | None, kind: Callable[[str], Number]) -> list[Number | None]:
+    """Parse a list of numbers ``a,b,c``; integers may also be ranges ``a:b``, a to b − 1.
+
+    Args:
+        flag: the name of the flag, for messages.
+        text: the list; None stands for the default and gives [None].
+        kind: ``int`` or ``float``.
+
+    Raises:
+        InputError: a part is not a number, a range is empty, or a number occurs twice.
+
+    >>> parse_list("seed", "0:3,7", int)
+    [0, 1, 2, 7]
+    """
+    if text is None:
+        return [None]
+    name, numbers = f"--{flag.replace('_', '-')}", list[Number | None]()
+    for part in text.split(","):
+        first, colon, end = part.partition(":")
+        try:
+            if colon and kind is int:  # cut, so that a huge range cannot fill the memory
+                its = [kind(str(i)) for i in range(int(first), int(end))[: MOST + 1]]
+            else:
+                its = [kind(part)]
+        except ValueError:
+            raise InputError(f"{name} {text!r}: {part!r} is not a number or a range") from None
+        if not its:
+            raise InputError(f"{name} {text!r}: the range {part} is empty")
+        numbers += its
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"{name} {text!r} holds a number twice")
+    return numbers

@@ -5,7 +5,16 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from jaxmore.commands.flags import WordsOfRun, WorkDir, as_text, note_last, words_path
+from jaxmore.commands.flags import (
+    Json,
+    WordsOfRun,
+    WorkDir,
+    as_text,
+    note_last,
+    try_json,
+    words_path,
+    write_json,
+)
 from jaxmore.errors import InputError
 from jaxmore.runs.config import Device, check_at_least, check_seed, default
 
@@ -30,6 +39,8 @@ class Sample:
     """What every word begins with."""
     device: Device = None
     """The platform to sample on."""
+    json: Json = None
+    """Write the words to a file; without FILE print them as JSON."""
 
     def run(self) -> None:
         """Print the words as they are sampled, each marked by where it stands."""
@@ -37,7 +48,8 @@ class Sample:
         check_seed(self.seed)
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"--top-k {self.top_k}: leave it out to draw among all characters")
-        from jaxmore.runs.inference import corpus_of, print_words, sample_batches
+        try_json(self.json)
+        from jaxmore.runs.inference import corpus_of, places_of, print_words, sample_batches
         from jaxmore.runs.trained import load
 
         trained = load(self.work_dir)
@@ -48,6 +60,7 @@ class Sample:
             if self.input_file is not None:
                 raise
             splits = None  # the words that it was trained on are gone: no marks
+        found: list[tuple[str, str | None]] = []
         for words in sample_batches(
             trained,
             self.n_words,
@@ -56,4 +69,20 @@ class Sample:
             top_k=self.top_k,
             seed=self.seed,
         ):
-            print_words(words, splits)
+            if self.json != "-":
+                print_words(words, splits)
+            if self.json:
+                found += zip(words, places_of(words, splits), strict=True)
+        temperature = trained.temperature if self.temperature is None else self.temperature
+        write_json(
+            self.json,
+            {
+                "work_dir": self.work_dir,
+                "type": trained.type,
+                "seed": self.seed,
+                "prompt": self.prompt,
+                "temperature": temperature,
+                "top_k": self.top_k,
+                "words": [{"word": word, "found": place} for word, place in found],
+            },
+        )

@@ -1,17 +1,18 @@
 """``jaxmore sweep``: many trainings, with a table and a figure of them all."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import product, zip_longest
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from tyro.conf import Suppress
 
-from jaxmore.commands.flags import WorkDir
+from jaxmore.commands.flags import MOST, Json, WorkDir, parse_list, try_json, write_json
 from jaxmore.errors import InputError
 from jaxmore.runs.config import TrainConfig, default
+from jaxmore.terminal import paint, table, width
 
 if TYPE_CHECKING:  # JAX is imported when the command runs
     import optax
@@ -19,9 +20,6 @@ if TYPE_CHECKING:  # JAX is imported when the command runs
     from jaxmore.layers import Tree
     from jaxmore.runs.prepared import PreparedRun
     from jaxmore.runs.records import Settings
-
-MOST_RUNS = 10_000
-Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,14 @@ class Sweep(TrainConfig):
     """Decays of every parameter, with Muon of every matrix, such as 0,0.01."""
     seed: Annotated[str | None, default("2147483647, makemore's types 3407", "LIST")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Seeds, such as 1,2,3, or 0:8 for 0 to 7."""
+    json: Json = None
+    """Write the results to a file; without FILE print them in place of the table."""
     resume: Suppress[bool] = False
     eval_every: Suppress[int] = 0
     sample_every: Suppress[int] = 0
     patience: Suppress[int | None] = None
     save_every: Suppress[float] = 0.0
+    tensorboard: Suppress[bool] = False
     debug: Suppress[bool] = False
 
     def __post_init__(self) -> None:
@@ -62,11 +63,12 @@ class Sweep(TrainConfig):
             parse_list("weight_decay", self.weight_decay, float),
             parse_list("seed", self.seed, int),
         )
-        if math.prod(map(len, lists)) > MOST_RUNS:
-            raise InputError(f"a sweep has at most {MOST_RUNS:,} runs, these are more")
+        if math.prod(map(len, lists)) > MOST:
+            raise InputError(f"a sweep has at most {MOST:,} runs, these are more")
+        try_json(self.json)
         names = ("learning_rate", "weight_decay", "seed")
         config = TrainConfig(
-            **{f.name: getattr(self, f.name) for f in fields(self) if f.name not in names}
+            **{f.name: getattr(self, f.name) for f in fields(TrainConfig) if f.name not in names}
         )
         from jaxmore.data import corpus_path
         from jaxmore.models import MODELS
@@ -86,7 +88,8 @@ class Sweep(TrainConfig):
         runs = [run._replace(settings=each) for each in settings]
         together = fits_together(runs)
         with open_folder(config) as work_dir:
-            _sweep(runs, work_dir, together=together)
+            found = _sweep(runs, work_dir, together=together, quiet=self.json == "-")
+        write_json(self.json, found)
 
 
 class Result(NamedTuple):
@@ -121,16 +124,23 @@ def fits_together(runs: "Sequence[PreparedRun]") -> bool:
     return True
 
 
-def _sweep(runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool) -> None:
+def _sweep(
+    runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool, quiet: bool
+) -> dict[str, Any]:
+    """Train, write the results as they come, draw the figure; return what sweep.json holds."""
     import numpy as np
 
     from jaxmore import plots
     from jaxmore.files import as_json, write_atomically
+    from jaxmore.runs import output
     from jaxmore.runs.corpus import describe_corpus
     from jaxmore.runs.folder import SWEEP, SWEEP_CURVES, replace_run
-    from jaxmore.runs.output import say
     from jaxmore.runs.trained import held_out
     from jaxmore.training.evaluation import calibrate, mean_loss
+
+    def say(line: str) -> None:
+        if not quiet:
+            output.say(line)
 
     run = runs[0]
     say(describe_corpus(run.corpus, run.data))
@@ -141,6 +151,7 @@ def _sweep(runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool) -> 
     own = ("learning_rate", "weight_decay", "seed")  # stored with each run instead
     flags = {k: v for k, v in run.record["flags"].items() if k not in own}
     results: list[Result] = []
+    done: dict[str, Any] = {}
     for each, (params, curve) in zip(runs, train_all(runs, together=together), strict=True):
         stats = calibrate(run.model, params, run.data["train"][0])
         losses = {name: mean_loss(run.model, params, stats, *run.data[name]) for name in splits}
@@ -149,8 +160,12 @@ def _sweep(runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool) -> 
         line = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         say(f"learning rate {rate:g}, weight decay {decay:g}, seed {each.settings.seed}: {line}")
         if not together or len(results) == len(runs):  # one after another: keep what is done
-            done = {"flags": flags, "steps": steps, "runs": [_as_dict(r) for r in results]}
-            content = as_json(run.record | done)
+            done = run.record | {
+                "flags": flags,
+                "steps": steps,
+                "runs": [_as_dict(r) for r in results],
+            }
+            content = as_json(done)
             if len(results) == 1 or together:
                 replace_run(work_dir, SWEEP, content)
             else:
@@ -163,6 +178,7 @@ def _sweep(runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool) -> 
     }
     plots.save(plots.sweep_curves(steps, curves, finals, splits[1]), work_dir / SWEEP_CURVES)
     say(f"{work_dir}: {SWEEP}, {SWEEP_CURVES}")
+    return done
 
 
 def train_all(
@@ -230,40 +246,6 @@ def _optimizers(runs: "Sequence[Settings]") -> "list[optax.GradientTransformatio
     return [tunable(run.learning_rate, run.weight_decay) for run in runs]
 
 
-def parse_list(flag: str, text: str | None, kind: Callable[[str], Number]) -> list[Number | None]:
-    """Parse a list of numbers ``a,b,c``; integers may also be ranges ``a:b``, a to b − 1.
-
-    Args:
-        flag: the name of the flag, for messages.
-        text: the list; None stands for the default and gives [None].
-        kind: ``int`` or ``float``.
-
-    Raises:
-        InputError: a part is not a number, a range is empty, or a number occurs twice.
-
-    >>> parse_list("seed", "0:3,7", int)
-    [0, 1, 2, 7]
-    """
-    if text is None:
-        return [None]
-    name, numbers = f"--{flag.replace('_', '-')}", list[Number | None]()
-    for part in text.split(","):
-        first, colon, end = part.partition(":")
-        try:
-            if colon and kind is int:  # cut, so that a huge range cannot fill the memory
-                its = [kind(str(i)) for i in range(int(first), int(end))[: MOST_RUNS + 1]]
-            else:
-                its = [kind(part)]
-        except ValueError:
-            raise InputError(f"{name} {text!r}: {part!r} is not a number or a range") from None
-        if not its:
-            raise InputError(f"{name} {text!r}: the range {part} is empty")
-        numbers += its
-    if len(set(numbers)) < len(numbers):
-        raise InputError(f"{name} {text!r} holds a number twice")
-    return numbers
-
-
 def format_table(runs: Sequence[Result]) -> str:
     """Return a table of the mean loss of each setting over its seeds, ± standard deviation."""
     import numpy as np
@@ -283,14 +265,11 @@ def format_table(runs: Sequence[Result]) -> str:
         else:
             means[rate, decay] = float(losses[:, -1].mean())
         rows.append(row)
-    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-        for row in rows
-    ]
+    lines = [table(rows, "<" * max(map(len, rows)), width())]
     if means:
         rate, decay = min(means, key=means.__getitem__)
-        lines.append(f"lowest {splits[-1]}: --learning-rate {rate:g} --weight-decay {decay:g}")
+        best = f"lowest {splits[-1]}: --learning-rate {rate:g} --weight-decay {decay:g}"
+        lines.append(paint(best, "bold"))
     return "\n".join(lines)
 
 

@@ -29,6 +29,11 @@ class Combinator(Layer):
             layers = f"**{dict(self.layers)!r}"
         return f"{type(self).__name__}({layers})"
 
+    def _repr_html_(self) -> str:
+        from jaxmore.layers.description import as_html
+
+        return as_html(self)
+
     def init(self, key: Array) -> Tree:
         keys = jax.random.split(key, len(self.layers))
         return {name: layer.init(k) for (name, layer), k in zip(self.layers, keys, strict=True)}

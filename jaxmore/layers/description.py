@@ -5,8 +5,10 @@ from typing import Any
 
 import jax
 
+from jaxmore import notebook
 from jaxmore.layers.base import Layer, Tree
 from jaxmore.layers.combinators import Combinator
+from jaxmore.terminal import table
 
 
 def by_path(tree: Tree) -> dict[str, Any]:
@@ -21,8 +23,12 @@ def count_parameters(model: Layer) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
-def describe(model: Combinator) -> str:
+def describe(model: Combinator, columns: int | None = None) -> str:
     """Format a table of a model: its layers, the shapes of their parameters, and counts.
+
+    Args:
+        model: the model.
+        columns: the width to break the lines at; None breaks none.
 
     >>> from jaxmore.layers import Chain, Embedding, Flatten
     >>> print(describe(Chain(embedding=Embedding(27, 10), flatten=Flatten(3))))
@@ -30,6 +36,19 @@ def describe(model: Combinator) -> str:
     flatten    Flatten
     270 parameters
     """
+    rows = describe_layers(model)
+    lines = table(rows, "<<<>", columns, fold=2)
+    return f"{lines}\n{count_parameters(model):,} parameters"
+
+
+def as_html(model: Combinator) -> str:
+    """Format the table for a notebook."""
+    head = ("layer", "class", "parameters", "count")
+    return notebook.table(head, describe_layers(model), f"{count_parameters(model):,} parameters")
+
+
+def describe_layers(model: Combinator) -> list[tuple[str, str, str, str]]:
+    """Return a row for each layer: its path, its class, its parameters and how many they are."""
     rows: list[tuple[str, str, str, str]] = []
     for name, layer in _named_layers(model, ""):
         if isinstance(layer, Combinator):  # its layers get their own rows
@@ -39,12 +58,7 @@ def describe(model: Combinator) -> str:
         count = sum(leaf.size for leaf in shapes.values())
         arrays = ", ".join(f"{path} {leaf.shape}" for path, leaf in shapes.items())
         rows.append((name, type(layer).__name__, arrays, f"{count:,}" if count else ""))
-    width = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        f"{name:{width[0]}}  {kind:{width[1]}}  {arrays:{width[2]}}  {count:>{width[3]}}".rstrip()
-        for name, kind, arrays, count in rows
-    ]
-    return "\n".join([*lines, f"{count_parameters(model):,} parameters"])
+    return rows
 
 
 def _named_layers(model: Combinator, prefix: str) -> Iterator[tuple[str, Layer]]:

@@ -22,8 +22,11 @@ class Cell:
     """One time step, from an input (*B, E) and a state to the next state. See :class:`ScanTime`."""
 
     n_in: int
+    """E, the length of an input."""
     n_hidden: int
+    """H, the length of each array of the state."""
     n_states: ClassVar[int] = 1
+    """S, the number of arrays in the state."""
 
     def init(self, key: Array) -> Tree:
         """Return initial parameters."""
@@ -40,7 +43,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class RnnCell(Cell):
-    """The plain recurrent cell."""
+    """The plain recurrent cell, :func:`jaxmore.rules.rnn_cell`.
+
+    Parameters: ``weight`` (E + H, H), with the rows for the input first, and ``bias`` (H,).
+    """
 
     def init(self, key: Array) -> Tree:
         return fan_in_linear(self.n_in + self.n_hidden, self.n_hidden).init(key)
@@ -60,7 +66,13 @@ class RnnCell(Cell):
 
 @dataclass(frozen=True)
 class GruCell(Cell):
-    """The gated recurrent unit in makemore's form."""
+    """The gated recurrent unit in makemore's form, :func:`jaxmore.rules.gru_cell`.
+
+    Parameters: for each of ``update``, ``reset`` and ``candidate`` a ``weight`` (E + H, H), with
+    the rows for the input first, and a ``bias`` (H,).
+    """
+
+    _gates: ClassVar[tuple[str, ...]] = ("update", "reset", "candidate")  # in the rule's order
 
     def init(self, key: Array) -> Tree:
         linear = fan_in_linear(self.n_in + self.n_hidden, self.n_hidden)
@@ -85,16 +97,14 @@ class GruCell(Cell):
         }
         return dparams, dx, (dh,)
 
-    _gates: ClassVar[tuple[str, ...]] = (
-        "update",
-        "reset",
-        "candidate",
-    )  # in the rule's order
-
 
 @dataclass(frozen=True)
 class LstmCell(Cell):
-    """The long short-term memory cell, with the state (h, c)."""
+    """The long short-term memory cell, :func:`jaxmore.rules.lstm_cell`, with the state (h, c).
+
+    Parameters: ``weight`` (E + H, 4 H), with the rows for the input first and the columns in the
+    order input gate, forget gate, candidate, output gate; and ``bias`` (4 H,).
+    """
 
     n_states: ClassVar[int] = 2
 
@@ -142,6 +152,13 @@ class ScanTime(Layer):
     Only the residuals of the cell are stacked over time. For :meth:`step`, the cache is the state.
 
     Source: Werbos, Backpropagation through time (1990).
+
+    >>> layer = ScanTime(RnnCell(n_in=3, n_hidden=5))
+    >>> params = layer.init(jax.random.key(0))
+    >>> y, residuals = layer.fwd(params, jnp.ones((2, 7, 3)))
+    >>> dparams, dx = layer.bwd(params, residuals, jnp.ones_like(y))
+    >>> y.shape, dx.shape, dparams["start"].shape
+    ((2, 7, 5), (2, 7, 3), (1, 5))
     """
 
     cell: Cell

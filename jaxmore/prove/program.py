@@ -1,7 +1,7 @@
 """The jaxprs of a rule, and how to run forward and backward in one kind of numbers."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,10 +96,22 @@ def dot(run: Interpreter, pairs: list[tuple[Any, Any]]) -> Any:
     return total.number
 
 
-def names_of(function: Any, args: Sequence[Any]) -> list[str]:
-    """Name each leaf of the arguments."""
-    parameters = list(inspect.signature(function).parameters.values())
-    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+def names_of(function: Callable[..., Any], args: Sequence[Any]) -> list[str]:
+    """Name each leaf of the arguments: the parameter's name, then the path inside its tree."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     names += [f"argument {i}" for i in range(len(names), len(args))]
     paths = jax.tree_util.tree_leaves_with_path(tuple(args), is_leaf=lambda leaf: leaf is None)
-    return [names[path[0].idx] + jax.tree_util.keystr(path[1:]) for path, _ in paths]
+    dotted = jax.tree_util.keystr
+    return [
+        ".".join(
+            [
+                names[path[0].idx],
+                *([dotted(path[1:], simple=True, separator=".")] if path[1:] else []),
+            ]
+        )
+        for path, _ in paths
+    ]

@@ -41,6 +41,7 @@ CADENCE = (
     "sample_every",
     "patience",
     "save_every",
+    "tensorboard",
     "device",
     "debug",
 )
@@ -127,6 +128,8 @@ class TrainConfig:
     """Stop after this many evaluations without a better dev loss (makemore's types: test loss)."""
     save_every: float = 30.0
     """Seconds between checkpoints; 0: after every chunk."""
+    tensorboard: bool = False
+    """Write scalars for TensorBoard into the work folder, too. Needs jaxmore[tensorboard]."""
     on_nan: Literal["stop", "skip"] = "stop"
     """What to do at a step whose gradient is NaN or infinite: stop the run, or skip the step
     (at most 1,000 in a row)."""

@@ -11,9 +11,11 @@ from jaxmore.models import token_by_token
 from jaxmore.runs.corpus import MAKEMORE_SEED, Corpus, Words, read_corpus
 from jaxmore.runs.output import say
 from jaxmore.runs.trained import Trained
+from jaxmore.terminal import pad, paint
 from jaxmore.training.evaluation import mean_loss
 from jaxmore.training.sampling import sample_in_batches
 
+STYLES = {"in train": "dim", "in dev/test": "cyan", "new": "green"}
 LONGEST_SAMPLE = 2_000
 """The length at which a sampled word is cut, however long the longest word of the file is."""
 
@@ -33,7 +35,7 @@ def evaluate(trained: Trained, words: Words | None = None) -> dict[str, float]:
         InputError: the words cannot be read, or the model does not know one of their characters.
 
     >>> import jaxmore
-    >>> trained = jaxmore.fit(["ava", "mia", "zoe", "lea"] * 5, max_steps=10, batch_size=4)
+    >>> trained = jaxmore.fit(["ava", "mia", "zoe", "lea"] * 5, max_steps=20, batch_size=4)
     >>> sorted(jaxmore.evaluate(trained, ["mia", "ava"] * 5))
     ['dev', 'test', 'train']
     """
@@ -131,12 +133,19 @@ def corpus_of(trained: Trained, words: Words | None) -> Corpus:
     return corpus
 
 
-def print_words(words: list[str], splits: Splits | None) -> None:
-    """Print words, each marked "in train", "in dev/test" or "new" if there are splits."""
+def places_of(words: list[str], splits: Splits | None) -> list[str | None]:
+    """Tell where each word stands: "in train", "in dev/test", "new"; None without splits."""
     if splits is None:
-        say("\n".join(map(printable, words)))
-        return
+        return [None] * len(words)
     train, held_out = set(splits.train), {*splits.dev, *splits.test}
-    for word in words:
-        bucket = "in train" if word in train else "in dev/test" if word in held_out else "new"
-        say(f"{printable(word):20s} {bucket}")
+    return [
+        "in train" if word in train else "in dev/test" if word in held_out else "new"
+        for word in words
+    ]
+
+
+def print_words(words: list[str], splits: Splits | None) -> None:
+    """Print words, each marked by where it stands if there are splits."""
+    for word, place in zip(words, places_of(words, splits), strict=True):
+        shown = printable(word)
+        say(f"{pad(shown, 20)} {paint(place, STYLES[place])}" if place else shown)

@@ -2,13 +2,19 @@
 
 import json
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxmore.errors import InputError
 from jaxmore.files import write_atomically
+from jaxmore.runs.folder import METRICS
 from jaxmore.training.loop import Chunk
+
+if TYPE_CHECKING:
+    from jaxmore.plots import Picture
 
 
 class Metrics:
@@ -19,14 +25,8 @@ class Metrics:
         kept = _lines_up_to(path, first_step)
         self.last_step: int = json.loads(kept[-1])["step"] if kept else 0
         """The number of steps up to the end of the last chunk."""
-        self._path = path
         write_atomically(path, b"".join(kept))
         self._file = open(path, "ab")  # noqa: SIM115 (closed by close)
-
-    @property
-    def chunks(self) -> list[dict[str, Any]]:
-        """The lines of all chunks, read from the file."""
-        return [json.loads(line) for line in _lines_up_to(self._path, self.last_step)]
 
     def add(self, chunk: Chunk, losses: dict[str, float] | None = None) -> None:
         """Write the line of a chunk, with the losses of the splits if they were evaluated.
@@ -61,6 +61,33 @@ class Metrics:
     def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
+
+
+def loss_curve(work_dir: str | os.PathLike[str], title: str = "") -> "Picture":
+    """Draw the losses of a run and the sizes of its updates, from the metrics in its work folder.
+
+    Args:
+        work_dir: the folder, as ``jaxmore train -o`` and ``fit(work_dir=...)`` have it.
+        title: what stands above the figure.
+
+    Returns:
+        A matplotlib figure, which a notebook shows. It is what ``loss.png`` holds.
+
+    Raises:
+        InputError: there are no metrics in the folder.
+    """
+    from jaxmore import plots
+
+    path = Path(work_dir) / METRICS
+    chunks = [json.loads(line) for line in _lines_up_to(path, sys.maxsize)]
+    if not chunks:
+        raise InputError(f"{path}: no metrics of a run")
+    last = json.loads(path.read_bytes().splitlines()[-1])
+    results = {} if "update_to_data" in last else {k: v for k, v in last.items() if k != "step"}
+    steps, ratios = ([chunk[name] for chunk in chunks] for name in ("step", "update_to_data"))
+    # A chunk has no loss if all of its steps were skipped.
+    losses = [chunk.get("loss", float("nan")) for chunk in chunks]
+    return plots.loss_curve(steps, losses, ratios, results, title)
 
 
 def _lines_up_to(path: Path, step: int) -> list[bytes]:

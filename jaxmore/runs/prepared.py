@@ -18,6 +18,7 @@ from jaxmore.runs.config import SIZES, TrainConfig
 from jaxmore.runs.corpus import Corpus, Reads, Words, read_corpus
 from jaxmore.runs.records import Settings, model_record, resolve_settings, run_record
 from jaxmore.runs.trained import CUSTOM, Trained
+from jaxmore.terminal import width
 from jaxmore.training.evaluation import calibrate, mean_loss
 from jaxmore.training.loop import TrainState, fresh_params
 from jaxmore.training.memory import check_calibration, check_memory
@@ -52,7 +53,7 @@ class PreparedRun(NamedTuple):
     def description(self) -> str:
         """The layers of the model, the shapes of their parameters, and their number."""
         model = self.model
-        return describe(model if isinstance(model, Combinator) else Chain(model=model))
+        return describe(model if isinstance(model, Combinator) else Chain(model=model), width())
 
     def first_state(self) -> TrainState:
         """Return the state before the first step."""

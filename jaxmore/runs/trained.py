@@ -25,6 +25,7 @@ import safetensors.numpy
 from jaxtyping import Shaped
 from typeguard import TypeCheckError, check_type
 
+from jaxmore import notebook
 from jaxmore.data import Vocabulary
 from jaxmore.errors import InputError
 from jaxmore.files import as_json, write_atomically
@@ -52,6 +53,14 @@ class Trained(NamedTuple):
     stats: Tree
     record: Record
     """Where the model comes from: its words, settings, versions and losses."""
+
+    def _repr_html_(self) -> str:
+        leaves = by_path(self.params)
+        count = sum(leaf.size for leaf in leaves.values())
+        losses = ", ".join(f"{name} {loss:.4f}" for name, loss in self.record["losses"].items())
+        rows = ((path, str(p.shape), notebook.heat_map(p)) for path, p in leaves.items())
+        note = f"{self.type}: {count:,} parameters; loss: {losses or 'not evaluated'}"
+        return notebook.table(("parameter", "shape", "value"), rows, note)
 
     @property
     def model(self) -> Layer:

@@ -4,21 +4,11 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from jaxmore.errors import InputError
 from jaxmore.runs.checkpoints import latest_checkpoint
@@ -27,9 +17,12 @@ from jaxmore.runs.inference import print_words, sample
 from jaxmore.runs.metrics import Metrics
 from jaxmore.runs.output import say
 from jaxmore.runs.prepared import PreparedRun
+from jaxmore.runs.progress import with_progress
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop, Stopped
+from jaxmore.runs.tensorboard import Scalars
 from jaxmore.runs.trained import CUSTOM, BestModel, Trained, held_out
+from jaxmore.terminal import paint
 from jaxmore.training.divergence import diverged_at, first_non_finite
 from jaxmore.training.loop import Chunk, TrainState, copy_state, train
 
@@ -74,6 +67,7 @@ class Files(NamedTuple):
     work_dir: Path
     metrics: Metrics
     saver: Saver
+    scalars: Scalars | None
 
 
 class Trainer:
@@ -83,10 +77,18 @@ class Trainer:
     what is saved, and where the search for the first non-finite variable begins.
     """
 
-    def __init__(self, run: PreparedRun, start: RunState, files: Files | None, quiet: bool) -> None:
+    def __init__(
+        self,
+        run: PreparedRun,
+        start: RunState,
+        files: Files | None,
+        *,
+        quiet: bool,
+        progress: bool = True,
+    ) -> None:
         """Begin at a state; ``files`` is None for a run in memory, and the caller's to close."""
         self.run, self.start, self.last = run, start, start
-        self.files, self.quiet = files, quiet
+        self.files, self.quiet, self.progress = files, quiet, progress
         own = run.model if run.type == CUSTOM else None
         self.best_model = BestModel(files and files.work_dir, own)
         self._evaluated: Trained | None = None
@@ -130,7 +132,8 @@ class Trainer:
         if self.files:
             self.files.saver.wait()
             self.files.metrics.finish(self.last.step, losses)
-        self._say("loss: " + ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items()))
+        line = "loss: " + ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+        self._say(paint(line, "bold"))
         return trained
 
     def save_and_stop(self) -> str:
@@ -157,7 +160,9 @@ class Trainer:
             first_step=self.start.step,
             pauses=[every for every in (config.eval_every, config.sample_every) if every],
         )
-        return chunks if self.quiet else _with_progress(chunks, self.start.step, settings.max_steps)
+        if not self.progress:
+            return chunks
+        return with_progress(chunks, self.start.step, settings.max_steps)
 
     def _after(self, chunk: Chunk) -> None:
         """Evaluate and sample where it is due, write the metrics, and keep a copy of the state."""
@@ -180,6 +185,8 @@ class Trainer:
                 print_words(sample(trained, 10, seed=run.settings.seed), run.corpus.splits)
         if self.files:
             self.files.metrics.add(chunk, losses)
+            if self.files.scalars:
+                self.files.scalars.add(chunk, losses)
         self.last = RunState(chunk.step, state, best)
 
     def _save(self) -> None:
@@ -222,38 +229,3 @@ class Trainer:
             f"the run diverged at step {bad_step:,}, first to turn NaN or infinite: {variable} "
             f"({kept}): lower --learning-rate"
         )
-
-
-class _Status(ProgressColumn):
-    """What the run is doing: compiling until the first chunk is done, then its loss and speed."""
-
-    max_refresh = 0.1
-
-    def render(self, task: Task) -> Text:
-        if task.fields["loss"] is None:
-            return Text(f"compiling … {task.elapsed or 0:.0f} s")
-        return Text(f"loss {task.fields['loss']:.4f}  {task.fields['rate']:,.0f} steps/s")
-
-
-def _with_progress(chunks: Iterable[Chunk], first_step: int, max_steps: int) -> Iterator[Chunk]:
-    """Show each chunk in a progress bar, where stderr is a terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
-        BarColumn(),
-        _Status(),
-        TimeRemainingColumn(),
-    )
-    # rich prints redirected stdout above the bar, on stderr: wrong if stdout goes to a file.
-    redirect = sys.stdout.isatty()
-    with Progress(
-        *columns, console=console, disable=not console.is_terminal, redirect_stdout=redirect
-    ) as bar:
-        task = bar.add_task("training", total=max_steps, completed=first_step, loss=None)
-        last = time.perf_counter()
-        for chunk in chunks:
-            now = time.perf_counter()
-            rate = len(chunk.losses) / (now - last)
-            last = now
-            bar.update(task, completed=chunk.step, loss=chunk.losses.mean(), rate=rate)
-            yield chunk

@@ -1,10 +1,11 @@
 """A training run from words to a trained model: in memory, or in a work folder."""
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Generator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from jaxmore.runs.folder import (
     LOSS_CURVE,
     METRICS,
     RUN,
+    TENSORBOARD,
     check_overwrite,
     check_same_run,
     note_other_versions,
@@ -30,13 +32,15 @@ from jaxmore.runs.folder import (
     replace_run,
 )
 from jaxmore.runs.inference import print_words, sample
-from jaxmore.runs.metrics import Metrics
+from jaxmore.runs.metrics import Metrics, loss_curve
 from jaxmore.runs.output import say, waiting
 from jaxmore.runs.prepared import PreparedRun, prepare
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop
+from jaxmore.runs.tensorboard import Scalars, check_tensorboard
 from jaxmore.runs.trained import Trained, held_out, save
 from jaxmore.runs.trainer import BestLoss, Files, RunState, Trainer
+from jaxmore.terminal import table, width
 
 
 def fit(
@@ -45,6 +49,7 @@ def fit(
     *,
     model: Layer | None = None,
     work_dir: str | os.PathLike[str] | None = None,
+    progress: bool = True,
     **flags: Any,
 ) -> Trained:
     """Train a model on words, with the bits of ``jaxmore train``.
@@ -56,6 +61,7 @@ def fit(
             windows of ``block_size`` ids, (B, T, V) if it reads whole words.
         work_dir: the folder for the model, checkpoints, metrics and a figure, as ``jaxmore train
             -o`` has it; with ``resume=True`` the run in it goes on. None writes nothing.
+        progress: show a progress bar in a notebook or a terminal.
         **flags: the flags of ``jaxmore train`` (the fields of
             :class:`~jaxmore.runs.config.TrainConfig`): ``max_steps``, ``batch_size``,
             ``learning_rate``, ``optimizer``, ``seed``, ...
@@ -79,15 +85,23 @@ def fit(
     flags |= {} if work_dir is None else {"work_dir": os.fspath(work_dir)}
     config = TrainConfig(type=type, **flags)  # pyright: ignore[reportArgumentType]
     if work_dir is not None:
-        return train_in_folder(config, words, model, quiet=True)
+        return train_in_folder(config, words, model, quiet=True, progress=progress)
+    if config.tensorboard:
+        raise InputError("--tensorboard needs a work folder")
     with _debugging(on=config.debug):
         run = prepare(config, words, model)
-        trainer = Trainer(run, RunState(0, run.first_state(), BestLoss()), files=None, quiet=True)
+        start = RunState(0, run.first_state(), BestLoss())
+        trainer = Trainer(run, start, files=None, quiet=True, progress=progress)
         return trainer.best_model.update(trainer.train())
 
 
 def train_in_folder(
-    config: TrainConfig, words: Words, model: Layer | None = None, *, quiet: bool
+    config: TrainConfig,
+    words: Words,
+    model: Layer | None = None,
+    *,
+    quiet: bool,
+    progress: bool = True,
 ) -> Trained:
     """Train a run in its work folder, or resume it there.
 
@@ -96,6 +110,7 @@ def train_in_folder(
         words: a list of words, or the path of a file.
         model: a layer of the caller's own, or None for ``config.type``.
         quiet: print nothing, and leave signals alone.
+        progress: show a progress bar in a notebook or a terminal.
 
     Returns:
         The best model of the run.
@@ -105,6 +120,8 @@ def train_in_folder(
         Stopped: a signal arrived; the run can be resumed.
     """
     check_overwrite(config)
+    if config.tensorboard:
+        check_tensorboard()
     theirs = read_record(Path(config.work_dir)) if config.resume else None
     with nullcontext() if quiet else waiting("reading words, tracing the model"):
         run = prepare(config, words, model)
@@ -116,20 +133,47 @@ def train_in_folder(
         with (
             closing(Metrics(work_dir / METRICS, start.step)) as metrics,
             Saver(work_dir, config.save_every, before=metrics.sync) as saver,
+            _scalars(config, work_dir, start.step) as scalars,
         ):
-            trainer = Trainer(run, start, Files(work_dir, metrics, saver), quiet)
+            files = Files(work_dir, metrics, saver, scalars)
+            trainer = Trainer(run, start, files, quiet=quiet, progress=progress)
             signals = nullcontext() if quiet else GracefulStop(trainer.save_and_stop)
             with signals as stop:
                 last = trainer.train(stop)
                 best = trainer.best_model.update(last)
                 _save_last(run, work_dir, last, best, quiet)
-                _draw_losses(run, metrics, last.record["losses"], work_dir / LOSS_CURVE)
+                if metrics.last_step:
+                    _draw_losses(run, work_dir)
                 if not quiet:
                     print_words(sample(best, 20, seed=run.settings.seed), run.corpus.splits)
         if not quiet:
             names = sorted(path.name for path in work_dir.iterdir() if path.name[0] != ".")
             say(f"{work_dir}: {', '.join(names)}")
+            _say_what_next(config)
     return best
+
+
+def _scalars(
+    config: TrainConfig, work_dir: Path, first_step: int
+) -> AbstractContextManager[Scalars | None]:
+    if not config.tensorboard:
+        return nullcontext()
+    return closing(Scalars(work_dir / TENSORBOARD, first_step))
+
+
+def _say_what_next(config: TrainConfig) -> None:
+    """Name the commands that a user will want after a run, ready to be pasted."""
+    where = "" if config.work_dir == "out" else f" -o {shlex.quote(config.work_dir)}"
+    explore = f"jaxmore explore -o {shlex.quote(config.work_dir)}"
+    rows = [
+        ["next:", f"jaxmore sample{where}", "more words"],
+        ["", f"jaxmore evaluate{where}", "its losses again"],
+        ["", explore, "a page with every number of the model"],
+    ]
+    if config.tensorboard:
+        logs = shlex.quote(str(Path(config.work_dir) / TENSORBOARD))
+        rows.append(["", f"tensorboard --logdir {logs}", "its curves"])
+    say(table(rows, "<<<", width()))
 
 
 def _begin(run: PreparedRun, work_dir: Path, quiet: bool) -> RunState:
@@ -186,17 +230,12 @@ def _save_last(run: PreparedRun, work_dir: Path, last: Trained, best: Trained, q
         )
 
 
-def _draw_losses(run: PreparedRun, metrics: Metrics, results: dict[str, float], path: Path) -> None:
+def _draw_losses(run: PreparedRun, work_dir: Path) -> None:
     from jaxmore import plots
 
-    chunks = metrics.chunks
-    if chunks:
-        steps, ratios = ([chunk[name] for chunk in chunks] for name in ("step", "update_to_data"))
-        # A chunk has no loss if all of its steps were skipped.
-        losses = [chunk.get("loss", float("nan")) for chunk in chunks]
-        count = count_parameters(run.model)
-        title = f"{run.type}, {count:,} parameters, on {printable(Path(run.corpus.name).name)}"
-        plots.save(plots.loss_curve(steps, losses, ratios, results, title), path)
+    count = count_parameters(run.model)
+    title = f"{run.type}, {count:,} parameters, on {printable(Path(run.corpus.name).name)}"
+    plots.save(loss_curve(work_dir, title), work_dir / LOSS_CURVE)
 
 
 @contextmanager

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmore.errors import InputError
 from jaxmore.testing import oracles
 from jaxmore.testing.diagnosis import Evidence, cause_of
 from jaxmore.testing.leaves import FloatFunction, Leaves, StructureError, is_float
 from jaxmore.testing.misuse import explained
+from jaxmore.testing.oracles.compiled import jit_quickly
 from jaxmore.testing.oracles.condition import condition_scales
 from jaxmore.testing.report import Problem, Report
 
@@ -20,6 +22,13 @@ NARROW = 16
 DTYPES = ("float32", "bfloat16", "float16")
 CHECKS = ("primal", "autodiff", "differences", "linearity", "modes", "dtypes", "residuals")
 """The checks that can be left out."""
+
+
+def check_dtypes(dtypes: Sequence[str]) -> None:
+    """Raise InputError for a dtype that is not one of :data:`DTYPES`."""
+    for dtype in dtypes:
+        if dtype not in DTYPES:
+            raise InputError(f"no dtype {dtype!r} to check in; there are {', '.join(DTYPES)}")
 
 
 class Rule(NamedTuple):
@@ -63,10 +72,10 @@ class Case:
     """The residuals under jit."""
     jitted: list[tuple[Any, ...]]
     """The cotangents for each of ``dys``, under jit."""
-    scales: list[list[float]]
-    """For each of ``dys``, the condition scale of each float leaf's cotangent."""
-    wobbles: list[float]
-    """How far each cotangent moves when the inputs change in their last bit."""
+    scales: list[list[np.ndarray]]
+    """For each of ``dys``, the condition scale of each element of each float leaf's cotangent."""
+    wobbles: list[np.ndarray]
+    """How far each of these elements moves when the inputs change in their last bit."""
 
     def __init__(
         self, rule: Rule, leaves: Leaves, report: Report, random: np.random.Generator
@@ -177,12 +186,12 @@ class Case:
             raise CheckFailed
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit_quickly, static_argnums=0)
 def _gradient(plain: FloatFunction, floats: Sequence[Any], dy: Any) -> Any:
     return oracles.cotangents(plain, floats, dy)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit_quickly, static_argnums=0)
 def _autodiff(plain: FloatFunction, floats: Sequence[Any], dy: Any) -> tuple[Any, Any]:
     return oracles.cotangents(plain, floats, dy), condition_scales(plain, floats, dy)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmore.errors import InputError
-from jaxmore.testing.case import NARROW, Case, all_numpy
+from jaxmore.testing.case import NARROW, Case, all_numpy, to_numpy
 from jaxmore.testing.diagnosis import where
 from jaxmore.testing.judgement import AUTODIFF, bracketed, difference, worst
 from jaxmore.testing.leaves import is_float
@@ -52,10 +52,10 @@ def _check_output(case: Case) -> None:
         )
     if not ys:
         raise ValueError(f"{name}: the forward returns no float array: there is no gradient")
-    if not all(np.isfinite(y).all() for y in ys):
+    if not all(np.isfinite(to_numpy(y)).all() for y in ys):
         raise ValueError(f"{name}: the forward is not finite on these arguments")
     again = case.floats_of(jax.tree.map(jnp.asarray, case.rule_fwd(*case.leaves.floats)[0]))
-    if any(a.shape != b.shape or (a != b).any() for a, b in zip(ys, again, strict=True)):
+    if any(not np.array_equal(a, b) for a, b in zip(all_numpy(ys), all_numpy(again), strict=True)):
         case.fail(
             "primal",
             "the forward is not deterministic: it gives another value when it runs again on the "
@@ -109,11 +109,20 @@ def _kinds(leaves: Sequence[Any]) -> str:
 def check_linearity(case: Case) -> None:
     """Check that bwd is linear: dy of zero gives zeros, 4 dy gives 4 times the bits."""
     a, b = 0.75, -1.25
-    combine = jax.tree.map(lambda d1, d2: a * d1 + b * d2, *case.dys)
+    pairs = zip(*map(all_numpy, case.dys), strict=True)
+    combine = [
+        (a * d1 + b * d2).astype(y.dtype) for (d1, d2), y in zip(pairs, case.dys[0], strict=True)
+    ]
     factors = (0.0, 4.0, 2.0**40, 2.0**-40)
     combined, of_zero, *scaled = (
         all_numpy(case.run_bwd(case.residuals, dy))
-        for dy in (combine, *([factor * d for d in case.dys[0]] for factor in factors))
+        for dy in (
+            combine,
+            *(
+                [np.asarray(d) * np.asarray(factor, d.dtype) for d in case.dys[0]]
+                for factor in factors
+            ),
+        )
     )
     first, second = map(all_numpy, case.jitted)
     for i, name in enumerate(case.leaves.float_names):

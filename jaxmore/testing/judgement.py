@@ -19,7 +19,9 @@ WOBBLES = 16
 SETTLED = 1e-3
 """Differences with a larger error, in units of the condition scale, judge nothing."""
 DISBELIEF = 1e-6
-"""How far off differences must be to overrule autodiff, in units of the condition scale."""
+"""How far off differences must be, in units of the condition scale, to overrule another oracle."""
+ILL_CONDITIONED = 1e-4
+"""A wobble of more than this share of the scale is that of a kink, and excuses nothing."""
 
 
 class Slopes(NamedTuple):
@@ -60,7 +62,12 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    ours: np.ndarray, oracle: np.ndarray, scale: np.ndarray, wobble: np.ndarray, slopes: Slopes
+    ours: np.ndarray,
+    oracle: np.ndarray,
+    scale: np.ndarray,
+    wobble: np.ndarray,
+    slopes: Slopes,
+    lost: np.ndarray,
 ) -> Comparison:
     """Compare a cotangent with both oracles.
 
@@ -70,6 +77,7 @@ def compare(
         scale: the condition scale of each element.
         wobble: how much each element changes when the inputs do in their last bit.
         slopes: the cotangent by differences.
+        lost: how large a slope may be that changes no output by as much as its last bit.
     """
     with np.errstate(all="ignore"):
         off, allowed = np.abs(ours - oracle), AUTODIFF * scale + WOBBLES * wobble
@@ -77,6 +85,7 @@ def compare(
         margin = DIFFERENCES * scale + 4 * slopes.error
         size = np.maximum(scale, np.abs(slopes.value))
         judged = np.isfinite(slopes.value) & (4 * slopes.error <= SETTLED * size)
+        judged &= ~((slopes.magnitude == 0) & (np.abs(oracle) <= lost))
         # Where autodiff agrees a small difference is the differences' own error: what an element
         # adds to a sum may be lost in the sum's last bit.
         agreed = by_autodiff & (off <= allowed)

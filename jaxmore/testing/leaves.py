@@ -3,7 +3,6 @@
 The functions are equal by value, so that ``jax.jit`` compiles equal ones once.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -187,28 +186,9 @@ def _is_none(leaf: Any) -> bool:
     return leaf is None
 
 
-def names_of(function: Callable[..., Any], args: Sequence[Any]) -> list[str]:
-    """Name each leaf of the arguments: the parameter's name, then the path inside its tree."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    names += [f"argument {i}" for i in range(len(names), len(args))]
-    paths = jax.tree_util.tree_leaves_with_path(tuple(args), is_leaf=lambda leaf: leaf is None)
-    return [
-        ".".join([names[path[0].idx], *([_dotted(path[1:])] if path[1:] else [])])
-        for path, _ in paths
-    ]
-
-
 def is_float(array: Any) -> bool:
     """Whether an array holds floats, and so has a cotangent."""
     return jnp.issubdtype(array.dtype, jnp.floating)
-
-
-def _dotted(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _array(leaf: Any, name: str, dtype: str) -> Any:

@@ -13,6 +13,7 @@ from jaxmore.testing import oracles
 from jaxmore.testing.case import Case, all_numpy, to_numpy
 from jaxmore.testing.judgement import difference, share
 from jaxmore.testing.misuse import explained
+from jaxmore.testing.oracles.compiled import jit_quickly
 from jaxmore.testing.report import Problem
 
 SECOND_ORDER = 1e-9
@@ -34,8 +35,8 @@ def check_modes(case: Case) -> None:
     drop_in = case.leaves.on_floats(
         custom_vjp(case.rule.plain, case.rule.fwd, case.rule.bwd), float_outputs=True
     )
-    dys = jax.tree.map(lambda *d: jnp.stack(d), dy, dy2)
-    twice = tuple(jnp.stack([x, x]) for x in floats)
+    dys = [np.stack(pair) for pair in zip(dy, dy2, strict=True)]
+    twice = tuple(np.stack([x, x]) for x in floats)
     both = list(zip(first, second, strict=True))
     modes: dict[str, Callable[[], Any]] = {
         "vmap": lambda: jax.vmap(partial(oracles.cotangents, drop_in))(twice, dys),
@@ -43,8 +44,8 @@ def check_modes(case: Case) -> None:
         "checkpoint": lambda: oracles.through_checkpoint(drop_in, floats, dy),
     }
     expected = {
-        "vmap": [jnp.stack(pair) for pair in both],
-        "lax.scan": [a + b for a, b in both],
+        "vmap": [np.stack(pair) for pair in both],
+        "lax.scan": [np.asarray(a) + np.asarray(b) for a, b in both],
         "checkpoint": first,
     }
     for mode, run in modes.items():
@@ -83,7 +84,7 @@ def _check_grad_of_grad(case: Case, drop_in: Callable[..., Any]) -> None:
             case.report.notes.append(f"grad of grad: not checked: {explained(error)}")
             return
         case.fail("modes", f"bwd fails grad of grad: {explained(error)}")
-    scale = max([*(np.abs(x).max(initial=0) for x in expected), *case.scales[0]])
+    scale = max(np.abs(x).max(initial=0) for x in [*expected, *case.scales[0]])
     for name, a, b in zip(case.leaves.float_names, all_numpy(got), expected, strict=True):
         error = share(a - b, scale)
         case.report.grad_of_grad = max(case.report.grad_of_grad or 0.0, error)
@@ -108,4 +109,4 @@ def _reversible(case: Case) -> bool:
 @cache
 def _jit(oracle: Callable[..., Any]) -> Callable[..., Any]:
     """Compile an oracle whose first argument is the function."""
-    return jax.jit(oracle, static_argnums=0)
+    return jit_quickly(oracle, static_argnums=0)

@@ -13,10 +13,9 @@ import jax
 
 from jaxmore.errors import InputError
 from jaxmore.testing.arguments import other_sizes, parse_args
-from jaxmore.testing.case import DTYPES
+from jaxmore.testing.case import DTYPES, check_dtypes
 from jaxmore.testing.report import Report
 from jaxmore.testing.rule import examine
-from jaxmore.testing.shipped import check_dtypes
 
 
 def check_named_rule(

@@ -1,16 +1,18 @@
-"""What a check found: a table when all is well, a diagnosis when it is not."""
+"""The report of a check: a table for a right rule, a diagnosis for a wrong one."""
 
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from jaxmore import notebook
+
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a rule."""
+    """A mistake that a check found."""
 
     check: str
-    """Which check found it: structure, primal, autodiff, differences, ..."""
+    """The check that found it: structure, primal, autodiff, differences, ..."""
     message: str
     argument: str | None = None
     index: tuple[int, ...] | None = None
@@ -19,7 +21,7 @@ class Problem:
     oracle: float | None = None
     relative_error: float | None = None
     cause: str | None = None
-    """What the pattern of the error shows, or None where it shows nothing."""
+    """The cause that the pattern of the error shows, or None."""
 
     def __str__(self) -> str:
         return self.message + (f"\n  cause: {self.cause}" if self.cause else "")
@@ -27,16 +29,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured for one cotangent; errors are in units of its condition scale."""
+    """The errors of one cotangent, in units of the condition scale of its elements."""
 
     argument: str
     shape: tuple[int, ...]
     autodiff: float
-    """Largest difference to ``jax.vjp`` in float64."""
+    """The largest error against ``jax.vjp`` in float64."""
     differences: float
-    """Largest difference to the differences of the forward in float64."""
+    """The largest error against differences of the forward in float64."""
     narrow: dict[str, float] = field(default_factory=dict[str, float])
-    """By dtype, the largest error against float64, in units of the dtype's eps."""
+    """The largest error against float64 in each narrow dtype, in units of its eps."""
     judged_by_autodiff: float = 1.0
     """The share of the elements at which autodiff gave a number."""
     judged_by_differences: float = 1.0
@@ -55,12 +57,14 @@ class Report:
     """Elements and checks that could not be judged, and why."""
     sampled: bool = False
     """Whether the differences moved a sample of the elements only."""
+    taylor: float | None = None
+    """The order of the Taylor remainder; None where it is at the level of rounding."""
     agreement: float | None = None
-    """Eager, jit, vmap, scan and checkpoint, the largest difference in ulps of the scale."""
+    """The largest difference between eager, jit, vmap, scan and checkpoint, in ulps."""
     modes: bool = False
     """Whether the rule ran in every mode, not eagerly and under jit alone."""
     grad_of_grad: float | None = None
-    """Reverse mode through the drop-in's reverse mode, in units of the condition scale."""
+    """The largest error of the second derivative, in units of the condition scale."""
     residual_bytes: int | None = None
     """None where they were not counted."""
     autodiff_bytes: int = 0
@@ -91,6 +95,23 @@ class Report:
         ]
         return {"passed": self.passed, "verdict": self.verdict} | asdict(self) | {"rows": rows}
 
+    def _repr_html_(self) -> str:
+        head, *rows = self._table()
+        verdict = f"{self.name}: {self.verdict}"
+        reasons = map(str, [*self.problems, *self.unjudged, *self.notes])
+        return notebook.table(head, rows, "; ".join([verdict, *reasons]))
+
+    def _table(self) -> list[tuple[str, ...]]:
+        """Return the head of the table, and a row for each cotangent."""
+        dtypes = list(self.rows[0].narrow) if self.rows else []
+        table: list[tuple[str, ...]] = [(self.name, "shape", "autodiff", "differences", *dtypes)]
+        for r in self.rows:
+            narrow = (_eps(r.narrow[d]) if d in r.narrow else "" for d in dtypes)
+            autodiff = _error(r.autodiff, r.judged_by_autodiff)
+            differences = _error(r.differences, r.judged_by_differences)
+            table.append((r.argument, str(r.shape), autodiff, differences, *narrow))
+        return table
+
     def __str__(self) -> str:
         remarks = [f"not judged: {text}" for text in self.unjudged]
         remarks += [f"note: {note}" for note in self.notes]
@@ -99,14 +120,7 @@ class Report:
             return "\n".join([*lines, *remarks])
         if not self.passed:
             return "\n".join([f"{self.name} is not judged: no oracle gives a number", *remarks])
-        dtypes = list(self.rows[0].narrow) if self.rows else []
-        head = (self.name, "shape", "autodiff", "differences", *dtypes)
-        table: list[tuple[str, ...]] = []
-        for r in self.rows:
-            narrow = (_eps(r.narrow[d]) if d in r.narrow else "" for d in dtypes)
-            autodiff = _error(r.autodiff, r.judged_by_autodiff)
-            differences = _error(r.differences, r.judged_by_differences)
-            table.append((r.argument, str(r.shape), autodiff, differences, *narrow))
+        head, *table = self._table()
         widths = [max(len(line[i]) for line in [head, *table]) for i in range(len(head))]
         lines = [
             "  ".join(
@@ -120,6 +134,8 @@ class Report:
             measured.append(f"modes within {self.agreement:.1f} ulp")
         if self.grad_of_grad is not None:
             measured.append(f"grad of grad {self.grad_of_grad:.0e}")
+        if self.taylor is not None:
+            measured.append(f"Taylor order {self.taylor:.2f}")
         if self.residual_bytes is not None:
             by_autodiff = f" (autodiff: {self.autodiff_bytes:,})" if self.autodiff_bytes else ""
             measured.append(f"residuals {self.residual_bytes:,} bytes{by_autodiff}")

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmore.errors import InputError
+from jaxmore.prove.program import names_of
 from jaxmore.testing import misuse, oracles
-from jaxmore.testing.case import CHECKS, DTYPES, Case, CheckFailed, Rule
+from jaxmore.testing.case import CHECKS, DTYPES, Case, CheckFailed, Rule, check_dtypes
 from jaxmore.testing.contract import check_linearity, check_structure
-from jaxmore.testing.leaves import Leaves, Option, WithOptions, names_of
+from jaxmore.testing.leaves import Leaves, Option, WithOptions
 from jaxmore.testing.modes import check_modes
 from jaxmore.testing.narrow import check_narrow
 from jaxmore.testing.report import Report, Row, RuleError
+from jaxmore.testing.taylor import check_taylor
 from jaxmore.testing.values import check_values
 
 
@@ -41,7 +43,8 @@ def check_rule(
     2. autodiff: each element of each cotangent equals that of ``jax.vjp`` of ``op`` within 1e-12
        of its condition scale;
     3. differences: and that of five-point differences (or a complex step) within 1e-9, plus four
-       times the error of the differences themselves;
+       times the error of the differences themselves; the Taylor remainder
+       f(x + εv) − f(x) − ε⟨cotangents, v⟩ shrinks with order 2;
     4. structure and dtypes: one cotangent for each argument, of its shape and dtype, None for
        integers; float32, bfloat16 and float16 within 16 eps (or 4 times autodiff's own error);
     5. linearity in the cotangent; exact zeros from zeros; 2ⁿ dy gives 2ⁿ times the bits; no NaN;
@@ -148,8 +151,7 @@ def examine(
         options: as in :func:`check_rule`.
         **more_options: as in :func:`check_rule`.
     """
-    if only_dtype is not None and only_dtype not in DTYPES:
-        raise InputError(f"no dtype {only_dtype!r} to check in; there are {', '.join(DTYPES)}")
+    check_dtypes([*dtypes, *([only_dtype] if only_dtype else [])])
     skipped = frozenset(skip) | (frozenset() if modes else {"modes"})
     for check in skipped - set(CHECKS):
         raise InputError(f"there is no check {check!r} to skip; there are {', '.join(CHECKS)}")
@@ -188,6 +190,8 @@ def _run_checks(case: Case, dtypes: Sequence[str], progress: Callable[[str], Non
     check_structure(case)
     progress("autodiff and differences")
     check_values(case)
+    if "differences" not in skip and not case.report.sampled:
+        check_taylor(case)
     if "linearity" not in skip:
         check_linearity(case)
     if "modes" not in skip:
@@ -217,7 +221,7 @@ def _run_checks_in(case: Case, dtype: str) -> None:
 
 def _count_residuals(case: Case) -> None:
     """Count the bytes that the rule keeps, and those that autodiff would, in float32."""
-    floats = tuple(x.astype("float32") for x in case.leaves.floats)
+    floats = tuple(np.asarray(x, "float32") for x in case.leaves.floats)
     case.report.residual_bytes = oracles.count_bytes(lambda *f: case.rule_fwd(*f)[1], floats)
     if not case.without_autodiff:
         case.report.autodiff_bytes = oracles.kept_bytes(case.plain, floats)

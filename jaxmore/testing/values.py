@@ -10,6 +10,8 @@ from jaxmore.testing.case import Case, all_numpy, to_numpy
 from jaxmore.testing.diagnosis import Evidence
 from jaxmore.testing.judgement import (
     DIFFERENCES,
+    DISBELIEF,
+    ILL_CONDITIONED,
     SETTLED,
     Comparison,
     Slopes,
@@ -27,9 +29,6 @@ from jaxmore.testing.oracles.kinks import AtKinks, judge_at_kinks
 from jaxmore.testing.oracles.moves import directional_differences
 from jaxmore.testing.oracles.sampling import sample
 from jaxmore.testing.report import Problem, Row
-
-ILL_CONDITIONED = 1e-4
-"""A wobble of more than this share of the scale is that of a kink, and excuses nothing."""
 
 
 def check_values(case: Case) -> None:
@@ -51,11 +50,12 @@ def check_values(case: Case) -> None:
         for a, s in zip(scales, slopes, strict=True)
     ]
     second = scales if case.without_scales else case.truth(floats, case.dys[1])[1]
-    case.scales = [[_largest(s) for s in of_dy] for of_dy in (scales, second)]
-    wobbles = _sensitivity(case, scales)
-    case.wobbles = [_largest(w) for w in wobbles]
+    second = [np.where(np.isfinite(b), b, a) for a, b in zip(scales, second, strict=True)]
+    case.scales = [scales, second]
+    case.wobbles = wobbles = _sensitivity(case, scales)
     compared = [
-        compare(*arrays) for arrays in zip(ours, oracle, scales, wobbles, slopes, strict=True)
+        compare(*arrays)
+        for arrays in zip(ours, oracle, scales, wobbles, slopes, _lost(case), strict=True)
     ]
     skip = case.rule.skip
     compared = [
@@ -187,13 +187,24 @@ def _sensitivity(case: Case, scales: list[np.ndarray]) -> list[np.ndarray]:
     """
     first, dy = all_numpy(case.jitted[0]), case.dys[0]
     wobbles = [np.zeros_like(d) for d in first]
+    eps = np.finfo("float64").eps
     for _ in range(3):
-        eps = np.finfo("float64").eps
-        near = [x * (1 + eps * case.random.choice([-1, 1], x.shape)) for x in case.leaves.floats]
-        residuals = case.fwd(*map(jnp.asarray, near))[2]
+        near = [
+            np.asarray(x) * (1 + eps * case.random.choice([-1, 1], x.shape))
+            for x in case.leaves.floats
+        ]
+        residuals = case.fwd(*near)[2]
         for w, a, b in zip(wobbles, case.run_bwd(residuals, dy), first, strict=True):
             w += difference(to_numpy(a), b, unknown=0)
     return [np.where(w <= ILL_CONDITIONED * s, w, 0) for w, s in zip(wobbles, scales, strict=True)]
+
+
+def _lost(case: Case) -> list[np.ndarray]:
+    """Return how large a slope may be that a step of 1/16 of the input does not show in y."""
+    pairs = zip(all_numpy(case.dys[0]), all_numpy(case.floats_of(case.y)), strict=True)
+    level = np.finfo("float64").eps * sum(float(np.abs(dy * y).sum()) for dy, y in pairs)
+    with np.errstate(all="ignore"):
+        return [16 * level / np.abs(np.asarray(x)) for x in case.leaves.floats]
 
 
 def _slopes(case: Case, scales: list[np.ndarray]) -> tuple[list[Slopes], bool]:
@@ -218,13 +229,9 @@ def _slopes(case: Case, scales: list[np.ndarray]) -> tuple[list[Slopes], bool]:
     with np.errstate(all="ignore"):
         for c, s, scale in zip(exact, slopes, scales, strict=True):
             known = np.isfinite(s.value) & np.isfinite(c) & np.isfinite(s.error)
-            if not (np.abs(c - s.value) <= DISBELIEF_OF_STEP * scale + 4 * s.error)[known].all():
+            if not (np.abs(c - s.value) <= DISBELIEF * scale + 4 * s.error)[known].all():
                 return slopes, False
     return [_refined(*t, settled(*t[1:])) for t in zip(exact, slopes, scales, strict=True)], False
-
-
-DISBELIEF_OF_STEP = 1e-6
-"""How far the complex step may be from the differences, in units of the condition scale."""
 
 
 def _refined(exact: np.ndarray, s: Slopes, scale: np.ndarray, settled: np.ndarray) -> Slopes:

@@ -40,6 +40,9 @@ def make_optimizer(
         warmup_steps: see :func:`learning_rates`.
         clip_norm: the largest global norm of a gradient; longer ones are scaled down to it. None
             clips nothing. (Pascanu et al., ICML 2013.)
+
+    Returns:
+        The optimiser. Equal arguments give the same object, so that ``jit`` compiles once for them.
     """
     rates = learning_rates(schedule, learning_rate, max_steps, warmup_steps)
     optimizer = descent(name, rates, weight_decay)
@@ -63,6 +66,13 @@ def learning_rates(
         learning_rate: the peak learning rate.
         max_steps: the length of the run.
         warmup_steps: W; step i < W has (i + 1) / (W + 1) of the peak rate (as in nanoGPT).
+
+    Returns:
+        A function from the step to its learning rate.
+
+    >>> rates = learning_rates("linear", 1.0, max_steps=6, warmup_steps=1)
+    >>> [round(float(rates(step)), 2) for step in range(6)]
+    [0.5, 1.0, 0.8, 0.6, 0.4, 0.2]
     """
     rest = max_steps - warmup_steps
     if schedule == "cosine":

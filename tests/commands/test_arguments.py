@@ -9,19 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxmore import cli
+from jaxmore.commands import command
 
-COMMANDS = {
-    "train": cli.Train,
-    "sample": cli.Sample,
-    "evaluate": cli.Evaluate,
-    "find-lr": cli.FindLr,
-    "sweep": cli.Sweep,
-    "ngram": cli.Ngram,
-    "data": cli.Data,
-    "trace": cli.Trace,
-    "check": cli.Check,
-    "replay": cli.Replay,
-}
+COMMANDS = {name: command(name) for name in cli.COMMANDS}
 FLAGS = [f"--{field.name.replace('_', '-')}" for c in COMMANDS.values() for field in fields(c)]
 ODD = ["", "-", "--", "-1", "0", "nan", "inf", "1e400", "9" * 400, "0x10", "1_000", "None", "True"]
 ODD += [

@@ -11,11 +11,10 @@ from rich.progress import Progress
 from jaxmore.errors import InputError
 from jaxmore.files import check_output, write_atomically, write_output
 from jaxmore.runs.folder import replace_run
-from jaxmore.runs.trainer import _Status
-from tests.command_line import refused, run, tree
+from jaxmore.runs.progress import Status
+from tests.command_line import WORDS, refused, run, tree
 
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
-SMALL = ["--type", "bengio", "--n-embd2", "9", "--max-steps", "20", "-b", "5"]
+SMALL = ["--type", "bengio", "--n-embd2", "9", "--max-steps", "20", "--chunk-size", "10", "-b", "5"]
 NOT_UTF8 = os.fsdecode(b"d\xe9")
 posix = pytest.mark.skipif(os.name == "nt", reason="such names and devices are POSIX's")
 
@@ -181,9 +180,9 @@ def test_ngram_samples_any_number_of_words_in_batches(
 def test_the_progress_bar_says_that_it_compiles_before_its_first_chunk() -> None:
     with Progress(disable=True) as bar:
         task = bar.add_task("training", total=10, loss=None)
-        assert str(_Status().render(bar.tasks[0])) == "compiling … 0 s"
+        assert str(Status().render(bar.tasks[0])) == "compiling … 0 s"
         bar.update(task, loss=2.5, rate=1234.0)
-        assert str(_Status().render(bar.tasks[0])) == "loss 2.5000  1,234 steps/s"
+        assert str(Status().render(bar.tasks[0])) == "loss 2.5000  1,234 steps/s"
 
 
 def test_an_argument_is_text_in_any_locale(capsys, monkeypatch) -> None:

@@ -17,9 +17,8 @@ from jaxmore.runs.records import resolve_settings
 from jaxmore.runs.trained import load
 from jaxmore.training.memory import check_memory
 from jaxmore.training.optimizers import make_optimizer
-from tests.command_line import run
+from tests.command_line import WORDS, run
 
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 SMALL = ["--n-embd2", "9", "--max-steps", "40", "--chunk-size", "20", "-b", "5"]
 
 

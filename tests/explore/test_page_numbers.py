@@ -81,6 +81,7 @@ def test_parameters_after_1_10_and_200_steps_equal_jaxs(open_page, x64):
                 assert off <= 1e-12 * np.abs(right).max(), (step, name)
 
 
+@pytest.mark.slow
 def test_each_mistake_equals_jaxs_and_marks_its_place(open_page, oracle, x64):
     page = open_page()
     for mistake in MISTAKES:
@@ -93,9 +94,9 @@ def test_each_mistake_equals_jaxs_and_marks_its_place(open_page, oracle, x64):
         _, scales = oracle.network(now["params"], *now["batch"])
         for name, ours in now["cotangents"].items():
             theirs = getattr(wrong, name[1:])
-            factor = max(1, float(jnp.abs(theirs).max()) / max(scales[name[1:]].scale, 1e-300))
-            off = np.abs(ours - theirs).max()
-            assert off <= 1e-12 * factor * scales[name[1:]].scale, (mistake.name, name)
+            # A mistake may make an element larger than the terms of the right one.
+            scale = np.maximum(scales[name[1:]].scale, np.abs(theirs).max())
+            assert (np.abs(ours - theirs) <= 1e-12 * scale).all(), (mistake.name, name)
         marks = page.evaluate(
             "() => [...document.querySelectorAll('.tile .off:not([hidden])')]"
             ".map((off) => off.closest('.tile').dataset.name)"
@@ -104,7 +105,7 @@ def test_each_mistake_equals_jaxs_and_marks_its_place(open_page, oracle, x64):
             name
             for name in stepwise.Cotangents._fields
             if jnp.abs(getattr(wrong, name) - getattr(right, name)).max()
-            > 1e-6 * scales[name].scale
+            > 1e-6 * scales[name].scale.max()
         }
         assert changed <= set(marks), mistake.name
         if mistake.name != "logit-maxes":  # zero by identity: nothing changes, which is the lesson

@@ -111,7 +111,7 @@ def test_add_of_embeddings_has_no_dx():
 @pytest.mark.parametrize(
     "before", [LayerNorm(6), Gelu(approximate=True), CausalSelfAttention(6, 2, 4)]
 )
-@pytest.mark.quick("float32")
+@pytest.mark.quick("before1-float32")
 def test_a_chain_keeps_no_input_that_the_layer_before_recomputes(before, dtype):
     x = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4, 18)), dtype)
     x = x if isinstance(before, CausalSelfAttention) else x[..., :6]

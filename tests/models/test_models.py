@@ -102,7 +102,7 @@ def test_loss_and_every_gradient(oracle, case, dtype, tolerance):
         assert grad.dtype == dtype
         oracle.assert_close(path, grad, expected[path], tolerance)
         if case.V > 1:  # one class is always right: nothing to learn
-            assert expected[path].scale > 1e-3
+            assert expected[path].scale.max() > 1e-3
 
 
 @pytest.mark.parametrize("case", [BENGIO, MLP_BN], ids=str)
@@ -176,16 +176,15 @@ def test_eager_equals_jit(oracle, case, dtype):
     atol = 16 * ulp * expected_loss.scale
     np.testing.assert_allclose(loss, eager_loss, rtol=0, atol=atol)
     for path, grad in by_path(grads).items():
-        atol = 16 * ulp * expected[path].scale
-        np.testing.assert_allclose(
-            grad, by_path(eager_grads)[path], rtol=0, atol=atol, err_msg=path
-        )
+        eager = oracle.Checked(np.asarray(by_path(eager_grads)[path]), expected[path].scale)
+        oracle.assert_close(path, grad, eager, 16 * ulp)
 
 
 # Against NumPy -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rows", [20_000, 40_000])
+@pytest.mark.quick("40000")
 def test_many_rows(rows):
     """Some versions of JAX compute wrong rows from about 33,000 on (jax issue 39103).
 

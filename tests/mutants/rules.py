@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmore import rules
+from jaxmore.prove.program import names_of
 from jaxmore.testing.arguments import parse_args
-from jaxmore.testing.leaves import Leaves, names_of
+from jaxmore.testing.leaves import Leaves
 from jaxmore.testing.shipped import FAMILIES
 from tests.mutants.definitions import DEFINITIONS
 from tests.mutants.oracle import autograd, python_loops, refuses, rounded_once, same, same_values

@@ -10,9 +10,8 @@ import pytest
 
 from jaxmore.runs.metrics import Metrics
 from jaxmore.runs.trained import load
-from tests.command_line import run
+from tests.command_line import WORDS, run
 
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 # So few words that it soon knows them by heart, and the dev loss rises.
 FLAGS = ["--type", "bengio", "--n-embd2", "30", "-b", "9", "-l", "0.5", "--schedule", "constant"]
 FLAGS += ["--chunk-size", "50", "--save-every", "0", "--max-steps", "2000"]
@@ -127,6 +126,7 @@ def test_killed_and_resumed_has_the_same_best_and_the_same_patience(
     assert files(out) == files(patient)
 
 
+@pytest.mark.slow
 def test_a_finished_run_resumed_stays_what_it_is(patient, tmp_path, capsys) -> None:
     out = shutil.copytree(patient, tmp_path / "out")
     run("train", "--resume", "-o", out)

@@ -12,10 +12,9 @@ import pytest
 
 from jaxmore.runs import compilation_cache
 from jaxmore.runs.compilation_cache import SWITCHES, use_compilation_cache
+from tests.command_line import WORDS
 
 pytestmark = pytest.mark.slow
-
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 
 
 @pytest.fixture

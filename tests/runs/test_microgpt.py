@@ -12,9 +12,7 @@ from jaxmore.runs.inference import sample
 from jaxmore.runs.prepared import prepare
 from jaxmore.runs.records import resolve_settings
 from jaxmore.training.optimizers import learning_rates
-from tests.command_line import run
-
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
+from tests.command_line import WORDS, run
 
 
 @pytest.fixture(scope="module")

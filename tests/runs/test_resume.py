@@ -10,9 +10,8 @@ import pytest
 
 from jaxmore.runs.metrics import Metrics
 from jaxmore.runs.trained import load
-from tests.command_line import refused, run, tree
+from tests.command_line import WORDS, refused, run, tree
 
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 MODEL = ["--type", "bengio", "--n-embd2", "9", "-b", "5"]  # small: it compiles fast
 FLAGS = [*MODEL, "--max-steps", "90", "--chunk-size", "10", "--save-every", "0"]
 

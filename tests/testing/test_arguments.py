@@ -1,4 +1,4 @@
-"""Arguments from text, rules by name, and what is said when they cannot be had."""
+"""Arguments are drawn from text, rules are loaded by name, and errors say what was wrong."""
 
 import sys
 from dataclasses import replace
@@ -164,7 +164,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "strange_rule"
 
 
-def test_a_strangers_rule(module: str):
+def test_a_rule_of_a_users_own(module: str):
     assert check_named_rule(f"{module}:swish_fwd,swish_bwd", "f[5,3]", dtypes=()).passed
     assert check_named_rule(f"{module}.py:swish", "f[5]*9", dtypes=()).passed
     report = check_named_rule(f"{module}:swish_fwd,wrong", "f[5,3]")
@@ -208,7 +208,7 @@ def swapped_bwd(x, dy, *, axis=0):
 
 
 def test_a_file_is_loaded_as_python_would(tmp_path: Path):
-    """Its dataclasses find their module, and options reach both functions."""
+    """Dataclasses in the file find their module, and options reach both functions."""
     path = tmp_path / "modern.py"
     path.write_text(MODERN, encoding="utf-8")
     for axis in (0, 1):

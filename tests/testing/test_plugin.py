@@ -1,4 +1,4 @@
-"""The pytest plugin and the hypothesis strategies, as a user has them."""
+"""The pytest plugin and the hypothesis strategies work in a user's project."""
 
 import subprocess
 import sys
@@ -42,13 +42,13 @@ def test_the_plugin_gives_the_fixture_and_prints_the_tables(tmp_path: Path):
     )
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "cause: it is half of what it should be" in done.stdout
-    _, tables = done.stdout.split("hand-derived gradients proven")
+    _, tables = done.stdout.split("hand-derived gradients checked")
     assert "square  shape  autodiff  differences" in tables
 
 
 @pytest.mark.slow
 def test_check_rule_needs_none_of_the_test_tools():
-    """In a process where they cannot be imported."""
+    """The process cannot import them."""
     program = """
 import sys
 for name in ("hypothesis", "torch", "beartype", "pytest", "mpmath"):

@@ -17,10 +17,10 @@ from jaxmore.training.divergence import diverged_at, first_non_finite
 from jaxmore.training.loop import Chunk, TrainState
 from jaxmore.training.loop import train as run_chunks
 from jaxmore.training.optimizers import make_optimizer
+from tests.command_line import WORDS
 
 MODEL = bengio(4, block_size=2, n_embd=2, n_embd2=3)
 SGD = make_optimizer("sgd", 0.1, 0.0, "constant", 9)
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
 
 
 def chunk(losses: list[float], params: Tree | None = None, ratio: float = -3.0) -> Chunk:
@@ -120,6 +120,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, capsys, on
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_skipped_step_changes_nothing() -> None:
     optimizer = make_optimizer("adamw", 0.1, 0.01, "constant", 9, "skip")
     params = {"weight": jnp.array([1.0, -2.0])}

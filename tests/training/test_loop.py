@@ -76,6 +76,7 @@ def test_the_cadence_changes_no_bit(data, whole, chunk_size: int) -> None:
     assert [c.step for c in parts] == [*range(chunk_size, 23, chunk_size), 23]
 
 
+@pytest.mark.slow
 def test_a_continued_run_ends_where_the_whole_one_does(data, whole) -> None:
     half: Chunk = run(data, chunk_size=7, max_steps=14)[-1]
     rest = run(data, chunk_size=7, first=half.state, start=14)[-1]
@@ -142,6 +143,7 @@ def test_training_learns_and_compiles_once_per_shape(data) -> None:
         np.asarray(params["head"]["weight"])
 
 
+@pytest.mark.slow
 def test_equal_models_share_one_compilation(data) -> None:
     X, Y = data
     before = train_chunk._cache_size()
@@ -163,8 +165,7 @@ def test_equal_models_share_one_compilation(data) -> None:
 
 
 def test_fresh_parameters_are_those_of_init():
-    model, key = mlp_bn(27), jax.random.key(3)
-    for a, b in zip(
-        *map(jax.tree.leaves, (fresh_params(model, key), model.init(key))), strict=True
-    ):
+    key = jax.random.key(3)
+    fresh, init = fresh_params(MODEL, key), MODEL.init(key)
+    for a, b in zip(jax.tree.leaves(fresh), jax.tree.leaves(init), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)

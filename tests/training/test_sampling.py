@@ -59,9 +59,10 @@ def test_words_follow_the_models_probabilities(trained) -> None:
 
 def test_the_likeliest_path_for_top_k_1_and_for_a_low_temperature(trained) -> None:
     model, params, stats = trained
+    apply = jax.jit(model.apply)
     context, path = [0, 0], ""
     while len(path) < 12:
-        best = int(model.apply(params, stats, jnp.array([context]))[0].argmax())
+        best = int(apply(params, stats, jnp.array([context]))[0].argmax())
         if best == 0:
             break
         path += VOCAB.decode([best])

@@ -49,13 +49,17 @@ class Parser {
 
   sum() {
     let left = this.product();
-    for (let sign; (sign = this.take("+", "-")); ) left = OPERATORS[sign](left, this.product());
+    for (let sign = this.take("+", "-"); sign; sign = this.take("+", "-")) {
+      left = OPERATORS[sign](left, this.product());
+    }
     return left;
   }
 
   product() {
     let left = this.signed();
-    for (let sign; (sign = this.take("*", "/", "@")); ) left = OPERATORS[sign](left, this.signed());
+    for (let sign = this.take("*", "/", "@"); sign; sign = this.take("*", "/", "@")) {
+      left = OPERATORS[sign](left, this.signed());
+    }
     return left;
   }
 

@@ -26,7 +26,7 @@ function open(path) {
   find("pre").textContent = line || "a parameter";
   find("p").textContent = [reads.length && `Made of ${reads.join(", ")}.`, users.length && `Used by ${users.join(", ")}.`]
     .filter(Boolean).join(" ");
-  const value = bigMap("Value", path, valueOf(path), network.shape(path));
+  const value = bigMap("Value", path, valueAt(path), network.shape(path));
   const cotangent = bigMap("Cotangent", d, network.cotangents[d], network.shape(path), number);
   find(".maps").append(value.box, cotangent.box);
   opened = { path, value, cotangent, place: largestPlace(network.cotangents[d]) };
@@ -37,7 +37,7 @@ function open(path) {
   }
 }
 
-const valueOf = (path) => network.params[path] ?? network.values[path];
+const valueAt = (path) => network.params[path] ?? network.values[path];
 const largestPlace = (array) => array.reduce((best, x, i) => (Math.abs(x) > Math.abs(array[best]) ? i : best), 0);
 
 /** One element of the open cotangent, and a second way to it that shares no code with the rules. */
@@ -90,7 +90,7 @@ function refresh({ quick = false } = {}) {
   if (quick) return;
   predictions();
   graph.update(network, {});
-  opened.value.update(valueOf(opened.path));
+  opened.value.update(valueAt(opened.path));
   opened.cotangent.update(network.cotangents[`d${opened.path}`]);
   number(opened.place);
 }

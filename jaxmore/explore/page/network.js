@@ -152,7 +152,9 @@ export class Network {
     const words = Array.from({ length: Math.min(n, width) }, () => ({ ids: [], done: false }));
     for (let round = 0; round < 20 && words.some((word) => !word.done); round++) {
       const X = new Int32Array(width * T);
-      words.forEach(({ ids }, i) => X.set([...new Array(T).fill(0), ...ids].slice(-T), i * T));
+      words.forEach(({ ids }, i) => {
+        X.set([...new Array(T).fill(0), ...ids].slice(-T), i * T);
+      });
       const logits = this.infer.run({ ...this.params, X, ...sums }).slot("logits").data;
       words.forEach((word, i) => {
         if (word.done) return;

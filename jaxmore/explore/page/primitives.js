@@ -289,7 +289,9 @@ export const PRIMITIVES = {
     Object.entries(BINARY).map(([op, apply]) => [op, binary(apply, op === "div")])),
   ...Object.fromEntries(MOVES.map((op) => [op, move(op)])),
   integer_pow: (equation) => unary((x) => power(x, equation.params.y))(equation),
-  optimization_barrier: ({ reads, writes }) => () => reads.forEach((x, i) => writes[i].data.set(x.data)),
+  optimization_barrier: ({ reads, writes }) => () => {
+    for (const [i, x] of reads.entries()) writes[i].data.set(x.data);
+  },
   select_n: select,
   concatenate,
   iota,
@@ -299,8 +301,8 @@ export const PRIMITIVES = {
   reduce_sum: reduce(0, (x, y) => x + y),
   reduce_max: reduce(-Infinity, Math.max),
   reduce_min: reduce(Infinity, Math.min),
-  argmax: argReduce((x, best) => x > best || (x !== x && best === best)),
-  argmin: argReduce((x, best) => x < best || (x !== x && best === best)),
+  argmax: argReduce((x, best) => x > best || (Number.isNaN(x) && !Number.isNaN(best))),
+  argmin: argReduce((x, best) => x < best || (Number.isNaN(x) && !Number.isNaN(best))),
   dot_general: dotGeneral,
   gather,
   scatter: scatter((_, y) => y),

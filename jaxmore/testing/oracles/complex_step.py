@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmore.testing.oracles.compiled import jit_quickly
 from jaxmore.testing.oracles.moves import CHUNK, call
 
 
@@ -40,7 +41,7 @@ def complex_step(
     return [a.reshape(s) for a, s in zip(np.split(flat, bounds), shapes, strict=True)]
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jit_quickly, static_argnums=(0, 1))
 def _complex_slopes(
     function: Callable[..., Any],
     shapes: tuple[tuple[int, ...], ...],

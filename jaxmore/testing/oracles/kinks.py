@@ -42,6 +42,7 @@ def judge_at_kinks(
     wrong: Sequence[np.ndarray],
     agrees: Sequence[np.ndarray],
     tolerance: float = 1e-6,
+    nearby: float = NEARBY,
 ) -> AtKinks:
     """Find the elements that oracles call wrong, but that are right slopes at a kink.
 
@@ -53,6 +54,7 @@ def judge_at_kinks(
         wrong: which elements to look at.
         agrees: which elements equal autodiff's.
         tolerance: how far from the generalised gradient a slope may be, in units of its scale.
+        nearby: how far away a nearby point is, relative to the element.
     """
     shapes = [np.shape(x) for x in floats]
     bounds = np.cumsum([int(np.prod(s)) for s in shapes])[:-1]
@@ -69,7 +71,7 @@ def judge_at_kinks(
     everything = flat(wrong)
     wanted = np.flatnonzero(everything)
     point = flat(np.asarray(x, "float64") for x in floats)
-    kinks = Kinks(flat_gradient, point, flat(scales), tolerance)
+    kinks = Kinks(flat_gradient, point, flat(scales), tolerance, nearby)
     right, unseen = kinks.judge(wanted, flat(ours), flat(agrees))
     masks = np.zeros((2, everything.size), bool)
     masks[0, wanted], masks[1, wanted] = right, unseen
@@ -84,6 +86,7 @@ class Kinks:
         point: where, flat.
         scale: the condition scale of each element of the gradient.
         tolerance: how far from the generalised gradient a slope may be, in units of its scale.
+        nearby: how far away a nearby point is, relative to the element.
     """
 
     def __init__(
@@ -92,12 +95,13 @@ class Kinks:
         point: np.ndarray,
         scale: np.ndarray,
         tolerance: float,
+        nearby: float,
     ) -> None:
         self._gradient, self._point, self._tolerance = gradient, point, tolerance
         nonzero = np.abs(point[np.isfinite(point) & (point != 0)])
         typical = float(np.median(nonzero)) if nonzero.size else 1.0
         size = np.where(point != 0, np.abs(point), min(1.0, typical))
-        self._step = np.where(np.isfinite(size), np.maximum(size, 1e-290) * NEARBY, 0)
+        self._step = np.where(np.isfinite(size), np.maximum(size, 1e-290) * nearby, 0)
         self._scale = np.where(np.isfinite(scale), scale, 0)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], point.shape)
         at_point = gradient(point)

@@ -1,0 +1,80 @@
+"""What a terminal shows: its width, colours where they are wanted, and tables that line up."""
+
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import IO
+
+STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+
+
+def width() -> int | None:
+    """Return the columns of the terminal; None if standard output is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def paint(text: str, style: str, stream: IO[str] | None = None) -> str:
+    """Colour a text if a terminal reads the stream and wants colours (``NO_COLOR``, ``TERM``).
+
+    Args:
+        text: the text.
+        style: a name of :data:`STYLES`.
+        stream: where the text is printed; None for standard output.
+    """
+    out = sys.stdout if stream is None else stream
+    if not out.isatty():
+        return text
+    from rich.console import Console
+
+    console = Console(file=out)
+    if console.no_color or console.color_system in (None, "windows"):
+        return text
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m"
+
+
+def pad(text: str, columns: int) -> str:
+    """Fill a text with spaces, where an East Asian character takes two columns.
+
+    >>> pad("さくら", 8) + "|"
+    'さくら  |'
+    """
+    from rich.cells import cell_len
+
+    return text + " " * (columns - cell_len(text))
+
+
+def table(
+    rows: Iterable[Sequence[str]], align: str, columns: int | None = None, fold: int | None = None
+) -> str:
+    """Format rows so that their columns line up, two spaces apart.
+
+    Args:
+        rows: the cells of each row; missing ones at its end are empty.
+        align: for each column "<" for left or ">" for right.
+        columns: the width of the terminal; None for no limit.
+        fold: the column that is broken into lines where a row would be too wide.
+
+    >>> print(table([["さくら", "1"], ["ava", "20"]], "<>"))
+    さくら   1
+    ava     20
+    """
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[*row, *[""] * (len(align) - len(row))] for row in rows]
+    widest = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    needed = sum(widest) + 2 * len(widest)
+    if columns is not None and fold is not None:
+        others = needed - widest[fold]
+        needed = min(needed, max(columns, others + 20))  # a column of fewer cannot be read
+    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=True)
+    for place, side in enumerate(align):
+        grid.add_column(justify="right" if side == ">" else "left", no_wrap=place != fold)
+    for row in cells:
+        grid.add_row(*map(Text, row))
+    console = Console(width=needed, color_system=None, force_jupyter=False, legacy_windows=False)
+    with console.capture() as shown:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in shown.get().splitlines())
