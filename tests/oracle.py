@@ -10,9 +10,10 @@ The scales follow torch's own backward pass operation by operation, so they work
 not depend on jaxmore.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -29,16 +30,15 @@ ADDS_AND_MULTIPLIES = {
     aten._index_put_impl_, aten.index_put, aten.add, aten.bmm, aten.cat, aten.clone, aten.copy_,
     aten.detach, aten.embedding_dense_backward, aten.expand, aten.index, aten.mean, aten.mm,
     aten.mul, aten.new_empty_strided, aten.new_zeros, aten.nll_loss_backward, aten.ones_like,
-    aten.scatter, aten.select, aten.slice, aten.stack, aten.sum, aten.t, aten.threshold_backward,
-    aten.transpose,
-    aten.unsqueeze, aten.view, aten.zeros,
+    aten.permute, aten.scatter, aten.select, aten.slice, aten.slice_backward, aten.stack, aten.sum,
+    aten.t, aten.threshold_backward, aten.transpose, aten.unsqueeze, aten.view, aten.zeros,
 }  # fmt: skip
 # Functions of one number: the scale of the result is its magnitude, plus what the operand's own
 # scale makes of it through the derivative, given x, f(x) and further arguments.
 DERIVATIVES = {
     aten.exp: lambda x, y: y,
     aten.log: lambda x, y: 1 / x,
-    aten.pow: lambda x, y, power: power * y / x,
+    aten.pow: lambda x, y, power: power * x ** (power - 1),
     aten.reciprocal: lambda x, y: y * y,
     aten.sqrt: lambda x, y: 0.5 / y,
     aten.tanh: lambda x, y: 1 - y * y,
@@ -65,6 +65,7 @@ OTHERS = {
     aten.rsub: lambda x, y: x + y,
     aten.div: lambda x, y: x / abs(y),  # by a number
     aten.tanh_backward: lambda dy, y: dy * (1 + y**2),
+    aten._softmax_backward_data: lambda dy, y, dim, _: y * (dy + (dy * y).sum(dim, keepdim=True)),
     aten._log_softmax_backward_data: lambda dy, y, dim, _: (
         dy + torch.exp(-y) * dy.sum(dim, keepdim=True)  # y comes as its magnitude, -log p
     ),
@@ -165,11 +166,13 @@ def model(
     with _Scales() as scales:
         loss.backward()
     gradients = twin.gradients(module)
-    parameters = dict(module.named_parameters())
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            parameter.grad = torch.tensor(scales[parameter.grad])
+    oriented = twin.gradients(module)
     # A term of the loss is a log-sum-exp minus a logit.
     return Checked(loss.detach().numpy(), (loss + logits.abs().max()).item()), {
-        path: Checked(gradient, scales[parameters[path].grad])
-        for path, gradient in gradients.items()
+        path: Checked(gradient, oriented[path]) for path, gradient in gradients.items()
     }
 
 
@@ -201,6 +204,15 @@ def cross_entropy(logits: Any, Y: Any) -> Checked:
     return Checked(leaf.grad.numpy(), scales[leaf.grad])
 
 
+def gradient_scales(function: Any, leaves: Sequence[Tensor], dy: Any) -> list[np.ndarray]:
+    """Return the condition scale of each leaf's gradient of <dy, function(*leaves)>."""
+    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    y, dy = function(*leaves), tensor(dy)
+    with _Scales() as scales:
+        gradients = torch.autograd.grad(y, leaves, dy)
+    return [scales[g] for g in gradients]
+
+
 def less_its_maximum(logits: Any, dy: Any) -> np.ndarray:
     """Return the cotangent of logits where y = logits - logits.max(1), by autograd."""
     leaf = tensor(logits).requires_grad_()
@@ -209,13 +221,17 @@ def less_its_maximum(logits: Any, dy: Any) -> np.ndarray:
 
 
 def assert_close(name: str, actual: Any, expected: Checked, tolerance: float) -> None:
-    """Assert the same shape, finite values, and errors within ``tolerance`` of the scale."""
+    """Assert the same shape, finite values, and errors within ``tolerance`` of the scale.
+
+    An error below the dtype's smallest normal number does not count.
+    """
+    least = float(ml_dtypes.finfo(actual.dtype).tiny)
     actual = np.asarray(actual, np.float64)
     assert actual.shape == expected.value.shape, name
     assert np.isfinite(expected.value).all(), name
     off = np.abs(actual - expected.value)
     scale = np.broadcast_to(expected.scale, off.shape)
-    wrong = ~(off <= tolerance * scale)
+    wrong = ~(off <= tolerance * scale + least)
     if wrong.any():
         i = np.unravel_index(np.where(wrong, off, -1).argmax(), off.shape)
         raise AssertionError(

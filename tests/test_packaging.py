@@ -238,6 +238,17 @@ def test_nothing_in_the_package_imports_torch() -> None:
             assert not [n for n in names if n.split(".")[0] in ("torch", "reference")], path
 
 
+def test_text_files_are_read_and_written_in_utf8() -> None:
+    """Ruff's PLW1514 sees it where it knows that the object is a path: not in fixtures."""
+    places = [f"{room}/**/*.py" for room in ("jaxmore", "tests", "benchmarks", "website")]
+    for path in (path for place in places for path in ROOT.glob(place)):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                before = {"read_text": 0, "write_text": 1}.get(node.func.attr)
+                named = len(node.args) > (before or 0) or {k.arg for k in node.keywords}
+                assert before is None or named, f"{path}, line {node.lineno}: no encoding"
+
+
 # The pins ----------------------------------------------------------------------------------------
 
 

@@ -38,6 +38,10 @@ order, was luckier in one of them. In five runs of 4000 draws, fourteen of the f
 The goal is a root-mean-square error of at most {goal} times that of the better autodiff. Where a cotangent misses it, the last
 column names the cause, which is explained below.
 
+The tests compare every element with PyTorch's in float64 by the condition scale of that element, not of its tensor: the rules
+and cells of `tests/rules/test_ladder.py` are all within 7e-16 of it. In float32 and the 16-bit dtypes the rounding of the
+forward's values reaches every cotangent of a cell or an attention, so there the tests take the largest scale of the tensor.
+
 ## Every rule, every family, every cotangent
 
 - **equal**: the share of elements that have torch's bits. **ulp**: the largest distance between an element and torch's, in

@@ -39,7 +39,9 @@ def read_words(path: StrPath, *, like_makemore: bool = False) -> list[str]:
     except UnicodeDecodeError as error:
         number = raw.count(b"\n", 0, error.start) + 1
         byte = raw[error.start]
-        raise InputError(f"{name}, line {number}: byte 0x{byte:02x} is not UTF-8") from error
+        guess = " (UTF-16?)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        line = f"{name}, line {number}: byte 0x{byte:02x} is not UTF-8{guess}"
+        raise InputError(line) from error
     if "\0" in text:
         number = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{name}, line {number}: a NUL character (not a text file in UTF-8?)")

@@ -29,7 +29,7 @@ OTHER_SIZES: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     ((5, 8, 3, 10, 12, 7), (3,)),
     ((6, 3, 8, 5, 10, 9), (2, 2)),
 )
-"""More sizes for the letters and leading axes: where one set is odd another is even."""
+"""Further sizes for the letters and leading axes: where one set is odd, another is even."""
 DTYPES = {
     "f": "float32", "f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64",
     "i": "int32", "i8": "int8", "i16": "int16", "i32": "int32", "u8": "uint8", "u32": "uint32",

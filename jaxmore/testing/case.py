@@ -72,10 +72,10 @@ class Case:
     """The residuals under jit."""
     jitted: list[tuple[Any, ...]]
     """The cotangents for each of ``dys``, under jit."""
-    scales: list[list[float]]
-    """For each of ``dys``, the condition scale of each float leaf's cotangent."""
-    wobbles: list[float]
-    """How far each cotangent moves when the inputs change in their last bit."""
+    scales: list[list[np.ndarray]]
+    """For each of ``dys``, the condition scale of each element of each float leaf's cotangent."""
+    wobbles: list[np.ndarray]
+    """How far each of these elements moves when the inputs change in their last bit."""
 
     def __init__(
         self, rule: Rule, leaves: Leaves, report: Report, random: np.random.Generator

@@ -21,7 +21,7 @@ from jaxmore.testing.rule import examine
 _Report = TypeVar("_Report", bound=Report)
 
 TRAJECTORY = 1e-9
-"""How far two training runs' losses may be apart in float64, relative to the loss."""
+"""The largest relative difference between the losses of two training runs in float64."""
 
 
 def check_layer(

@@ -84,7 +84,7 @@ def _check_grad_of_grad(case: Case, drop_in: Callable[..., Any]) -> None:
             case.report.notes.append(f"grad of grad: not checked: {explained(error)}")
             return
         case.fail("modes", f"bwd fails grad of grad: {explained(error)}")
-    scale = max([*(np.abs(x).max(initial=0) for x in expected), *case.scales[0]])
+    scale = max(np.abs(x).max(initial=0) for x in [*expected, *case.scales[0]])
     for name, a, b in zip(case.leaves.float_names, all_numpy(got), expected, strict=True):
         error = share(a - b, scale)
         case.report.grad_of_grad = max(case.report.grad_of_grad or 0.0, error)

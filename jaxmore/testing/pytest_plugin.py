@@ -50,6 +50,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Print the tables of all rules that were checked."""
     reports = config.stash.get(_REPORTS, [])
     if reports and config.get_verbosity() > 0:
-        terminalreporter.section("hand-derived gradients proven")
+        terminalreporter.section("hand-derived gradients checked")
         for report in reports:
             terminalreporter.write_line(f"{report}\n")

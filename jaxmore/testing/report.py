@@ -1,4 +1,4 @@
-"""What a check found: a table when all is well, a diagnosis when it is not."""
+"""The report of a check: a table for a right rule, a diagnosis for a wrong one."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -9,10 +9,10 @@ from jaxmore import notebook
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a rule."""
+    """A mistake that a check found."""
 
     check: str
-    """Which check found it: structure, primal, autodiff, differences, ..."""
+    """The check that found it: structure, primal, autodiff, differences, ..."""
     message: str
     argument: str | None = None
     index: tuple[int, ...] | None = None
@@ -21,7 +21,7 @@ class Problem:
     oracle: float | None = None
     relative_error: float | None = None
     cause: str | None = None
-    """What the pattern of the error shows, or None where it shows nothing."""
+    """The cause that the pattern of the error shows, or None."""
 
     def __str__(self) -> str:
         return self.message + (f"\n  cause: {self.cause}" if self.cause else "")
@@ -29,16 +29,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured for one cotangent; errors are in units of its condition scale."""
+    """The errors of one cotangent, in units of the condition scale of its elements."""
 
     argument: str
     shape: tuple[int, ...]
     autodiff: float
-    """Largest difference to ``jax.vjp`` in float64."""
+    """The largest error against ``jax.vjp`` in float64."""
     differences: float
-    """Largest difference to the differences of the forward in float64."""
+    """The largest error against differences of the forward in float64."""
     narrow: dict[str, float] = field(default_factory=dict[str, float])
-    """By dtype, the largest error against float64, in units of the dtype's eps."""
+    """The largest error against float64 in each narrow dtype, in units of its eps."""
     judged_by_autodiff: float = 1.0
     """The share of the elements at which autodiff gave a number."""
     judged_by_differences: float = 1.0
@@ -60,11 +60,11 @@ class Report:
     taylor: float | None = None
     """The order of the Taylor remainder; None where it is at the level of rounding."""
     agreement: float | None = None
-    """Eager, jit, vmap, scan and checkpoint, the largest difference in ulps of the scale."""
+    """The largest difference between eager, jit, vmap, scan and checkpoint, in ulps."""
     modes: bool = False
     """Whether the rule ran in every mode, not eagerly and under jit alone."""
     grad_of_grad: float | None = None
-    """Reverse mode through the drop-in's reverse mode, in units of the condition scale."""
+    """The largest error of the second derivative, in units of the condition scale."""
     residual_bytes: int | None = None
     """None where they were not counted."""
     autodiff_bytes: int = 0

@@ -1,4 +1,4 @@
-"""Check the rules and models that ship, on arguments that show what can go wrong."""
+"""Check the rules and models of jaxmore on arguments that expose common mistakes."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from jaxmore.testing.rule import examine
 
 
 class Family(NamedTuple):
-    """Arguments (see :func:`parse_args`) and options on which a rule must be right."""
+    """The arguments and options of one check of a rule; see :func:`parse_args`."""
 
     arguments: str
     options: dict[str, Any] = {}  # noqa: RUF012 -- never changed
@@ -28,7 +28,7 @@ _NORM = ("f[*B,E] f[E] f[E]", "f[5,3]*1e-3+2 f[3] f[3]", "f[5,3]*1e3 f[3] f[3]")
 
 N_VOCAB = 5
 SMALL = {"block_size": 4, "n_embd": 4, "n_embd2": 6, "n_layer": 2, "n_head": 2}
-"""The options that set the size of a model for a check, where it has them."""
+"""The options that make a model small; each model takes those that it has."""
 
 FAMILIES: dict[str, tuple[Family, ...]] = {
     "batch_norm": (
@@ -103,7 +103,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     ),
     "tanh": (Family("f[*B,E]"), Family("f[7]*0.5+9"), Family("f[7]*0.5-9")),
 }
-"""For each rule its families of arguments. The first is generic: leading axes, distinct sizes,
+"""The families of arguments of each rule. The first is generic: leading axes, distinct sizes,
 repeated ids, ignored targets. Sizes of 1, large and tiny values, and tails follow."""
 
 

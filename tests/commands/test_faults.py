@@ -147,6 +147,8 @@ def test_a_closed_standard_error_is_not_standard_output(capsys, monkeypatch) -> 
         (["sample", "."], "-o names a work folder"),
         (["train", "--max-steps", "100000000000"], "--max-steps must be below 2³¹"),
         (["trace", "ab", "--block-size", "1000000000"], "characters are too many"),
+        (["train", "--type", "rnn", "--n-layer", "2"], "the type rnn has no such size"),
+        (["train", "--type", "microgpt", "--n-layer", "99999999"], "must be at most 1,000"),
     ],
 )
 def test_what_may_have_been_meant(capsys, args, line) -> None:

@@ -15,11 +15,11 @@ from jaxmore import rules
 class Planted(NamedTuple):
     rule: str
     function: str
-    """fwd or bwd, or the full name of a helper."""
+    """``fwd``, ``bwd`` or the full name of a helper function."""
     right: str
     wrong: str
     argument: str | None
-    """Of which cotangent the first report must be."""
+    """The argument that the first problem of the report must name."""
     cause: str | None = None
 
 
@@ -144,7 +144,7 @@ PLANTED = [
 
 
 def plant(mistake: Planted) -> ModuleType:
-    """The rule's module with the mistake in it."""
+    """Return a copy of the rule's module that contains the mistake."""
     home = sys.modules[getattr(rules, mistake.rule).__module__]
     name = f"{mistake.rule}_{mistake.function}"
     name = name if hasattr(home, name) else mistake.function

@@ -1,4 +1,4 @@
-"""Random rules that are surely right, as a user might write them: chains of known derivatives."""
+"""Random right rules as a user might write them: chains of known derivatives."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,11 +28,11 @@ class RightRule(NamedTuple):
     bwd: Callable[..., tuple[Any, ...]]
     args: tuple[Any, ...]
     text: str
-    """What it computes, of what shapes."""
+    """The steps and the shape of x, for messages."""
 
 
 def draw_rule(seed: int) -> RightRule:
-    """A chain of one to four steps, or two of them side by side; its parameters may be a dict."""
+    """Draw one or two chains of one to four steps, maybe with their parameters in a dict."""
     random = np.random.default_rng(seed)
     shape = tuple(random.integers(1, 6, random.integers(1, 4)).tolist())
     x, starts = _floats(random, shape), []

@@ -1,4 +1,4 @@
-"""No false alarm: random rules that are surely right pass, and a wrong twin gets no wrong cause."""
+"""Random right rules pass the checker, and their wrong twins are given no wrong cause."""
 
 import os
 from typing import Any
@@ -11,10 +11,10 @@ from tests.testing.hard_rules import draw_hard_rule
 from tests.testing.right_rules import draw_rule
 
 N_RULES = int(os.environ.get("RIGHT_RULES", "8"))
-"""``make alarms`` asks for 200, in CI: to compile for one takes about a second. Of each kind."""
+"""The number of rules of each kind; ``make alarms`` sets 200. A rule takes about a second."""
 CAUSES = {-1.0: "its sign is wrong", 2.0: "it is twice", 0.5: "it is half"}
 FACTORS = (-1.0, 2.0, 0.5, 0.8, 1.25, 1.0001, 5**0.5)
-"""What a wrong twin multiplies the first cotangent by; 4/5 is also a ratio of counts."""
+"""The factors of the wrong twins' first cotangents; 4/5 is also a ratio of counts."""
 
 
 @pytest.mark.parametrize("seed", range(N_RULES))

@@ -1,6 +1,6 @@
-"""Right rules and their wrong twins where a checker errs: magnitudes, NaN, masks, kinks, domains.
+"""Right rules and wrong twins where a checker may err: magnitudes, NaN, masks, kinks, domains.
 
-Each pair shares its forward and its arguments. The right one passes, the wrong one is caught.
+The twins share their forward and their arguments. The right one passes, the wrong one is caught.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Each misuse gets one sentence; what JAX accepts is accepted; what is meant can be declared."""
+"""The checker answers each misuse in one sentence, and accepts what JAX accepts."""
 
 from functools import partial
 from typing import Any

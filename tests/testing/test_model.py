@@ -1,4 +1,4 @@
-"""check_layer and check_model: right ones pass, a mistake is named by its path."""
+"""check_layer and check_model pass right layers and models, and name a mistake by its path."""
 
 from dataclasses import dataclass
 
@@ -65,7 +65,7 @@ def test_a_layer_passes():
 
 @dataclass(frozen=True)
 class Skip(Layer):
-    """y = x + tanh(x w), with what is to go wrong."""
+    """A layer y = x + tanh(x w) with a given mistake."""
 
     mistake: str = ""
 
@@ -110,7 +110,7 @@ def test_a_mistake_in_a_layer_is_named(mistake: str, argument: str | None, cause
 
 @dataclass(frozen=True)
 class Wrong(Layer):
-    """A layer with one of its gradients off by 0.1 %."""
+    """Scale one gradient of a layer by 1.001."""
 
     layer: Layer
     path: str

@@ -1,4 +1,4 @@
-"""The checker catches every planted mistake, names the argument, and says nothing untrue."""
+"""The checker catches every planted mistake, names its argument, and gives no wrong cause."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""check_model and check_layer catch planted mistakes, name the parameters, and say nothing untrue.
+"""check_model and check_layer catch planted mistakes and name the parameters.
 
 A mistake is one piece of source for another in a layer (or in a rule, where the layer only calls
 it), and its code is put in the place of the right code. None changes what a forward pass returns:
@@ -47,15 +47,15 @@ MODELS = ("ngram", "bow", "lstm")  # the others are layers
 
 class Planted(NamedTuple):
     subject: str
-    """Of SUBJECTS."""
+    """A key of SUBJECTS."""
     function: str
-    """Its full name in jaxmore.layers or in jaxmore.rules."""
+    """The full name of the function in jaxmore.layers or jaxmore.rules."""
     right: str
     wrong: str
     named: str
     """Every wrong cotangent in the report, and no other: paths, with * for any part."""
     cause: str | None = None
-    """Part of the one that is suggested; None where there must be none."""
+    """Part of the cause in the report; None where the report must give none."""
 
 
 P = Planted
@@ -112,7 +112,7 @@ PLANTED = [
 
 
 def plant(mistake: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the mistake in the place of the right code, in the function itself."""
+    """Replace the right code by the mistake in the function itself."""
     cls, _, method = mistake.function.rpartition(".")
     thing = getattr(layers, cls) if cls else rules
     right = inspect.unwrap(getattr(thing, method))

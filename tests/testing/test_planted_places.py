@@ -1,4 +1,4 @@
-"""In every hard kind of rule, at every class of sizes, the wrong twin is caught and the right passes."""
+"""In every hard kind of rule, at every size, the wrong twin is caught and the right passes."""
 
 from collections.abc import Callable
 from typing import Any

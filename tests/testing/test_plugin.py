@@ -1,4 +1,4 @@
-"""The pytest plugin and the hypothesis strategies, as a user has them."""
+"""The pytest plugin and the hypothesis strategies work in a user's project."""
 
 import subprocess
 import sys
@@ -28,8 +28,10 @@ def test_wrong(check_rule):
 
 @pytest.mark.slow
 def test_the_plugin_gives_the_fixture_and_prints_the_tables(tmp_path: Path):
-    (tmp_path / "test_mine.py").write_text(TESTS)
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["jaxmore.testing.pytest_plugin"]\n')
+    (tmp_path / "test_mine.py").write_text(TESTS, encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(
+        'pytest_plugins = ["jaxmore.testing.pytest_plugin"]\n', encoding="utf-8"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path,
@@ -40,13 +42,13 @@ def test_the_plugin_gives_the_fixture_and_prints_the_tables(tmp_path: Path):
     )
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "cause: it is half of what it should be" in done.stdout
-    _, tables = done.stdout.split("hand-derived gradients proven")
+    _, tables = done.stdout.split("hand-derived gradients checked")
     assert "square  shape  autodiff  differences" in tables
 
 
 @pytest.mark.slow
 def test_check_rule_needs_none_of_the_test_tools():
-    """In a process where they cannot be imported."""
+    """The process cannot import them."""
     program = """
 import sys
 for name in ("hypothesis", "torch", "beartype", "pytest", "mpmath"):

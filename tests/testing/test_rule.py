@@ -1,4 +1,4 @@
-"""check_rule: right rules pass, each check fails where it should, and the report says it all."""
+"""check_rule passes right rules, and each check finds the mistakes that it is for."""
 
 import json
 
@@ -91,7 +91,7 @@ def test_the_process_stays_as_it_was():
 
 
 def problem(bwd, *args, fwd=scale_fwd, **options):
-    """The one problem that the checker finds."""
+    """Return the only problem in the report."""
     report = examine(fwd, bwd, *(args or (X, GAIN)), **options)
     assert len(report.problems) == 1, report
     return report.problems[0]
