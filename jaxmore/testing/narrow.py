@@ -80,7 +80,7 @@ def check_narrow(case: Case, dtype: str) -> None:
 
 
 def _truth(
-    case: Case, floats: tuple[np.ndarray, ...], dy: list[Any]
+    case: Case, floats: tuple[np.ndarray, ...], dy: Sequence[Any]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the float64 cotangents and their condition scales, by what can speak.
 
