@@ -60,6 +60,7 @@ class Case:
         rule_fwd: ``rule.fwd``, as a function of the float leaves.
         fwd: both, compiled together: ``(plain's y, y, residuals)``.
         n_traces: how often ``bwd`` has been traced.
+        sways: how much each cotangent moves with the inputs, once a narrow dtype asked for it.
     """
 
     y: Any
@@ -89,6 +90,7 @@ class Case:
         self._bwd = jax.jit(self._counted_bwd)
         self.n_traces = 0
         self.without_scales, self.without_autodiff = False, ""
+        self.sways: list[np.ndarray] | None = None
 
     def _counted_bwd(self, residuals: Any, dy: Any) -> Any:
         self.n_traces += 1

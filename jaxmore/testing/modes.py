@@ -38,18 +38,19 @@ def check_modes(case: Case) -> None:
     dys = [np.stack(pair) for pair in zip(dy, dy2, strict=True)]
     twice = tuple(np.stack([x, x]) for x in floats)
     both = list(zip(first, second, strict=True))
-    modes: dict[str, Callable[[], Any]] = {
-        "vmap": lambda: jax.vmap(partial(oracles.cotangents, drop_in))(twice, dys),
-        "lax.scan": lambda: oracles.through_scan(drop_in, floats, dys),
-        "checkpoint": lambda: oracles.through_checkpoint(drop_in, floats, dy),
+    # The arrays are arguments: as constants they would be compiled into the programs.
+    modes: dict[str, tuple[Callable[..., Any], Any, Any]] = {
+        "vmap": (jax.vmap(partial(oracles.cotangents, drop_in)), twice, dys),
+        "lax.scan": (partial(oracles.through_scan, drop_in), floats, dys),
+        "checkpoint": (partial(oracles.through_checkpoint, drop_in), floats, dy),
     }
     expected = {
         "vmap": [np.stack(pair) for pair in both],
         "lax.scan": [np.asarray(a) + np.asarray(b) for a, b in both],
         "checkpoint": first,
     }
-    for mode, run in modes.items():
-        got = case.attempt("modes", f"under {mode}", jax.jit(run))
+    for mode, (run, *args) in modes.items():
+        got = case.attempt("modes", f"under {mode}", jax.jit(run), *args)
         case.report.problems += disagreement(case, mode, got, expected[mode])
     case.stop_if_wrong()
     if "autodiff" not in case.rule.skip and not case.without_autodiff:

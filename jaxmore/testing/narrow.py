@@ -80,7 +80,7 @@ def check_narrow(case: Case, dtype: str) -> None:
 
 
 def _truth(
-    case: Case, floats: tuple[np.ndarray, ...], dy: list[Any]
+    case: Case, floats: tuple[np.ndarray, ...], dy: Sequence[Any]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the float64 cotangents and their condition scales, by what can speak.
 
@@ -170,16 +170,30 @@ def _units(
     That is eps of the element's condition scale, plus what a change of the inputs by one eps does
     to it: the forward's values are rounded, too.
     """
-    units = [eps * np.nan_to_num(s, nan=0, posinf=0) for s in scales]
+    if case.sways is None or case.leaves.has_keys:  # what is drawn depends on the dtype
+        case.sways = _sways(case, floats, dy, truth, scales)
+    sizes = [np.nan_to_num(s, nan=0, posinf=0) for s in scales]
+    return [eps * (size + sway) for size, sway in zip(sizes, case.sways, strict=True)]
+
+
+def _sways(
+    case: Case,
+    floats: Sequence[np.ndarray],
+    dy: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray],
+    scales: Sequence[np.ndarray],
+) -> list[np.ndarray]:
+    """Measure how much each cotangent moves with the inputs, relative to their change."""
+    sways = [np.zeros(t.shape) for t in truth]
     if case.without_autodiff:
-        return units
+        return sways
     for _ in range(1 if case.report.sampled else 2):
         signs = [case.random.choice([-STEP, STEP], x.shape) for x in floats]
         near = tuple(x * (1 + sign) for x, sign in zip(floats, signs, strict=True))
-        for unit, a, b, scale in zip(units, _truth(case, near, dy)[0], truth, scales, strict=True):
+        for sway, a, b, scale in zip(sways, _truth(case, near, dy)[0], truth, scales, strict=True):
             moved = difference(a, b, unknown=0)
-            unit += np.where(moved <= ILL_CONDITIONED * scale, moved * (eps / STEP), 0)
-    return units
+            sway += np.where(moved <= ILL_CONDITIONED * scale, moved / STEP, 0)
+    return sways
 
 
 def _limits(theirs: np.ndarray, unit: np.ndarray, eps: float) -> np.ndarray:

@@ -169,7 +169,7 @@ def near_tie(random: Random, shape: Shape) -> HardRule:
 
     def share(x: Any, closeness: float) -> Any:
         close = x >= x.max(-1, keepdims=True) - closeness
-        return close / close.sum(-1, keepdims=True)
+        return (close / close.sum(-1, keepdims=True)).astype(x.dtype)
 
     return _own(
         lambda x: x.max(-1),

@@ -6,12 +6,18 @@ from typing import Any
 import jax
 import numpy as np
 
-OPERATIONS = 2e10
-"""How many floating-point operations the differences of one rule may take, about."""
+OPERATIONS = 5e9
+"""How many floating-point operations the differences of one rule may take, about: some seconds."""
 AT_LEAST = 2
 """Elements of each argument that are moved in any case."""
 PER_ELEMENT = 30
-"""How often the forward runs for one element."""
+"""How often the forward runs for one element, with the whole ladder of steps."""
+PER_SAMPLED = 5
+"""How often it runs for an element of a sample."""
+PER_FLOAT = 30
+"""What it costs to move one float of the arguments and to compare one of the outputs."""
+TRANSCENDENTAL = 20
+"""What an exponential or its kin costs."""
 OVERHEAD = 20_000
 """What one run costs that computes next to nothing."""
 
@@ -26,12 +32,14 @@ def sample(forward: Callable[..., Any], inputs: Sequence[Any]) -> np.ndarray | N
     sizes = [x.size for x in inputs]
     if sum(sizes) <= 64:
         return None
-    cost = jax.jit(forward).lower(*inputs).cost_analysis()
-    flops = max(float((cost or {}).get("flops", 0.0)), OVERHEAD, 10.0 * sum(sizes))
-    affordable = int(OPERATIONS / (PER_ELEMENT * flops))
-    if affordable >= sum(sizes):
+    lowered = jax.jit(forward).lower(*inputs)
+    cost = lowered.cost_analysis() or {}
+    floats = sum(sizes) + sum(y.size for y in jax.tree.leaves(lowered.out_info))
+    operations = OVERHEAD + PER_FLOAT * floats + float(cost.get("flops", 0))
+    operations += TRANSCENDENTAL * float(cost.get("transcendentals", 0))
+    if PER_ELEMENT * operations * sum(sizes) <= OPERATIONS:
         return None
-    each = max(affordable // len(inputs), AT_LEAST)
+    each = max(int(OPERATIONS / (PER_SAMPLED * operations)) // len(inputs), AT_LEAST)
     random = np.random.default_rng(0)
     starts = np.cumsum([0, *sizes[:-1]])
     return np.concatenate(
