@@ -49,11 +49,15 @@ def run(quick: bool) -> list[dict[str, Any]]:
 
 
 def _task(batch_size: int, n_steps: int) -> Task:
-    X, Y = corpus().sequences()
-    sizes = {"batch_size": batch_size, "n_steps": n_steps}
-    adam = {"optimizer": "adam", "learning_rate": 0.01}
     return make_task(
-        "microgpt", model_options("microgpt"), corpus().vocab.size, X, Y, **sizes, **adam
+        "microgpt",
+        model_options("microgpt"),
+        corpus().vocab.size,
+        *corpus().sequences(),
+        batch_size=batch_size,
+        n_steps=n_steps,
+        optimizer="adam",
+        learning_rate=0.01,
     )
 
 
