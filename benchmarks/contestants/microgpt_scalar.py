@@ -47,7 +47,7 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
                 (x[y >= 0], y[y >= 0]) for x, y in zip(task.X[batch], task.Y[batch], strict=True)
             ]
             rows = np.concatenate([logits(weights, x) for x, _ in words])
-            loss = cross_entropy(rows, np.concatenate([y for _, y in words]))
+            loss: Any = cross_entropy(rows, np.concatenate([y for _, y in words]))
             for p in parameters:
                 p.grad = 0.0
             loss.backward()
