@@ -22,8 +22,8 @@ def load(task: Task) -> tuple[ctypes.CDLL, list[ctypes.c_void_p], list[np.ndarra
     program = compile_c(Path(__file__).with_suffix(".c"), sizes)
     flat = np.concatenate([w.ravel() for w in matrices(task.params)])
     program.load(pointer(flat))
-    arrays = [np.ascontiguousarray(a, np.int8) for a in (task.X, task.Y)]
-    arrays.append(np.ascontiguousarray(task.indices, np.int32))
+    X, Y = (np.ascontiguousarray(a, np.int8) for a in (task.X, task.Y))
+    arrays: list[np.ndarray] = [X, Y, np.ascontiguousarray(task.indices, np.int32)]
     return program, [pointer(a) for a in arrays], arrays
 
 
