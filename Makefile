@@ -23,7 +23,7 @@ PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST := $(PY) -m pytest $(if $(ARGS),,-n $(JOBS) --dist worksteal)
 
-.PHONY: help train test test-all test-browser docs docs-serve bench faults mutants alarms test-newest lint lint-types lint-rest audit format lock clean FORCE
+.PHONY: help train test test-all test-browser docs docs-serve notebooks pictures bench faults mutants alarms test-newest lint lint-types lint-rest audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
@@ -31,6 +31,8 @@ help:
 	@echo 'make test-all     these and all other tests: every dtype, size, family and fault'
 	@echo 'make test-browser the page of `jaxmore explore` in chromium'
 	@echo 'make docs         the site, strictly, into build/site;  make docs-serve  show it while you write'
+	@echo 'make notebooks    run the notebooks of examples/, each within two minutes'
+	@echo 'make pictures     the explorer in docs/: the page and its pictures, by chromium'
 	@echo 'make bench        jaxmore beside its peers, on a quiet machine: writes docs/benchmarks.md'
 	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
 	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
@@ -59,6 +61,15 @@ test-all: $(if $(JAX)$(ARGS),$(VENV)/.ready-dev,lint)
 # Strict: a broken link, an unknown equation or a public name without a docstring fails. No network.
 docs: $(VENV)/.ready-docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
+
+# Runs every notebook of examples/; ARGS=--write keeps what they print, ARGS=3_ladder runs one.
+notebooks: $(VENV)/.ready-dev
+	$(PY) -m website.notebooks $(ARGS)
+
+# The pictures of the explorer and the built page in docs/, from the code as it is.
+pictures: $(VENV)/.ready-dev
+	$(PY) -m jaxmore explore --page docs/explorer/explore.html --overwrite
+	$(PY) -m tests.explore.pictures docs/explorer/explore.html docs/images
 
 docs-serve: $(VENV)/.ready-docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve

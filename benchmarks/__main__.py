@@ -22,13 +22,13 @@ Section = Literal[
     "budget",
 ]
 ROOT = Path(__file__).resolve().parents[1]
-DOCS, README = ROOT / "docs", ROOT / "README.md"
+DOCS = ROOT / "docs"
 ALL: tuple[Section, ...] = get_args(Section)
 
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """Run jaxmore beside its peers; write docs/benchmarks.md, .json, figures, README.md's table.
+    """Run jaxmore beside its peers; write docs/benchmarks.md, .json and figures.
 
     Run it on a machine with nothing else to do. Sections that are not run keep their last results.
     """
@@ -55,7 +55,7 @@ class Benchmarks:
         from benchmarks.data import require_names
         from benchmarks.figure import growth_figure, training_figure
         from benchmarks.machine import describe_machine
-        from benchmarks.report import TABLES, write_into_readme, write_report
+        from benchmarks.report import TABLES, write_report
         from jaxmore.plots import save
 
         require_names()
@@ -84,15 +84,13 @@ class Benchmarks:
             json_file.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
         (DOCS / "benchmarks.md").write_text(write_report(results), "utf-8")
         if "training" in results:
-            text = write_into_readme(README.read_text("utf-8"), results["training"])
-            README.write_text(text, "utf-8")
             figure = training_figure(results["training"]["rows"])
             save(figure, DOCS / "images" / "benchmarks.png")
         if "growth" in results:
             ceiling = results["growth"]["machine"]["matmul_ceiling_gflops"]
             figure = growth_figure(results["growth"]["rows"], ceiling)
             save(figure, DOCS / "images" / "growth.png")
-        print("docs/benchmarks.md, docs/benchmarks.json, docs/images, README.md")
+        print("docs/benchmarks.md, docs/benchmarks.json, docs/images")
 
 
 if __name__ == "__main__":

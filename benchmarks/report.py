@@ -22,9 +22,6 @@ jaxmore draws; only the times of jaxmore and of jax.grad in the same scan includ
 compilation. Memory is the peak of the process, including imports and data.
 """
 
-START, END = "<!-- python -m benchmarks training -->", "<!-- end -->"
-"""Around the README's table."""
-
 Rows = Sequence[dict[str, Any]]
 Section = dict[str, Any]
 """{"machine": what it ran on, "rows": what was measured}"""
@@ -36,17 +33,6 @@ def write_report(sections: dict[str, Section]) -> str:
     for name, section in sections.items():
         parts += [*TABLES[name](section), _measured(section["machine"])]
     return "\n".join(parts)
-
-
-def write_into_readme(readme: str, training: Section) -> str:
-    """Put the table of training between its two marks in the README."""
-    before, _, rest = readme.partition(START)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"README.md has no {START} and {END}")
-    return (
-        f"{before}{START}\n{_steps(training['rows'])}\n{_measured(training['machine'])}{END}{after}"
-    )
 
 
 def _steps(rows: Rows) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import io
+import logging
 import os
 import re
 import sys
@@ -78,6 +79,11 @@ def main(args: Sequence[str] | None = None) -> None:
     except BrokenPipeError as error:  # `jaxmore check --dump | head`: nobody reads on
         output.discard(error)
         raise SystemExit(141) from None
+    except RuntimeError as error:
+        line = str(error).partition("\n")[0]
+        if not line.startswith("Unable to initialize backend"):
+            raise
+        _exit(f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: {line}", 2)
     except OSError as error:
         if error.filename is not None:
             raise
@@ -102,6 +108,11 @@ def _run(arguments: list[str]) -> None:
     from jaxmore.runs.compilation_cache import use_compilation_cache
 
     use_compilation_cache()
+    # Figures go to files, whatever backend the shell names; matplotlib warns of its own cache.
+    os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    # JAX puts the paths of sources into its programs, which lone surrogates cannot be part of.
+    os.environ.setdefault("JAX_HLO_SOURCE_FILE_CANONICALIZATION_REGEX", r"[\ud800-\udfff]")
     if arguments[0] == "train" and todo.resume:
         from jaxmore.runs.folder import stored_config
 

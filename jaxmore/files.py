@@ -16,12 +16,34 @@ from jaxmore.errors import InputError
 __all__ = [
     "as_json",
     "check_output",
+    "check_regular",
+    "read_file",
     "remove",
     "sync",
     "write_atomically",
     "write_output",
     "writing_to",
 ]
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path is no pipe, which waits, and no device, which may have no end.
+
+    Raises:
+        OSError: it is one.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "neither a file nor a folder")
+
+
+def read_file(path: Path) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    check_regular(path)
+    return path.read_bytes()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -69,7 +69,9 @@ def test_commands_import_no_jax_until_they_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_it_trains_without_posix_modules(tmp_path: Path) -> None:
-    (tmp_path / "words.txt").write_text("\n".join(["ava", "mia", "zoe", "lea"] * 5))
+    (tmp_path / "words.txt").write_text(
+        "\n".join(["ava", "mia", "zoe", "lea"] * 5), encoding="utf-8"
+    )
     said = python(HIDE + IMPORT_ALL + TRAIN, tmp_path)
     assert "6 steps" in said
     assert (tmp_path / "out" / "model.safetensors").exists()

@@ -25,7 +25,7 @@ SMALL = FLAGS | {"n_embd2": 9}
 @pytest.fixture
 def words_file(tmp_path: Path) -> Path:
     path = tmp_path / "words.txt"
-    path.write_text("\n".join(WORDS))
+    path.write_text("\n".join(WORDS), encoding="utf-8")
     return path
 
 
@@ -72,7 +72,10 @@ def test_fit_keeps_the_best_and_stops_without_patience(tmp_path: Path) -> None:
         WORDS, "bengio", n_embd2=30, eval_every=40, patience=3, work_dir=tmp_path, **flags
     )
     same_bits(trained, again)
-    metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    metrics = [
+        json.loads(line)
+        for line in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     losses = {line["step"]: line["losses"]["dev"] for line in metrics if "losses" in line}
     assert trained.record["losses"]["dev"] == min(losses.values())
     assert max(losses) == trained.record["training"]["step"] + 3 * 40
@@ -184,9 +187,9 @@ def test_many_samples_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_the_example_trains(tmp_path: Path) -> None:
-    assert len(EXAMPLE.read_text().splitlines()) <= 40
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 40
     path = tmp_path / "words.txt"
-    path.write_text("\n".join(WORDS))
+    path.write_text("\n".join(WORDS), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, EXAMPLE, path], capture_output=True, text=True, check=True, cwd=tmp_path
     )

@@ -106,7 +106,7 @@ def test_json_alone_means_standard_output() -> None:
 
 def test_json_is_all_that_is_printed(tmp_path, capsys) -> None:
     words = tmp_path / "words.txt"
-    words.write_text("\n".join(WORDS))
+    words.write_text("\n".join(WORDS), encoding="utf-8")
     out = tmp_path / "out"
     run("train", "-i", words, "-o", out, "--n-embd2", "9", "--max-steps", "9", "-b", "5")
     ended = capsys.readouterr().out
@@ -123,13 +123,13 @@ def test_json_is_all_that_is_printed(tmp_path, capsys) -> None:
     ][:3]
     run("data", "-i", words, "--json", tmp_path / "data.json")
     assert "36 words" in capsys.readouterr().out
-    assert json.loads((tmp_path / "data.json").read_text())["words"] == len(WORDS)
+    assert json.loads((tmp_path / "data.json").read_text(encoding="utf-8"))["words"] == len(WORDS)
 
 
 @pytest.mark.slow
 def test_sweep_prints_what_it_writes(tmp_path, capsys) -> None:
     words = tmp_path / "words.txt"
-    words.write_text("\n".join(WORDS))
+    words.write_text("\n".join(WORDS), encoding="utf-8")
     flags = ["--n-embd2", "9", "--max-steps", "9", "-b", "5", "--seed", "1,2", "--json"]
     run("sweep", "-i", words, "-o", tmp_path / "out", *flags)
     assert json.loads(capsys.readouterr().out) == json.loads(
@@ -140,7 +140,7 @@ def test_sweep_prints_what_it_writes(tmp_path, capsys) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_train_in_a_terminal_shows_loss_speed_and_time_left(tmp_path) -> None:
-    (tmp_path / "words.txt").write_text("\n".join(WORDS))
+    (tmp_path / "words.txt").write_text("\n".join(WORDS), encoding="utf-8")
     ours, theirs = pty.openpty()
     environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TTY_COMPATIBLE")}
     flags = ["-i", "words.txt", "--max-steps", "40000", "-b", "5", "--n-embd2", "9"]
@@ -175,7 +175,7 @@ def test_tensorboard_gets_the_lines_of_the_metrics(tmp_path, capsys) -> None:
     from tensorboardX.proto.event_pb2 import Event
 
     words = tmp_path / "words.txt"
-    words.write_text("\n".join(WORDS))
+    words.write_text("\n".join(WORDS), encoding="utf-8")
     out = tmp_path / "out"
     flags = ["--n-embd2", "9", "--max-steps", "20", "--chunk-size", "10", "-b", "5"]
     run("train", "-i", words, "-o", out, *flags, "--tensorboard")
@@ -188,7 +188,10 @@ def test_tensorboard_gets_the_lines_of_the_metrics(tmp_path, capsys) -> None:
         for value in event.summary.value:
             found[value.tag, event.step] = value.simple_value
         content = content[16 + size :]
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     for line in lines[:-1]:
         assert found["loss/batches", line["step"]] == pytest.approx(line["loss"])
         for path, ratio in line["update_to_data"].items():

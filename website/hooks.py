@@ -14,7 +14,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from website import equations, pages  # noqa: E402
+from website import equations, notebooks, pages  # noqa: E402
 
 SOURCE = "https://github.com/jaxmore/jaxmore/blob/main/"
 FIGURES: dict[str, dict[str, str]] = tomllib.loads((ROOT / "docs/figures.toml").read_text("utf-8"))
@@ -30,6 +30,8 @@ def on_files(files: Any, config: Any) -> Any:
     except ValueError as error:
         raise PluginError(f"reference: {error}") from error
     contents["reference/index.md"] = pages.reference_index()
+    for path in notebooks.EXAMPLES.glob("[0-9]*.ipynb"):
+        contents[f"notebooks/{path.stem}.md"] = notebooks.page(path)
     for name in ("CONTRIBUTING", "CHANGELOG"):
         text = (ROOT / f"{name}.md").read_text("utf-8")
         contents[f"{name.lower()}.md"] = _from_root(text)

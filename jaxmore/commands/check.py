@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from jaxmore.commands.flags import Json, Words, try_json, write_json
+from jaxmore.commands.flags import Json, Words, as_text, try_json, write_json
 from jaxmore.errors import InputError
 from jaxmore.runs.config import default
 from jaxmore.terminal import paint
@@ -79,6 +79,12 @@ class Check:
         else:
             self._compare_with_the_notebooks()
 
+    @property
+    def _spec(self) -> str:
+        """The rule: a path as the system gives it, and names, which are text."""
+        path, colon, functions = (self.spec or "").partition(":")
+        return path + colon + as_text(functions)
+
     def _judge_exercise(self) -> None:
         from jaxmore import ninja
 
@@ -95,11 +101,11 @@ class Check:
         if self.spec:
             reports.append(
                 testing.check_named_rule(
-                    self.spec,
+                    self._spec,
                     self.args,
                     dtypes=self.dtype,
                     only_dtype=self.only_dtype,
-                    options=testing.parse_options(self.option),
+                    options=testing.parse_options(map(as_text, self.option)),
                     progress=_show,
                 )
             )
@@ -131,10 +137,10 @@ class Check:
         try_json(self.json)
         proofs: list[Proof] = []
         if self.spec:
-            fwd, bwd = load_rule(self.spec)
+            fwd, bwd = load_rule(self._spec)
             if bwd is None:
                 raise InputError("--prove takes two functions: write MODULE:FWD,BWD")
-            options = parse_options(self.option)
+            options = parse_options(map(as_text, self.option))
             proofs.append(prove_rule(fwd, bwd, *parse_args(self.args), options=options))
         for name in FAMILIES if "all" in self.rule else self.rule:
             if name not in FAMILIES:
@@ -151,9 +157,9 @@ class Check:
 
     def _tell(self, results: list[Any], between: str) -> None:
         """Print what was found, and write it as JSON where it is asked for."""
+        write_json(self.json, [result.as_dict() for result in results])
         if self.json != "-":
             print(between.join(_painted(result) for result in results))
-        write_json(self.json, [result.as_dict() for result in results])
         if not all(result.passed for result in results):
             raise SystemExit(1)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from jaxmore.commands.flags import words_path
+from jaxmore.commands.flags import as_text, words_path
 from jaxmore.errors import InputError
 from jaxmore.files import check_output, write_output
 from jaxmore.runs.config import WORDS, default
@@ -55,7 +55,7 @@ class Explore:
             saved = load(self.work_dir)
         check_output(path)
         html = self._of_run(saved) if saved else self._fresh()
-        write_output(path, html.encode())
+        write_output(path, html.encode("utf-8", "backslashreplace"))  # the folder may be any bytes
         print(path)
 
     def _fresh(self) -> str:
@@ -85,5 +85,5 @@ class Explore:
             words = [word for split in corpus.splits for word in split]
             return explore.page(words, saved.vocab, explore.Trained(folder, params))
         words = corpus.splits.train
-        word = words[0] if self.word is None else self.word
+        word = words[0] if self.word is None else as_text(self.word)
         return explore.page_of_word(folder, saved, words, word, corpus.block_size(saved.options))

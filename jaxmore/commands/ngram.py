@@ -11,6 +11,7 @@ from tyro.conf import arg
 from jaxmore.commands.flags import Words, WorkDir
 from jaxmore.errors import InputError
 from jaxmore.runs.config import check_at_least, check_seed
+from jaxmore.runs.output import say
 
 NAMES = {2: "bigrams", 3: "trigrams"}
 MOST_CELLS = 10**8
@@ -79,7 +80,7 @@ class Ngram:
             if split
         }
         everything = np.sum(list(counts.values()), axis=0)
-        print(
+        say(
             f"{path}: {len(words):,} words, {everything.sum():,} characters "
             f"to predict, {np.count_nonzero(everything):,} of {everything.size:,} "
             f"{NAMES[self.n]} occur"
@@ -88,7 +89,7 @@ class Ngram:
         self._print_samples(everything, vocab, splits)
         with writing_to(folder):
             plots.save(plots.ngram_counts(everything, "".join(vocab.itos.values())), figure)
-        print(figure)
+        say(str(figure))
 
     def _print_losses(self, counts: dict[str, Any], everything: Any) -> None:
         import jax.numpy as jnp
@@ -96,10 +97,10 @@ class Ngram:
 
         from jaxmore.models import log_probabilities, mean_nll, train_neural_ngram
 
-        print(f"mean NLL in nats per character, smoothing {self.smoothing:g}")
+        say(f"mean NLL in nats per character, smoothing {self.smoothing:g}")
         log_probs = log_probabilities(everything, smoothing=self.smoothing)
         counted = mean_nll(log_probs, everything)
-        print(f"counted over all words: all {counted:.7f}")
+        say(f"counted over all words: all {counted:.7f}")
         if self.neural:
             table = train_neural_ngram(
                 jnp.array(everything), self.steps, self.learning_rate, penalty=self.penalty
@@ -107,13 +108,13 @@ class Ngram:
             learned = mean_nll(np.asarray(table, np.float64), everything)
             if not np.isfinite(learned):
                 raise InputError("the neural form diverged: lower --learning-rate")
-            print(
+            say(
                 f"learned in {self.steps:,} steps, penalty {self.penalty:g}: all {learned:.7f}, "
                 f"{learned - counted:+.7f} beside counting"
             )
         of_train = log_probabilities(counts["train"], smoothing=self.smoothing)
         losses = [f"{name} {mean_nll(of_train, split):.7f}" for name, split in counts.items()]
-        print("counted over train words: " + ", ".join(losses))
+        say("counted over train words: " + ", ".join(losses))
 
     def _print_samples(self, everything: Any, vocab: Any, splits: Any) -> None:
         import jax.numpy as jnp

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jaxmore.errors import InputError
+from jaxmore.files import read_file
 
 StrPath = str | os.PathLike[str]
 
@@ -39,7 +40,9 @@ def read_words(path: StrPath, *, like_makemore: bool = False) -> list[str]:
     except UnicodeDecodeError as error:
         number = raw.count(b"\n", 0, error.start) + 1
         byte = raw[error.start]
-        raise InputError(f"{name}, line {number}: byte 0x{byte:02x} is not UTF-8") from error
+        guess = " (UTF-16?)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        line = f"{name}, line {number}: byte 0x{byte:02x} is not UTF-8{guess}"
+        raise InputError(line) from error
     if "\0" in text:
         number = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{name}, line {number}: a NUL character (not a text file in UTF-8?)")
@@ -53,9 +56,7 @@ def read_words(path: StrPath, *, like_makemore: bool = False) -> list[str]:
 
 def _read_bytes(path: StrPath) -> bytes:
     try:
-        if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
-            raise ValueError("neither a file nor a folder")  # a FIFO waits, /dev/zero has no end
-        return Path(path).read_bytes()
+        return read_file(Path(path))
     except (OSError, ValueError) as error:  # ValueError: a path that no system call accepts
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot read {os.fspath(path)!r}: {reason}") from error

@@ -15,12 +15,14 @@ import os
 import reprlib
 import struct
 import zipfile
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from jaxmore.errors import InputError
+from jaxmore.files import check_regular
 from jaxmore.interop.torch_pickle import DTYPES, MAX_NAME_LENGTH, GlobalName, unpickle_tensors
 
 __all__ = ["read_torch_file"]
@@ -46,6 +48,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]
     """
     name = repr(os.fspath(path))
     try:
+        check_regular(Path(path))
         with zipfile.ZipFile(path) as archive:
             return _TensorArchive(archive, os.stat(path).st_size).read_tensors()
     except OSError as error:

@@ -9,7 +9,6 @@ from typing import cast
 import jax
 from jaxtyping import Array
 
-from jaxmore import notebook
 from jaxmore.layers.base import Layer, Recomputed, Tree
 from jaxmore.rules._recompute import recompute_after
 
@@ -31,11 +30,9 @@ class Combinator(Layer):
         return f"{type(self).__name__}({layers})"
 
     def _repr_html_(self) -> str:
-        from jaxmore.layers.description import count_parameters, describe_layers
+        from jaxmore.layers.description import as_html
 
-        head = ("layer", "class", "parameters", "count")
-        note = f"{count_parameters(self):,} parameters"
-        return notebook.table(head, describe_layers(self), note)
+        return as_html(self)
 
     def init(self, key: Array) -> Tree:
         keys = jax.random.split(key, len(self.layers))

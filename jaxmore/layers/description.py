@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jaxmore import notebook
 from jaxmore.layers.base import Layer, Tree
 from jaxmore.layers.combinators import Combinator
 from jaxmore.terminal import table
@@ -38,6 +39,12 @@ def describe(model: Combinator, columns: int | None = None) -> str:
     rows = describe_layers(model)
     lines = table(rows, "<<<>", columns, fold=2)
     return f"{lines}\n{count_parameters(model):,} parameters"
+
+
+def as_html(model: Combinator) -> str:
+    """Format the table for a notebook."""
+    head = ("layer", "class", "parameters", "count")
+    return notebook.table(head, describe_layers(model), f"{count_parameters(model):,} parameters")
 
 
 def describe_layers(model: Combinator) -> list[tuple[str, str, str, str]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxmore.data import printable
 from jaxmore.errors import InputError
+from jaxmore.files import read_file
 from jaxmore.ninja.blanks import NAMES
 
 
@@ -194,7 +195,7 @@ def parse(path: Path) -> Program:
         InputError: it cannot be read, is no Python, or assigns none of the exercise's cotangents.
     """
     try:
-        statements = ast.parse(path.read_bytes(), str(path)).body  # BOM and coding line as Python
+        statements = ast.parse(read_file(path), str(path)).body  # BOM and coding line as Python
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except SyntaxError as error:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from typeguard import TypeCheckError, check_type
 
 from jaxmore.errors import InputError
-from jaxmore.files import reason_of, remove, write_atomically
+from jaxmore.files import read_file, reason_of, remove, write_atomically
 from jaxmore.runs.checkpoints import CHECKPOINTS, latest_checkpoint
 from jaxmore.runs.config import CADENCE, TrainConfig
 
@@ -58,7 +58,8 @@ def _check_kinds(folder: Path) -> None:
     """Refuse a folder in the place of one of our files, and a file in the place of a folder."""
     for name in _FILES:
         path, kind = folder / name, "folder" if name in _FOLDERS else "file"
-        if os.path.lexists(path) and path.is_dir() != (kind == "folder"):
+        is_right = path.is_dir() if kind == "folder" else path.is_file() or not path.exists()
+        if os.path.lexists(path) and not is_right:
             raise InputError(f"{path} is no {kind}: move it away to resume the run")
 
 
@@ -128,7 +129,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     record: Any
     try:
-        record = json.loads((folder / RUN).read_bytes())
+        record = json.loads(read_file(folder / RUN))
     except (OSError, ValueError) as error:
         checkpoint, _ = latest_checkpoint(folder)
         if checkpoint is None:

@@ -35,7 +35,7 @@ def evaluate(trained: Trained, words: Words | None = None) -> dict[str, float]:
         InputError: the words cannot be read, or the model does not know one of their characters.
 
     >>> import jaxmore
-    >>> trained = jaxmore.fit(["ava", "mia", "zoe", "lea"] * 5, max_steps=10, batch_size=4)
+    >>> trained = jaxmore.fit(["ava", "mia", "zoe", "lea"] * 5, max_steps=20, batch_size=4)
     >>> sorted(jaxmore.evaluate(trained, ["mia", "ava"] * 5))
     ['dev', 'test', 'train']
     """

@@ -24,6 +24,9 @@ from jaxmore.training.loop import TrainState, fresh_params
 from jaxmore.training.memory import check_calibration, check_memory
 from jaxmore.training.optimizers import make_optimizer
 
+MOST_LAYERS = 1_000
+"""The layers are traced one by one, a tenth of a second each, before their memory is known."""
+
 
 class PreparedRun(NamedTuple):
     """A training run, ready to begin. Nothing is on disk yet."""
@@ -146,7 +149,10 @@ def _options(config: TrainConfig, longest_word: int) -> dict[str, Any]:
     asked = {name: size for name in SIZES if (size := getattr(config, name)) is not None}
     if "block_size" not in model_options(config.type):
         asked.pop("block_size", None)  # then it is the length of the sequences alone
-    return model_options(config.type, longest_word=longest_word, **asked)
+    options = model_options(config.type, longest_word=longest_word, **asked)
+    if options.get("n_layer", 1) > MOST_LAYERS:
+        raise InputError(f"--n-layer must be at most {MOST_LAYERS:,}, got {options['n_layer']:,}")
+    return options
 
 
 def _sizes(options: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ def with_progress(chunks: Iterable[Chunk], first_step: int, max_steps: int) -> I
 def status(loss: float, rate: float) -> str:
     """Format the loss and the speed.
 
-    >>> status(2.5, 1234)
+    >>> status(2.5, 1234.0)
     'loss 2.5000  1,234 steps/s'
     """
     return f"loss {loss:.4f}  {rate:,.0f} steps/s"

@@ -14,7 +14,7 @@ PACKAGE = "tensorboardX"
 def check_tensorboard() -> None:
     """Raise InputError if the package that writes the events is not installed."""
     if find_spec(PACKAGE) is None:
-        raise InputError("--tensorboard needs its extra: pip install 'jaxmore[tensorboard]'")
+        raise InputError("--tensorboard needs a package: pip install tensorboardX")
 
 
 class Scalars:

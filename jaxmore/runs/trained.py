@@ -28,7 +28,7 @@ from typeguard import TypeCheckError, check_type
 from jaxmore import notebook
 from jaxmore.data import Vocabulary
 from jaxmore.errors import InputError
-from jaxmore.files import as_json, write_atomically
+from jaxmore.files import as_json, read_file, write_atomically
 from jaxmore.layers import Layer, Tree, by_path
 from jaxmore.models import MODELS
 from jaxmore.runs.corpus import Reads
@@ -134,7 +134,7 @@ def load(path: str | os.PathLike[str], *, model: Layer | None = None) -> Trained
     """
     work_dir = Path(path)
     try:
-        config = json.loads((work_dir / CONFIG).read_bytes())
+        config = json.loads(read_file(work_dir / CONFIG))
     except OSError as error:
         raise InputError(f"{work_dir} holds no trained model: {error.strerror}") from error
     except ValueError as error:
@@ -210,7 +210,7 @@ class BestModel:
 def _arrays_of(work_dir: Path, config: Any) -> tuple[Path, bytes]:
     """Find the file that a configuration names, even after an interrupted save, and read it."""
     for path in work_dir / TENSORS, work_dir / NEW_TENSORS:
-        content = path.read_bytes() if path.exists() else b""
+        content = read_file(path) if path.exists() else b""
         if hashlib.sha256(content).hexdigest() == config["sha256"][TENSORS]:
             return path, content
     raise ValueError(f"{TENSORS} is missing, or not the file that {CONFIG} belongs to")

@@ -20,7 +20,7 @@ from tests.command_line import WORDS, refused, run, tree
 @pytest.fixture
 def words_file(tmp_path: Path) -> Path:
     path = tmp_path / "words.txt"
-    path.write_text("\n".join(WORDS) + "\n")
+    path.write_text("\n".join(WORDS) + "\n", encoding="utf-8")
     return path
 
 
@@ -28,7 +28,7 @@ def words_file(tmp_path: Path) -> Path:
 def trained(tmp_path_factory) -> Path:
     """A work folder with a model of ``WORDS``."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "words.txt").write_text("\n".join(WORDS))
+    (folder / "words.txt").write_text("\n".join(WORDS), encoding="utf-8")
     run("train", "-i", folder / "words.txt", "-o", folder / "out", *SMALL)
     return folder / "out"
 
@@ -49,7 +49,10 @@ def test_train_leaves_a_model_its_metrics_and_a_picture(words_file, tmp_path, ca
     assert "in train" in printed
     assert "config.json, loss.png, metrics.jsonl, model.safetensors" in printed
 
-    *chunks, final = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    *chunks, final = [
+        json.loads(line)
+        for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [chunk["step"] for chunk in chunks] == [20, 40]
     assert chunks[-1]["loss"] < chunks[0]["loss"]
     assert set(chunks[0]["update_to_data"]) >= {"embedding.weight", "head.bias", "norm.gain"}
@@ -158,7 +161,7 @@ def test_a_diverging_run_is_told(words_file, tmp_path, capsys) -> None:
 def test_ten_thousand_steps_reach_the_seeds_loss(seed_names, tmp_path, capsys) -> None:
     """Seed 001 printed train 2.2499 and val 2.2670 after 10,000 steps at rate 0.1."""
     names = tmp_path / "names.txt"
-    names.write_text("\n".join(seed_names))
+    names.write_text("\n".join(seed_names), encoding="utf-8")
     flags = ["--max-steps", "10000", "--schedule", "constant"]
     run("train", "-i", names, "-o", tmp_path / "out", *flags)
     losses = load(tmp_path / "out").record["losses"]
@@ -178,7 +181,7 @@ def test_evaluate_repeats_what_training_found(trained, capsys) -> None:
 
 def test_evaluate_on_other_words_says_so(trained, tmp_path, capsys) -> None:
     other = tmp_path / "other.txt"
-    other.write_text("\n".join(WORDS[:-3]))
+    other.write_text("\n".join(WORDS[:-3]), encoding="utf-8")
     run("evaluate", "-o", trained, "-i", other)
     assert "not the file" in capsys.readouterr().err
 
@@ -233,7 +236,7 @@ def test_ngram_counts_learns_draws_and_makes_words(words_file, tmp_path, capsys)
 
 
 def test_ngram_counts_words_too_few_to_be_split(tmp_path, capsys) -> None:
-    (tmp_path / "one.txt").write_text("emma\n")
+    (tmp_path / "one.txt").write_text("emma\n", encoding="utf-8")
     run("ngram", "-i", tmp_path / "one.txt", "-o", tmp_path, "--smoothing", "0", "--n-words", "1")
     out, err = capsys.readouterr()
     nll = 2 * math.log(2) / 5  # of e m m a and the end, only what follows m was ever in doubt
@@ -248,7 +251,7 @@ def test_an_unwritable_folder_is_told_before_the_work(
     words_file, tmp_path, capsys, monkeypatch
 ) -> None:
     monkeypatch.setattr("jaxmore.training.lr_search.find_learning_rate", None)
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     for command in "find-lr", "ngram":
         line = refused(capsys, command, "-i", words_file, "-o", tmp_path / "file")
         assert "cannot write to" in line
@@ -256,7 +259,7 @@ def test_an_unwritable_folder_is_told_before_the_work(
 
 def test_ngram_prints_the_seeds_figures(seed_names, tmp_path, capsys, monkeypatch) -> None:
     names = tmp_path / "names.txt"
-    names.write_text("\n".join(seed_names))
+    names.write_text("\n".join(seed_names), encoding="utf-8")
     monkeypatch.setattr(plots, "save", lambda figure, path: None)  # a second each
     for smoothing, figure in (0, "2.4540145"), (1, "2.4545768"):
         run("ngram", "-i", names, "-o", tmp_path / "out", "--smoothing", smoothing)
@@ -311,7 +314,7 @@ def test_check_dump_holds_every_variable(capsys) -> None:
 def test_check_proves_a_rule_that_ships(tmp_path, capsys) -> None:
     run("check", "--rule", "tanh", "--dtype", "float32", "--json", tmp_path / "report.json")
     assert "residuals" in capsys.readouterr().out
-    (report,) = json.loads((tmp_path / "report.json").read_text())
+    (report,) = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["passed"] is True
     assert report["rows"][0]["argument"] == "x"
     assert "no rule 'nope'" in refused(capsys, "check", "--rule", "nope")
@@ -324,7 +327,8 @@ def test_check_finds_the_mistake_in_a_strangers_rule(tmp_path, capsys) -> None:
         "    return x * gain, (x, gain)\n"
         "def scale_bwd(res, dy):\n"
         "    x, gain = res\n"
-        "    return dy * gain, x * dy\n"
+        "    return dy * gain, x * dy\n",
+        encoding="utf-8",
     )
     with pytest.raises(SystemExit) as stop:
         run("check", f"{rule}:scale_fwd,scale_bwd", "--args", "f[5,3] f[3]")
@@ -341,7 +345,7 @@ def test_replay_wants_the_notebooks_names(words_file, capsys) -> None:
 @pytest.mark.slow
 def test_replay_prints_every_notebook(seed_names, tmp_path, capsys) -> None:
     names = tmp_path / "names.txt"
-    names.write_text("\n".join(seed_names))
+    names.write_text("\n".join(seed_names), encoding="utf-8")
     run("replay", "-i", names)
     printed = capsys.readouterr().out
     for figure in ("000", "001", "002", "003", "004", "228,146", "182,625", "3.5586", "12,297"):
@@ -382,7 +386,7 @@ def test_train_refuses_in_one_line_and_changes_nothing(tmp_path, capsys, flags, 
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     words = tmp_path / "words"
-    words.write_text("\n".join(WORDS))
+    words.write_text("\n".join(WORDS), encoding="utf-8")
     paths = {name: tmp_path / name for name in (*files, "missing")}
     flags = [flag.format(**paths) for flag in flags]
     before = tree(tmp_path)

@@ -123,6 +123,20 @@ def test_a_wrong_kind_of_file_at_one_of_our_names(words_file, tmp_path, capsys) 
             aside.rename(out / name)
 
 
+@posix
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path, capsys) -> None:
+    for name in ("pipe.py", "pipe.pt", "config.json", "run.json"):
+        os.mkfifo(tmp_path / name)
+    for args in (
+        ["check", tmp_path / "pipe.py"],
+        ["convert", "--from", tmp_path / "pipe.pt", "--to", tmp_path / "new"],
+        ["sample", "-o", tmp_path],
+        ["data", "-i", tmp_path / "pipe.pt"],
+    ):
+        assert "neither a file nor a folder" in refused(capsys, *args)
+    assert "cannot be read" in refused(capsys, "train", "--resume", "-o", tmp_path)
+
+
 def test_a_closed_standard_error_is_not_standard_output(capsys, monkeypatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     with pytest.raises(SystemExit) as stop:
@@ -147,6 +161,8 @@ def test_a_closed_standard_error_is_not_standard_output(capsys, monkeypatch) -> 
         (["sample", "."], "-o names a work folder"),
         (["train", "--max-steps", "100000000000"], "--max-steps must be below 2³¹"),
         (["trace", "ab", "--block-size", "1000000000"], "characters are too many"),
+        (["train", "--type", "rnn", "--n-layer", "2"], "the type rnn has no such size"),
+        (["train", "--type", "microgpt", "--n-layer", "99999999"], "must be at most 1,000"),
     ],
 )
 def test_what_may_have_been_meant(capsys, args, line) -> None:

@@ -25,7 +25,7 @@ SMALL = ["--n-embd2", "9", "--max-steps", "40", "--chunk-size", "20", "-b", "5"]
 @pytest.fixture
 def words_file(tmp_path: Path) -> Path:
     path = tmp_path / "words.txt"
-    path.write_text("\n".join(WORDS) + "\n")
+    path.write_text("\n".join(WORDS) + "\n", encoding="utf-8")
     return path
 
 
@@ -36,7 +36,7 @@ def test_each_run_has_the_bits_of_train(words_file, tmp_path, capsys) -> None:
     run("sweep", "-i", words_file, "-o", out, *SMALL, *lists)
     assert "lowest dev: --learning-rate" in capsys.readouterr().out
     assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    swept = json.loads((out / "sweep.json").read_text())
+    swept = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
     assert swept["steps"] == [20, 40]
     runs = {(r["learning_rate"], r["weight_decay"], r["seed"]): r for r in swept["runs"]}
     assert list(runs) == [(r, w, s) for r in (0.05, 0.2) for w in (0, 0.01) for s in (3, 0, 1)]
@@ -45,7 +45,10 @@ def test_each_run_has_the_bits_of_train(words_file, tmp_path, capsys) -> None:
         flags = ["-l", rate, "-w", decay, "--seed", seed, "--overwrite"]
         run("train", "-i", words_file, "-o", one, *SMALL, *flags)
         losses = load(one).record["losses"]
-        lines = [json.loads(line) for line in (one / "metrics.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for line in (one / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         assert runs[rate, decay, seed]["losses"] == {k: losses[k] for k in ("train", "dev")}
         assert runs[rate, decay, seed]["curve"] == [line["loss"] for line in lines[:2]]
 
@@ -55,7 +58,7 @@ def test_muon_sweeps_as_it_trains(words_file, tmp_path) -> None:
     flags = ["-i", words_file, *SMALL, "--optimizer", "muon", "-w", "0.01"]
     run("sweep", "-o", tmp_path / "out", *flags, "-l", "0.02,0.01")
     run("train", "-o", tmp_path / "one", *flags, "-l", "0.01")
-    _, swept = json.loads((tmp_path / "out" / "sweep.json").read_text())["runs"]
+    _, swept = json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))["runs"]
     losses = load(tmp_path / "one").record["losses"]
     assert swept["losses"] == {name: losses[name] for name in ("train", "dev")}
 
@@ -103,7 +106,7 @@ def test_a_diverged_run_does_not_stop_the_others(words_file, tmp_path, capsys) -
     flags = ["--type", "bengio", "--learning-rate", "0.1,1e38"]
     run("sweep", "-i", words_file, "-o", out, *SMALL, *flags)
     assert "lowest dev: --learning-rate 0.1" in capsys.readouterr().out
-    good, bad = json.loads((out / "sweep.json").read_text())["runs"]
+    good, bad = json.loads((out / "sweep.json").read_text(encoding="utf-8"))["runs"]
     assert good["losses"]["dev"] < 3
     assert bad["losses"] == {"train": None, "dev": None}
     assert (out / "sweep.png").exists()
@@ -137,7 +140,7 @@ def test_what_is_done_when_a_sweep_is_interrupted_is_kept(
     with pytest.raises(SystemExit) as stop:
         run("sweep", "-i", words_file, "-o", out, "--type", "bengio", *SMALL, "--seed", "7,8")
     assert stop.value.code == 130
-    (done,) = json.loads((out / "sweep.json").read_text())["runs"]
+    (done,) = json.loads((out / "sweep.json").read_text(encoding="utf-8"))["runs"]
     assert done["seed"] == 7
 
 
@@ -178,15 +181,15 @@ def test_refusals_are_one_line_and_change_nothing(
 def test_a_folder_that_holds_results_is_left_alone(words_file, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "sweep.json").write_text("mine")
+    (out / "sweep.json").write_text("mine", encoding="utf-8")
     for command in "sweep", "train":
         with pytest.raises(SystemExit) as stop:
             run(command, "-i", words_file, "-o", out, *SMALL)
         assert stop.value.code == 2
         assert "holds a sweep: --overwrite" in capsys.readouterr().err
-    assert (out / "sweep.json").read_text() == "mine"
+    assert (out / "sweep.json").read_text(encoding="utf-8") == "mine"
     run("sweep", "-i", words_file, "-o", out, *SMALL, "--overwrite")
-    assert json.loads((out / "sweep.json").read_text())["runs"]
+    assert json.loads((out / "sweep.json").read_text(encoding="utf-8"))["runs"]
 
 
 def test_too_many_runs_are_refused() -> None:

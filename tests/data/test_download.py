@@ -215,7 +215,7 @@ def test_download_replaces_a_damaged_file(server: Server, cache: Path) -> None:
 
 
 def test_download_into_a_folder_that_cannot_be(server: Server, cache: Path) -> None:
-    cache.parent.write_text("a file where the folder should be")
+    cache.parent.write_text("a file where the folder should be", encoding="utf-8")
     with pytest.raises(InputError) as error:
         download_names(server.url)
     assert "cannot download" in only_line(error)

@@ -19,7 +19,7 @@ SMALL = ["--n-embd", "4", "--n-embd2", "5", "--max-steps", "20", "--chunk-size",
 @pytest.mark.quick("gru")
 def test_a_model_of_words_with_full_stops(tmp_path: Path, capsys, type: str) -> None:
     words, out = tmp_path / "words.txt", tmp_path / "out"
-    words.write_text("\n".join(WORDS))
+    words.write_text("\n".join(WORDS), encoding="utf-8")
     run("train", "-i", words, "-o", out, "--type", type, *SMALL)
     saved = load(out)
     assert saved.vocab.characters == "".join(sorted(set("".join(WORDS))))

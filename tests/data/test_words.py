@@ -86,7 +86,7 @@ def test_reads_what_makemore_reads(write: Callable[[bytes], Path], content: byte
         (b" \n\r\n\t\n", ["only blank lines"]),
         (b"emma\r\nzo\xeb\n", ["line 2", "0xeb", "not UTF-8"]),
         (codecs.BOM_UTF8 + b"emma\nava\nzo\xeb\n", ["line 3", "0xeb"]),
-        ("emma\n".encode("utf-16"), ["line 1", "not UTF-8"]),
+        ("emma\n".encode("utf-16"), ["line 1", "not UTF-8 (UTF-16?)"]),
         ("emma\n".encode("utf-16-le"), ["line 1", "NUL"]),
         (b"emma\n\nav\0a\n", ["line 3", "NUL"]),
         (b"emma\f\fava\r\nmi\0a\n", ["line 2", "NUL"]),
@@ -165,5 +165,5 @@ def test_the_embedded_corpus_is_found_installed_or_in_the_repository(
     in_package = tmp_path / "jaxmore" / "data" / "names.txt"
     for path in (in_repository, in_package):  # the one of the package wins
         path.parent.mkdir(parents=True)
-        path.write_text("emma\n")
+        path.write_text("emma\n", encoding="utf-8")
         assert embedded_corpus() == path

@@ -26,7 +26,7 @@ WORDS = ["emma", "olivia", "ava", "mia", "amelia", "via", "lima", "eva", "ola", 
 @pytest.fixture
 def words(tmp_path):
     path = tmp_path / "words.txt"
-    path.write_text("\n".join(WORDS))
+    path.write_text("\n".join(WORDS), encoding="utf-8")
     return str(path)
 
 
@@ -39,7 +39,7 @@ def small(monkeypatch):
 
 
 def _data(path):
-    html = path.read_text()
+    html = path.read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=", html)  # nothing outside the file
     return json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
 

@@ -30,9 +30,9 @@ def main(names: list[str]) -> None:
         count["seconds"] = round(time.monotonic() - started)
         print(name, count, flush=True)
         # read only now: the soak may run beside others
-        counts = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
+        counts = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.exists() else {}
         counts[name] = count
-        COUNTS.write_text(json.dumps(counts, indent=2) + "\n")
+        COUNTS.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     bad = ("differing", "more than a line", "silent", "lost", "crashes", "tracebacks", "grown")
     bad += ("later than promised",)
     if any(count.get(key) for count in counts.values() for key in bad):

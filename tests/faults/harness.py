@@ -33,7 +33,7 @@ class Lab:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="jaxmore-faults-"))
         self.words = self.folder / "words.txt"
-        self.words.write_text("\n".join(WORDS) + "\n")
+        self.words.write_text("\n".join(WORDS) + "\n", encoding="utf-8")
         self.environment = os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache")}
         self.environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # in the short tests the session's
 

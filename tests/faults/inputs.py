@@ -78,7 +78,7 @@ def odd_files(folder: Path) -> dict[str, Path]:
     paths = {"a folder": folder, "a loop of links": loop, "a FIFO": fifo, "a device": "/dev/zero"}
     paths |= {"missing": folder / "missing", "a name too long": folder / ("x" * 300)}
     secret = folder / "secret"
-    secret.write_text(PLAIN)
+    secret.write_text(PLAIN, encoding="utf-8")
     secret.chmod(0)
     paths["no permission"] = secret
     return {name: Path(path) for name, path in paths.items()}
@@ -87,7 +87,7 @@ def odd_files(folder: Path) -> dict[str, Path]:
 def ten_million(lab: Lab) -> tuple[float, int]:
     """Peak memory and time of training on ten million lines."""
     path = lab.folder / "large.txt"
-    path.write_text((PLAIN + "\n") * (10_000_000 // len(WORDS)))
+    path.write_text((PLAIN + "\n") * (10_000_000 // len(WORDS)), encoding="utf-8")
     code = (
         "import resource, sys\n"
         "from jaxmore.cli import main\n"

@@ -30,7 +30,7 @@ def run() -> dict[str, Any]:
         process.terminate()
         process.communicate()
         seconds_to_end = time.monotonic() - began
-        lines = (out / "metrics.jsonl").read_text().splitlines()
+        lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         is_training = lines and "update_to_data" in lines[-1]
         counts["sigterm"] += 1
         match process.returncode:

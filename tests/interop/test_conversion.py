@@ -33,7 +33,7 @@ def makemore() -> ModuleType:
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
     path = tmp_path / "words.txt"
-    path.write_text("\n".join(WORDS))
+    path.write_text("\n".join(WORDS), encoding="utf-8")
     return path
 
 
@@ -93,7 +93,10 @@ def test_the_record_says_where_it_comes_from(bigram: Trained, words: Path, tmp_p
     assert saved.record["data"]["file"] == str(words)
     assert saved.record["data"]["longest_word"] == 4
     assert saved.record["training"]["converted_from"] == str(tmp_path / "ours.pt")
-    assert json.loads((tmp_path / "ours" / "config.json").read_text())["type"] == "bigram"
+    assert (
+        json.loads((tmp_path / "ours" / "config.json").read_text(encoding="utf-8"))["type"]
+        == "bigram"
+    )
 
 
 def test_nothing_is_replaced_unasked(bigram: Trained, words: Path, tmp_path: Path) -> None:
@@ -168,7 +171,7 @@ def test_words_are_read_as_makemore_reads_them(tmp_path: Path) -> None:
 def test_the_seed_decides_the_words_held_out(tmp_path: Path, capsys) -> None:
     path = tmp_path / "words.txt"
     words = [f"{a}{b}{c}" for a in "abcd" for b in "abcd" for c in "abcd"]
-    path.write_text("\n".join(words))
+    path.write_text("\n".join(words), encoding="utf-8")
     write_torch_file(tmp_path / "m.pt", {"logits": np.zeros((5, 5), np.float32)})
     for flags, seed in ([], 3407), (["--seed", "7"], 7):
         model, folder = str(tmp_path / "m.pt"), str(tmp_path / f"out{seed}")
@@ -201,7 +204,7 @@ def test_another_alphabet_of_the_same_size_is_noted(tmp_path: Path, capsys) -> N
     own, other = ["ab", "abab", "cab"] * 4, ["xyz", "zyyx", "xzy"] * 4
     write_torch_file(tmp_path / "m.pt", {"logits": trained_on(own)})
     for name, words in ("own", own), ("other", other):
-        (tmp_path / name).write_text("\n".join(words))
+        (tmp_path / name).write_text("\n".join(words), encoding="utf-8")
         convert(tmp_path / "m.pt", tmp_path / f"of-{name}", input_file=tmp_path / name)
         noted = capsys.readouterr().err
         assert ("no better than chance" in noted) == (name == "other")
@@ -211,7 +214,9 @@ def test_another_alphabet_of_the_same_size_is_noted(tmp_path: Path, capsys) -> N
 @pytest.mark.parametrize(("longest", "told"), [(6, "has one of 6"), (3, "and no word has over 3")])
 def test_a_block_size_of_other_words(tmp_path: Path, capsys, longest: int, told: str) -> None:
     path = tmp_path / "words.txt"
-    path.write_text("\n".join(["abcdefghijklm"[i : i + longest] for i in range(14 - longest)]))
+    path.write_text(
+        "\n".join(["abcdefghijklm"[i : i + longest] for i in range(14 - longest)]), encoding="utf-8"
+    )
     write_torch_file(tmp_path / "m.pt", to_makemore("mlp", *weights("mlp")))  # T = 5
     if longest < 5:
         convert(tmp_path / "m.pt", tmp_path / "out", input_file=path)

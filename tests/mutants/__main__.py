@@ -11,7 +11,7 @@ from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.mutate import FILES, ROOT
 from tests.mutants.run import Result, run
 
-LARGEST_FIRST = sorted(FILES, key=lambda file: -len((ROOT / file).read_text()))
+LARGEST_FIRST = sorted(FILES, key=lambda file: -len((ROOT / file).read_text(encoding="utf-8")))
 
 
 def table(results: list[Result]) -> str:
@@ -92,7 +92,7 @@ def main() -> None:
     wrong += [f"listed but killed, or gone: {r.file} {m}" for r in results for m in r.killed]
     if wrong:
         sys.exit("\n".join(wrong))
-    (ROOT / "docs" / "mutants.md").write_text(page(results))
+    (ROOT / "docs" / "mutants.md").write_text(page(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -361,7 +361,7 @@ EQUIVALENT = [
             )
             for function, before, end in (
                 ("count_parameters", "jax.eval_shape(model.init, jax.random.key", ""),
-                ("describe", "by_path(jax.eval_shape(layer.init, jax.random.key", ")"),
+                ("describe_layers", "by_path(jax.eval_shape(layer.init, jax.random.key", ")"),
             )
         ),
         *(

@@ -492,6 +492,17 @@ def _description(module: ModuleType) -> None:
         "head             Linear    bias (50,), weight (30, 50)  1,550",
         "1,640 parameters",
     ]
+    assert module.describe(model, 56).split("\n")[-3:-1] == [
+        "head             Linear    bias (50,), weight    1,550",
+        "                           (30, 50)",
+    ]
+    rows = module.describe_layers(model)
+    assert rows[0] == ("blocks", "Chain", "", "")
+    assert rows[4] == ("head", "Linear", "bias (50,), weight (30, 50)", "1,550")
+    head = "<table><tr><th>layer</th><th>class</th><th>parameters</th><th>count</th></tr>"
+    act = "<tr><td>act</td><td>Tanh</td><td></td><td></td></tr>"
+    shown = module.as_html(L.Chain(act=L.Tanh()))
+    assert shown == f"{head}{act}</table><p>0 parameters</p>"
 
 
 OTHERS: dict[str, list[Check]] = {

@@ -37,7 +37,7 @@ class Mutant(NamedTuple):
 
 def tree_of(file: str) -> ast.Module:
     """Parse a file and remove its annotations."""
-    tree = ast.parse((ROOT / file).read_text())
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):  # they have no effect and take time
             node.returns = None

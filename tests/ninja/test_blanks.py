@@ -11,8 +11,8 @@ from tests.ninja.learner import BLANKS
 def test_write_leaves_what_is_there(tmp_path):
     folder = tmp_path / "a" / "b"
     assert write(folder) == [folder / "my_backward.py", folder / "README.md"]
-    assert (folder / "my_backward.py").read_text() == BLANKS
-    (folder / "my_backward.py").write_text("mine")
+    assert (folder / "my_backward.py").read_text(encoding="utf-8") == BLANKS
+    (folder / "my_backward.py").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="exists already"):
         write(folder)
     (folder / "my_backward.py").rename(folder / "elsewhere.py")

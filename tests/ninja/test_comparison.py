@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from jaxmore import stepwise
-from jaxmore.ninja import Comparison, compare, comparison, dump, format_table, stepwise_table
+from jaxmore.ninja import (
+    Comparison,
+    compare,
+    comparison,
+    dump,
+    format_table,
+    notebook_003,
+    stepwise_table,
+)
 from jaxmore.ninja.comparison import autodiff_cotangents
 
 
@@ -88,6 +96,32 @@ def test_a_wrong_cotangent_is_seen(name: str, monkeypatch: pytest.MonkeyPatch):
     bad = {line.name for line in lines if not line.approximate}
     closed = {"dhprebn_closed", "dhprebn_outer"} if name == "hpreact" else set()
     assert bad - closed == {name}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["a"] * 40, ["-n", "--help", "-", "..", "|"] * 8])
+def test_words_whose_cotangents_cancel_are_right(words, monkeypatch):
+    """Few contexts, or one: the terms of db1 exceed their sum, zero, by 10⁹."""
+    batch = notebook_003(words)
+    assert all(line.approximate for line in stepwise_table(*batch))
+    right = stepwise.backward
+
+    def wrong(*args):
+        d = right(*args)
+        return d._replace(b1=d.hprebn[1:].sum(0))
+
+    monkeypatch.setattr(comparison.stepwise, "backward", wrong)
+    assert [line.name for line in stepwise_table(*batch, "float64") if not line.approximate] == [
+        "b1"
+    ]
+
+
+def test_a_comparison_by_the_condition_scale():
+    ours, zero = np.array([3e-8, 1.0], np.float32), np.array([0.0, 1.0], np.float32)
+    assert not compare("b1", ours, zero).approximate
+    assert compare("b1", ours, zero, scale=np.array([1.0, 1.0])).approximate
+    assert not compare("b1", ours * 100, zero, scale=np.array([1.0, 1.0])).approximate
+    assert not compare("b1", ours * np.nan, zero, scale=np.array([np.inf, np.inf])).approximate
 
 
 def test_lines_are_the_seeds():

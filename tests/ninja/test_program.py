@@ -21,7 +21,7 @@ from tests.ninja.learner import BLANKS, SOLUTION, filled, line_of
     ],
 )
 def test_what_fails_on_a_line_is_told_in_one(line, problem, file):
-    file.write_text(filled({"probs": line}))
+    file.write_text(filled({"probs": line}), encoding="utf-8")
     report = check(file)
     (told,) = [row for row in str(report).splitlines() if row.startswith("the first wrong")]
     assert f"dprobs, line {line_of(file, 'dprobs')} of {file}: {problem}" in told
@@ -29,7 +29,7 @@ def test_what_fails_on_a_line_is_told_in_one(line, problem, file):
 
 def test_the_line_of_an_exception_is_the_learners(file):
     helper = "None\ndef spread(x):\n    return x.sum(7)\n"
-    file.write_text(filled({"logprobs": helper, "probs": "spread(probs)"}))
+    file.write_text(filled({"logprobs": helper, "probs": "spread(probs)"}), encoding="utf-8")
     (wrong,) = [v for v in check(file).verdicts if v.problem]
     assert wrong.name == "probs"
     assert wrong.line == line_of(file, "    return x.sum(7)")
@@ -51,7 +51,7 @@ def test_the_line_of_an_exception_is_the_learners(file):
 )
 def test_files_that_cannot_be_judged(old, new, at, message, file):
     assert old in BLANKS
-    file.write_text(BLANKS.replace(old, new))
+    file.write_text(BLANKS.replace(old, new), encoding="utf-8")
     with pytest.raises(InputError) as refusal:
         check(file)
     told = str(refusal.value)
@@ -86,6 +86,6 @@ def test_files_are_read_as_python_reads_them(file):
 
 
 def test_the_file_prints_once(file, capsys):
-    file.write_text(BLANKS + "\nprint('here')\n")
+    file.write_text(BLANKS + "\nprint('here')\n", encoding="utf-8")
     check(file)
     assert capsys.readouterr().out == "here\n"

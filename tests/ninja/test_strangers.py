@@ -13,7 +13,7 @@ IN_NUMPY = {"hpreact": "np.array((1 - h**2) * dh)"}
 
 def write(file, lines, extra=""):
     text = filled(lines).replace("import jax\n", "import jax\n" + NUMPY + extra, 1)
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
 
 
 def wrong(file):
@@ -45,7 +45,10 @@ def test_a_line_that_changes_the_array_of_another_is_named(lines, changer, chang
 def test_a_forward_value_is_not_to_be_changed_either(file):
     write(file, SOLUTION | {"h": "keep\ndh[:] = dlogits @ W2.T"})
     tanh = "h = jnp.tanh(hpreact)\n"
-    file.write_text(file.read_text().replace(tanh, tanh + "keep = h = np.array(h)\n", 1))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace(tanh, tanh + "keep = h = np.array(h)\n", 1),
+        encoding="utf-8",
+    )
     told = wrong(file)
     assert list(told) == ["h"]
     assert told["h"].problem.startswith("it changes h, too: the two share an array")
@@ -172,5 +175,8 @@ def test_an_exponent_that_is_off_by_one_is_told(file):
 def test_lines_between_may_use_what_is_judged(file):
     """A blank above is None when the file runs alone, and the check goes on nevertheless."""
     text = filled({"probs": SOLUTION["probs"]})
-    file.write_text(text.replace("\ndprobs = ", "\nassert dlogprobs.shape == (n, 27)\ndprobs = "))
+    file.write_text(
+        text.replace("\ndprobs = ", "\nassert dlogprobs.shape == (n, 27)\ndprobs = "),
+        encoding="utf-8",
+    )
     assert [v.name for v in check(file).verdicts if v.is_right] == ["probs"]

@@ -81,7 +81,8 @@ def test_loops_and_branches():
 def test_the_command(tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text(
-        "def f_fwd(x):\n    return x**3, x\n\ndef f_bwd(x, dy):\n    return (3*x*dy,)\n"
+        "def f_fwd(x):\n    return x**3, x\n\ndef f_bwd(x, dy):\n    return (3*x*dy,)\n",
+        encoding="utf-8",
     )
     with pytest.raises(SystemExit):
         main(["check", "--prove", f"{file}:f", "--args", "f[2]"])

@@ -36,7 +36,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def words(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("words") / "words.txt"
-    path.write_text("\n".join(WORDS))
+    path.write_text("\n".join(WORDS), encoding="utf-8")
     return path
 
 
@@ -46,13 +46,15 @@ def patient(words: Path, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("patient") / "out"
     with contextlib.redirect_stdout(io.StringIO()) as said:
         run("train", "-i", words, "-o", out, *FLAGS, *PATIENT)
-    (out.parent / "said.txt").write_text(said.getvalue())
+    (out.parent / "said.txt").write_text(said.getvalue(), encoding="utf-8")
     return out
 
 
 @pytest.mark.slow
 def test_the_best_and_the_last_are_kept(patient, capsys) -> None:
-    *chunks, final = map(json.loads, (patient / "metrics.jsonl").read_text().splitlines())
+    *chunks, final = map(
+        json.loads, (patient / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    )
     dev = {chunk["step"]: chunk["losses"]["dev"] for chunk in chunks if "losses" in chunk}
     stopped = chunks[-1]["step"]
     assert list(dev) == list(range(40, stopped + 1, 40))
@@ -74,9 +76,9 @@ def test_the_best_and_the_last_are_kept(patient, capsys) -> None:
 
 @pytest.mark.slow
 def test_what_is_said(patient) -> None:
-    printed = (patient.parent / "said.txt").read_text()
+    printed = (patient.parent / "said.txt").read_text(encoding="utf-8")
     *evaluations, end = lines(printed)
-    chunks = map(json.loads, (patient / "metrics.jsonl").read_text().splitlines())
+    chunks = map(json.loads, (patient / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     losses = {chunk["step"]: chunk["losses"] for chunk in chunks if "losses" in chunk}
     assert evaluations == [
         f"step {step} train loss: {x['train']:.4f} dev loss: {x['dev']:.4f} "

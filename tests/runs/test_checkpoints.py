@@ -86,7 +86,7 @@ def test_the_newest_are_kept(folder: Path) -> None:
 
 def test_a_damaged_one_is_named_set_aside_and_replaced(folder: Path) -> None:
     newest = folder / "checkpoints" / "step-000000000030"
-    (newest / "record.json").write_text("{}")
+    (newest / "record.json").write_text("{}", encoding="utf-8")
     checkpoint, damaged = latest_checkpoint(folder)
     assert checkpoint is not None
     assert checkpoint.step == 20

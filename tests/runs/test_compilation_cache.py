@@ -29,7 +29,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 def test_a_second_run_loads_the_same_bits_and_mends_a_damaged_cache(environment, tmp_path) -> None:
     words = tmp_path / "words.txt"
-    words.write_text("\n".join(WORDS) + "\n")
+    words.write_text("\n".join(WORDS) + "\n", encoding="utf-8")
     flags = ["--type", "bengio", "--n-embd2", "9", "-b", "5", "--max-steps", "20"]
 
     def train(out: str) -> list[bytes]:
@@ -90,7 +90,7 @@ def test_a_folder_whose_name_is_not_utf8_is_done_without(
 
 
 def test_a_folder_that_cannot_be_is_done_without(environment) -> None:
-    environment.write_text("a file where the folder should be")
+    environment.write_text("a file where the folder should be", encoding="utf-8")
     before = dict(os.environ)
     use_compilation_cache()
     assert dict(os.environ) == before

@@ -35,7 +35,10 @@ SIZES = {
 @pytest.fixture(scope="module")
 def words(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("words") / "words.txt"
-    path.write_text("\n".join(a + b for a in ("ka", "mi", "ro", "ta") for b in ("", "no", "li")))
+    path.write_text(
+        "\n".join(a + b for a in ("ka", "mi", "ro", "ta") for b in ("", "no", "li")),
+        encoding="utf-8",
+    )
     return path
 
 

@@ -36,7 +36,7 @@ def test_a_second_run_is_refused_until_the_first_is_dead(tmp_path: Path) -> None
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("")
+    (tmp_path / "out").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="cannot write"), locked(tmp_path / "out"):
         pass
 
@@ -53,11 +53,11 @@ def test_what_a_run_would_replace_is_refused_whose_ever_it_is(tmp_path: Path, na
 def test_clear_follows_no_link_and_deletes_nothing_else(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "precious").write_text("")
+    (elsewhere / "precious").write_text("", encoding="utf-8")
     out = tmp_path / "out"
     (out / "inner").mkdir(parents=True)
     (out / "checkpoints").symlink_to(elsewhere)
-    (out / "run.json").write_text("")
+    (out / "run.json").write_text("", encoding="utf-8")
     clear(out)
     assert [path.name for path in out.iterdir()] == ["inner"]
     assert (elsewhere / "precious").exists()

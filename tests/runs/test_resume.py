@@ -27,7 +27,7 @@ def results(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def words(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("words") / "words.txt"
-    path.write_text("\n".join(WORDS))
+    path.write_text("\n".join(WORDS), encoding="utf-8")
     return path
 
 
@@ -159,8 +159,8 @@ def test_the_wrong_thing_is_named_and_nothing_changes(
     finished, tmp_path, capsys, flags, message
 ) -> None:
     other, shuffled = tmp_path / "other", tmp_path / "shuffled"
-    other.write_text("\n".join(WORDS).replace("a", "ä"))
-    shuffled.write_text("\n".join(WORDS[::-1]))
+    other.write_text("\n".join(WORDS).replace("a", "ä"), encoding="utf-8")
+    shuffled.write_text("\n".join(WORDS[::-1]), encoding="utf-8")
     flags = [flag.format(other=other, shuffled=shuffled) for flag in flags]
     before = tree(finished)
     assert message in refused(capsys, "train", "--resume", "-o", finished, *flags)
@@ -174,9 +174,9 @@ def test_what_a_folder_holds_is_not_overwritten(words, finished, tmp_path, capsy
     (finished / "config.json").unlink()
     assert "holds an unfinished run" in refused(capsys, "train", "-i", words, "-o", finished)
     assert "no run to resume" in refused(capsys, "train", "--resume", "-o", tmp_path / "none")
-    (finished / "mine.txt").write_text("mine")
+    (finished / "mine.txt").write_text("mine", encoding="utf-8")
     run("train", "-i", words, "-o", finished, *FLAGS, "--overwrite", "--max-steps", "20")
-    assert (finished / "mine.txt").read_text() == "mine"
+    assert (finished / "mine.txt").read_text(encoding="utf-8") == "mine"
     assert max(p.name for p in (finished / "checkpoints").iterdir()) == "step-000000000020"
 
 
@@ -188,10 +188,10 @@ def test_a_better_model_is_not_overwritten_by_a_worse_one(words, tmp_path, capsy
     good = (out / "model.safetensors").read_bytes()
     loss = load(out).record["losses"]["dev"]
     # Pretend that it was far better than anything that more steps can give.
-    text = (out / "config.json").read_text()
+    text = (out / "config.json").read_text(encoding="utf-8")
     config = json.loads(text)
     config["losses"]["dev"] = 0.01
-    (out / "config.json").write_text(json.dumps(config))
+    (out / "config.json").write_text(json.dumps(config), encoding="utf-8")
     capsys.readouterr()
     run("train", "--resume", "-o", out, "--max-steps", "110")
     printed = capsys.readouterr().out
@@ -199,7 +199,10 @@ def test_a_better_model_is_not_overwritten_by_a_worse_one(words, tmp_path, capsy
     assert f"it is kept, the last one is in {out / 'last'}" in printed
     assert load(out / "last").record["training"]["step"] == 110
     assert (out / "model.safetensors").read_bytes() == good
-    assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 110
+    assert (
+        json.loads((out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["step"]
+        == 110
+    )
     assert loss > 0.01
 
 
@@ -217,9 +220,9 @@ def test_a_damaged_best_model_is_told_and_replaced(finished, whole, capsys) -> N
 
 
 def test_another_machine_is_told(finished, capsys, monkeypatch) -> None:
-    record = json.loads((finished / "run.json").read_text())
+    record = json.loads((finished / "run.json").read_text(encoding="utf-8"))
     record["versions"] |= {"threads": 99, "cpu": "8086", "jax": "0.1"}
-    (finished / "run.json").write_text(json.dumps(record))
+    (finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
     capsys.readouterr()
     run("train", "--resume", "-o", finished)
     err = capsys.readouterr().err
@@ -240,9 +243,9 @@ def test_a_damaged_record_is_one_line(tmp_path, capsys, content: bytes) -> None:
     ("flag", "value"), [("batch_size", 8.5), ("n_embd2", "9"), ("type", "mpl"), ("schedule", [])]
 )
 def test_a_flag_of_another_kind_in_the_record_is_named(finished, capsys, flag, value) -> None:
-    record = json.loads((finished / "run.json").read_text())
+    record = json.loads((finished / "run.json").read_text(encoding="utf-8"))
     record["flags"][flag] = value
-    (finished / "run.json").write_text(json.dumps(record))
+    (finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
     assert f"run.json: {flag} cannot be {value!r}" in refused(
         capsys, "train", "--resume", "-o", finished
     )

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_sealed_folder_is_whole_and_sha256sum_agrees(folder: Path) -> None:
     assert damage(folder) is None
-    assert hashlib.sha256(b"first").hexdigest() in (folder / MANIFEST).read_text()
+    assert hashlib.sha256(b"first").hexdigest() in (folder / MANIFEST).read_text(encoding="utf-8")
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--check", "--strict", MANIFEST], cwd=folder, check=True)
 

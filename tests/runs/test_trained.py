@@ -58,8 +58,8 @@ def test_saving_again_replaces_and_the_same_model_gives_the_same_bytes(saved, fo
 
 
 def damage_config(folder: Path, **changes: object) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
 
 
 def flip_a_bit(folder: Path) -> None:
@@ -74,9 +74,9 @@ def flip_a_bit(folder: Path) -> None:
         (shutil.rmtree, "holds no trained model"),
         (lambda f: (f / "config.json").unlink(), "holds no trained model"),
         (lambda f: (f / "model.safetensors").unlink(), "is missing"),
-        (lambda f: (f / "config.json").write_text("{"), "damaged"),
-        (lambda f: (f / "config.json").write_text("[]"), "cannot be read"),
-        (lambda f: (f / "config.json").write_text("{}"), "cannot be read"),
+        (lambda f: (f / "config.json").write_text("{", encoding="utf-8"), "damaged"),
+        (lambda f: (f / "config.json").write_text("[]", encoding="utf-8"), "cannot be read"),
+        (lambda f: (f / "config.json").write_text("{}", encoding="utf-8"), "cannot be read"),
         (flip_a_bit, "not the file that"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "not the file that"),
         (lambda f: damage_config(f, format=2), "format 2"),

@@ -156,8 +156,8 @@ def wrong(residuals, dy):
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "strange_rule.py").write_text(RULE)
-    (tmp_path / "broken_rule.py").write_text("import nothing_of_that_name\n")
+    (tmp_path / "strange_rule.py").write_text(RULE, encoding="utf-8")
+    (tmp_path / "broken_rule.py").write_text("import nothing_of_that_name\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     for name in ("strange_rule", "broken_rule"):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -210,7 +210,7 @@ def swapped_bwd(x, dy, *, axis=0):
 def test_a_file_is_loaded_as_python_would(tmp_path: Path):
     """Dataclasses in the file find their module, and options reach both functions."""
     path = tmp_path / "modern.py"
-    path.write_text(MODERN)
+    path.write_text(MODERN, encoding="utf-8")
     for axis in (0, 1):
         options = parse_options([f"axis={axis}"])
         assert check_named_rule(f"{path}:triple", "f[5,3]", dtypes=(), options=options).passed
@@ -218,7 +218,10 @@ def test_a_file_is_loaded_as_python_would(tmp_path: Path):
 
 def test_options_and_a_single_dtype_on_the_command_line(tmp_path: Path, capsys):
     path = tmp_path / "modern.py"
-    path.write_text(MODERN.replace("3 * jnp.expand_dims", "(3 if axis else 4) * jnp.expand_dims"))
+    path.write_text(
+        MODERN.replace("3 * jnp.expand_dims", "(3 if axis else 4) * jnp.expand_dims"),
+        encoding="utf-8",
+    )
     check = Check(f"{path}:triple", args="f[5,3]", only_dtype="float32", option=("axis=1",))
     check.run()
     assert "checked in float32 alone" in capsys.readouterr().out
@@ -231,7 +234,7 @@ def test_options_and_a_single_dtype_on_the_command_line(tmp_path: Path, capsys):
 @pytest.mark.slow
 def test_a_mistake_at_odd_sizes_shows_at_one_of_several(tmp_path: Path):
     path = tmp_path / "modern.py"
-    path.write_text(MODERN)
+    path.write_text(MODERN, encoding="utf-8")
     spec = f"{path}:triple_fwd,lossy_bwd"
     assert check_named_rule(spec, "f[4,3]", dtypes=()).passed  # even: nothing shows
     report = check_named_rule(spec, "f[R,C]", dtypes=())

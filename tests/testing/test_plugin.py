@@ -28,8 +28,10 @@ def test_wrong(check_rule):
 
 @pytest.mark.slow
 def test_the_plugin_gives_the_fixture_and_prints_the_tables(tmp_path: Path):
-    (tmp_path / "test_mine.py").write_text(TESTS)
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["jaxmore.testing.pytest_plugin"]\n')
+    (tmp_path / "test_mine.py").write_text(TESTS, encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(
+        'pytest_plugins = ["jaxmore.testing.pytest_plugin"]\n', encoding="utf-8"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path,

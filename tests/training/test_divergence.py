@@ -69,7 +69,7 @@ def test_the_first_variable_to_turn_is_named() -> None:
 
 
 def train(tmp_path: Path, *flags: str) -> Path:
-    (tmp_path / "words.txt").write_text("\n".join(WORDS))
+    (tmp_path / "words.txt").write_text("\n".join(WORDS), encoding="utf-8")
     small = ["--type", "bengio", "--n-embd2", "9", "-b", "5", "--save-every", "0"]
     files = ["-i", str(tmp_path / "words.txt"), "-o", str(tmp_path / "out")]
     cli.main(["train", *files, *small, *flags])
@@ -120,6 +120,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, capsys, on
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_skipped_step_changes_nothing() -> None:
     optimizer = make_optimizer("adamw", 0.1, 0.01, "constant", 9, "skip")
     params = {"weight": jnp.array([1.0, -2.0])}

@@ -28,6 +28,24 @@ def intermediate_cotangents(
         The cotangents of the parameters, and those of the intermediates (the loss's own is 1).
         Where elements tie for a maximum, ``jax.numpy.max`` splits its cotangent among them.
     """
+    loss, zeros = loss_of_offsets(forward, params, *data)
+    value, vjp = jax.vjp(loss, params, zeros)
+    return vjp(jnp.ones_like(value))
+
+
+def loss_of_offsets(
+    forward: Callable[..., Any], params: Any, *data: Array
+) -> tuple[Callable[[Any, Any], Array], Any]:
+    """Return a network's loss as a function of its parameters and of offsets to intermediates.
+
+    Args:
+        forward: maps ``(params, *data)`` to a NamedTuple of intermediates, the loss last.
+        params: the parameters.
+        *data: arrays that get no cotangent.
+
+    Returns:
+        The function, and the offsets that change nothing: zeros.
+    """
     forward = inspect.unwrap(forward)  # a jitted function would be a single equation
     graph, shapes = jax.make_jaxpr(forward, return_shape=True)(params, *data)
 
@@ -35,9 +53,7 @@ def intermediate_cotangents(
         inputs = jax.tree.leaves((params, *data))
         return _evaluate(graph, inputs, dict(zip(graph.jaxpr.outvars, offsets, strict=True)))[-1]
 
-    zeros = jax.tree.map(jnp.zeros_like, shapes)
-    value, vjp = jax.vjp(loss, params, zeros)
-    return vjp(jnp.ones_like(value))
+    return loss, jax.tree.map(jnp.zeros_like, shapes)
 
 
 def _evaluate(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from jaxmore.testing.oracles.autodiff import bind
+from jaxmore.testing.oracles.autodiff import bind, loss_of_offsets
 
 # Equations that only call others: followed inside. (custom_jvp stays whole: it has a rule.)
 CALLS = ("jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "custom_vjp_call")
@@ -50,6 +50,16 @@ def condition_scales(
     for equation in reversed(tape.equations):
         equation.pull_back(scales)
     return [scales[i].total if i in scales else jnp.zeros_like(x) for i, x in enumerate(inputs)]
+
+
+def intermediate_scales(forward: Callable[..., Any], params: Any, *data: Any) -> tuple[Any, Any]:
+    """Compute the scale of every cotangent that ``intermediate_cotangents`` gives, in its trees."""
+    loss, zeros = loss_of_offsets(forward, params, *data)
+    leaves, tree = jax.tree.flatten((params, zeros))
+    of_leaves = condition_scales(
+        lambda *leaves: loss(*jax.tree.unflatten(tree, leaves)), leaves, jnp.ones_like(zeros[-1])
+    )
+    return jax.tree.unflatten(tree, of_leaves)
 
 
 class _Value(NamedTuple):
