@@ -110,7 +110,8 @@ def problem_of(
     """
     by_autodiff, by_differences = c.wrong_by_autodiff & ~right, c.wrong_by_differences & ~right
     if by_autodiff.any():
-        cause = cause_of(e) or _cast(e, casts())
+        # At a kink autodiff's slope is one of many, so a pattern beside it shows nothing.
+        cause = None if (by_autodiff & c.bent).any() else cause_of(e) or _cast(e, casts())
         told = by_autodiff & c.differences_judged & ~c.bent
         if told.any() and not (told & by_differences).any():
             cause = (
