@@ -27,6 +27,12 @@ class Results(NamedTuple):
     samples: list[str]
 
 
+def samples(printed: str) -> list[str]:
+    """The last twenty words that a run printed, with their marks."""
+    marks = (" in train", " in dev/test", " new")
+    return [line for line in printed.splitlines() if line.endswith(marks)][-20:]
+
+
 class Lab:
     """A folder with words and a cache of compiled programs, so that a process starts fast."""
 
@@ -104,5 +110,5 @@ def results(out: Path, printed: str) -> Results:
         model=(out / "model.safetensors").read_bytes(),
         last=(out / "last" / "model.safetensors").read_bytes(),
         state={jax.tree_util.keystr(k): np.asarray(leaf).tobytes() for k, leaf in leaves},
-        samples=printed.splitlines()[-21:-1],
+        samples=samples(printed),
     )

@@ -13,6 +13,7 @@ from jaxmore.runs.prepared import prepare
 from jaxmore.runs.records import resolve_settings
 from jaxmore.training.optimizers import learning_rates
 from tests.command_line import WORDS, run
+from tests.faults.harness import samples
 
 
 @pytest.fixture(scope="module")
@@ -89,5 +90,5 @@ def test_the_command_trains_the_model_that_fit_does(trained, tmp_path, capsys) -
     assert loaded.record["training"] == trained.record["training"]
     for path, leaf in by_path(loaded.params).items():
         np.testing.assert_array_equal(leaf, by_path(trained.params)[path], err_msg=path)
-    drawn = [line[:20].rstrip() for line in capsys.readouterr().out.splitlines()[-21:-1]]
+    drawn = [line[:20].rstrip() for line in samples(capsys.readouterr().out)]
     assert drawn == sample(trained, 20, seed=3407)
