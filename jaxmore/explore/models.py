@@ -38,7 +38,7 @@ def trace_program(
     with jax.enable_x64(dtype == "float64"):
         args = _floats(params, dtype), _ids(x), _ids(y)
         places: dict[str, Any] = jax.eval_shape(partial(trace, model), *args)
-        outputs = [name for path in sorted(places) for name in (path, f"d{path}")]
+        outputs = [name for path in places for name in (path, f"d{path}")]
         return export(partial(trace, model), args, [*_paths(params), "x", "y"], outputs)
 
 
