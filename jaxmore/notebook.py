@@ -1,9 +1,8 @@
 """What a notebook shows of our results: small tables and heat maps, as HTML without scripts."""
 
 import base64
+import io
 import re
-import struct
-import zlib
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
@@ -15,6 +14,8 @@ COLOURS = (resources.files("jaxmore") / "colours.css").read_text("utf-8")
 """The style sheet of the diverging scale, which the explorer has, too."""
 MOST_ROWS, MOST_COLUMNS = 64, 512
 """A heat map shows the first rows and columns of a larger array."""
+LIMITS = (12, 96), (24, 240)
+"""The least and the most pixels of its height and of its width."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> str:
@@ -43,8 +44,9 @@ def heat_map(array: Any) -> Html:
     share = np.where(np.isfinite(shown), shown / size, 1)
     levels = np.rint(127 * (share + 1)).astype(np.uint8)
     png = base64.b64encode(_png(levels)).decode()
-    width, height = (max(least, min(most, 4 * n)) for n, least, most in
-                     ((shown.shape[1], 24, 240), (shown.shape[0], 12, 96)))  # fmt: skip
+    height, width = (
+        int(np.clip(4 * n, *limits)) for n, limits in zip(shown.shape, LIMITS, strict=True)
+    )
     part = "" if shown.size == values.size else f", the first {' by '.join(map(str, shown.shape))}"
     title = f"from −{size:.3g} to {size:.3g}{part}"
     style = f"width:{width}px;height:{height}px;image-rendering:pixelated"
@@ -67,15 +69,12 @@ def _extent(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _png(levels: np.ndarray) -> bytes:
     """Encode levels from 0 to 254 as a picture with a palette."""
+    from PIL import Image
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        crc = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + crc
-
-    lines = np.pad(levels, ((0, 0), (1, 0)))  # each line begins with its filter, 0 for none
-    header = struct.pack(">IIBBBBB", levels.shape[1], levels.shape[0], 8, 3, 0, 0, 0)
-    parts = (b"IHDR", header), (b"PLTE", _palette()), (b"IDAT", zlib.compress(lines.tobytes()))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts) + chunk(b"IEND", b"")
+    picture, content = Image.fromarray(levels), io.BytesIO()
+    picture.putpalette(_palette())
+    picture.save(content, "PNG")
+    return content.getvalue()
 
 
 def _palette() -> bytes:
