@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import IO
 
-STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "cyan": 36}
 
 
 def width() -> int | None:

@@ -60,6 +60,10 @@ class Check:
     """Say more about the exercise's first wrong line, or about the next one."""
 
     def run(self) -> None:
+        if self.json and (self.json.endswith(".py") or ".py:" in self.json):
+            raise InputError(
+                f"--json {self.json}: write the rule before --json, or a file after it"
+            )
         if self.prove:
             self._prove_exactly()
         elif self.spec and self.spec.endswith(".py"):

@@ -1,6 +1,5 @@
 """``jaxmore evaluate``: the exact losses of a trained model."""
 
-import math
 from dataclasses import dataclass
 
 from jaxmore.commands.flags import (
@@ -47,8 +46,7 @@ class Evaluate:
                 "type": trained.type,
                 "step": trained.record["training"].get("step"),
                 "splits": {
-                    name: {"loss": loss if math.isfinite(loss) else None, "characters": n}
-                    for name, (loss, n) in losses.items()
+                    name: {"loss": loss, "characters": n} for name, (loss, n) in losses.items()
                 },
             },
         )

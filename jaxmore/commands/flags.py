@@ -1,6 +1,7 @@
 """Flags that several commands share."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -30,14 +31,27 @@ def try_json(target: str | None) -> None:
 
 
 def write_json(target: str | None, content: Any) -> None:
-    """Write what a command found: to a file, to standard output for "-", nowhere for None."""
+    """Write what a command found: to a file, to standard output for "-", nowhere for None.
+
+    NaN and infinity, which JSON does not have, become null.
+    """
     from jaxmore.files import write_output
 
-    text = json.dumps(content, indent=1)
+    if target is None:
+        return
+    text = json.dumps(_finite(content), indent=1, allow_nan=False)
     if target == "-":
         print(text)
-    elif target:
+    else:
         write_output(Path(target), text.encode() + b"\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def words_path(input_file: str | None) -> Path | None:

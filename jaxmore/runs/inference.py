@@ -15,7 +15,7 @@ from jaxmore.terminal import pad, paint
 from jaxmore.training.evaluation import mean_loss
 from jaxmore.training.sampling import sample_in_batches
 
-STYLES = {"in train": "dim", "in dev/test": "cyan", "new": "green"}
+STYLE_OF_PLACE = {"in train": "dim", "in dev/test": "cyan", "new": "green"}
 LONGEST_SAMPLE = 2_000
 """The length at which a sampled word is cut, however long the longest word of the file is."""
 
@@ -146,6 +146,7 @@ def places_of(words: list[str], splits: Splits | None) -> list[str | None]:
 
 def print_words(words: list[str], splits: Splits | None) -> None:
     """Print words, each marked by where it stands if there are splits."""
+    painted = {place: paint(place, style) for place, style in STYLE_OF_PLACE.items()}
     for word, place in zip(words, places_of(words, splits), strict=True):
         shown = printable(word)
-        say(f"{pad(shown, 20)} {paint(place, STYLES[place])}" if place else shown)
+        say(f"{pad(shown, 20)} {painted[place]}" if place else shown)

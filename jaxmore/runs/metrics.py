@@ -71,7 +71,7 @@ def loss_curve(work_dir: str | os.PathLike[str], title: str = "") -> "Picture":
         title: what stands above the figure.
 
     Returns:
-        A matplotlib figure, which a notebook shows. It is what ``loss.png`` holds.
+        A matplotlib figure, which a notebook shows: that of ``loss.png``, under this title.
 
     Raises:
         InputError: there are no metrics in the folder.
@@ -82,12 +82,20 @@ def loss_curve(work_dir: str | os.PathLike[str], title: str = "") -> "Picture":
     chunks = [json.loads(line) for line in _lines_up_to(path, sys.maxsize)]
     if not chunks:
         raise InputError(f"{path}: no metrics of a run")
-    last = json.loads(path.read_bytes().splitlines()[-1])
-    results = {} if "update_to_data" in last else {k: v for k, v in last.items() if k != "step"}
+    results = _results(path.read_bytes())
     steps, ratios = ([chunk[name] for chunk in chunks] for name in ("step", "update_to_data"))
     # A chunk has no loss if all of its steps were skipped.
     losses = [chunk.get("loss", float("nan")) for chunk in chunks]
     return plots.loss_curve(steps, losses, ratios, results, title)
+
+
+def _results(metrics: bytes) -> dict[str, float]:
+    """Return the losses of the final line; nothing for a run that is not finished."""
+    try:
+        last = json.loads(metrics.splitlines()[-1])
+        return {} if "update_to_data" in last else {k: v for k, v in last.items() if k != "step"}
+    except (ValueError, AttributeError, TypeError):  # torn when the run was killed
+        return {}
 
 
 def _lines_up_to(path: Path, step: int) -> list[bytes]:

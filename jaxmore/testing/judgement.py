@@ -85,7 +85,7 @@ def compare(
         margin = DIFFERENCES * scale + 4 * slopes.error
         size = np.maximum(scale, np.abs(slopes.value))
         judged = np.isfinite(slopes.value) & (4 * slopes.error <= SETTLED * size)
-        judged &= ~((slopes.magnitude == 0) & (np.abs(oracle) <= lost))
+        judged &= ~((slopes.magnitude == 0) & (oracle != 0) & (np.abs(oracle) <= lost))
         # Where autodiff agrees a small difference is the differences' own error: what an element
         # adds to a sum may be lost in the sum's last bit.
         agreed = by_autodiff & (off <= allowed)

@@ -24,7 +24,7 @@ from jaxmore.testing.judgement import (
 )
 from jaxmore.testing.modes import disagreement
 from jaxmore.testing.oracles.complex_step import complex_step
-from jaxmore.testing.oracles.differences import central_differences
+from jaxmore.testing.oracles.differences import central_differences, sizes
 from jaxmore.testing.oracles.kinks import AtKinks, judge_at_kinks
 from jaxmore.testing.oracles.moves import directional_differences
 from jaxmore.testing.oracles.sampling import sample
@@ -203,8 +203,7 @@ def _lost(case: Case) -> list[np.ndarray]:
     """Return how large a slope may be that a step of 1/16 of the input does not show in y."""
     pairs = zip(all_numpy(case.dys[0]), all_numpy(case.floats_of(case.y)), strict=True)
     level = np.finfo("float64").eps * sum(float(np.abs(dy * y).sum()) for dy, y in pairs)
-    with np.errstate(all="ignore"):
-        return [16 * level / np.abs(np.asarray(x)) for x in case.leaves.floats]
+    return [16 * level / sizes(np.asarray(x)) for x in case.leaves.floats]
 
 
 def _slopes(case: Case, scales: list[np.ndarray]) -> tuple[list[Slopes], bool]:

@@ -399,6 +399,7 @@ def test_train_refuses_in_one_line_and_changes_nothing(tmp_path, capsys, flags, 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
+        (["check", "--rule", "tanh", "--json", "mine.py"], "write the rule before --json"),
         (["fly"], "fly"),
         (["sample", "-n", "0"], "--n-words must be at least 1"),
         (["sample", "--prompt", "xyz"], "unknown character 'x'"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxmore import plots
-from jaxmore.runs.metrics import Metrics
+from jaxmore.runs.metrics import Metrics, loss_curve
 from jaxmore.training.loop import Chunk, TrainState
 
 
@@ -92,3 +92,9 @@ def test_the_figure_says_what_was_trained_and_keeps_equal_losses_and_many_parame
     legend = figure.legends[0].get_window_extent()
     assert legend.y1 <= below.get_window_extent().y0  # below the plots, which keep their width
     assert below.get_window_extent().width > 0.8 * figure.bbox.width
+
+
+def test_the_figure_of_a_run_that_was_killed(tmp_path) -> None:
+    line = b'{"step": 10, "loss": 2.5, "update_to_data": {"weight": -3.0}}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(line + b'{"step": 20, "lo')
+    assert loss_curve(tmp_path).axes

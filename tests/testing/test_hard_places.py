@@ -245,3 +245,16 @@ def test_what_no_oracle_can_judge_is_named():
     assert len(report.unjudged) == 1
     assert report.unjudged[0].startswith("x[0]: neither")
     assert report.rows[0].judged_by_autodiff == pytest.approx(2 / 3)
+
+
+def test_a_slope_of_zero_is_seen_by_differences_alone() -> None:
+    def fwd(x):
+        return jnp.maximum(x, 0), x
+
+    def bwd(x, dy):
+        return (jnp.where(x > 0, dy, 0),)
+
+    x = np.random.default_rng(0).normal(size=(4, 5))
+    report = examine(fwd, bwd, x, dtypes=(), modes=False, skip=("autodiff",))
+    assert report.verdict == "right"
+    assert report.rows[0].judged_by_differences == 1

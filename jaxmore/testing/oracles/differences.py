@@ -80,8 +80,7 @@ def central_differences(
     result[1] = np.inf
     if len(elements):
         typical = np.concatenate([np.full(a.size, _typical(a)) for a in arrays])[elements]
-        at = np.abs(point[elements])
-        size = np.where(at > 0, np.clip(at, 1e-290, 1e290), np.minimum(1, typical))
+        size = np.concatenate([sizes(a).ravel() for a in arrays])[elements]
         goal = np.zeros(n) if goals is None else np.concatenate([np.ravel(g) for g in goals])
         goal = np.nan_to_num(goal, nan=0, posinf=0)[elements]
         coarse = np.maximum(size, typical)
@@ -161,6 +160,12 @@ def _best(steps: Steps) -> _Estimate:
         steps.right[finest, columns],
         rounding[finest, columns],
     )
+
+
+def sizes(x: np.ndarray) -> np.ndarray:
+    """Return what steps are relative to: the element, or for a zero a typical one, at most 1."""
+    at = np.abs(x)
+    return np.where(at > 0, np.clip(at, 1e-290, 1e290), min(1, _typical(x)))
 
 
 def _typical(x: np.ndarray) -> float:
