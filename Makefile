@@ -133,7 +133,7 @@ test-newest:
 	  echo 'make test-newest: no Python 3.12 or newer here; name one: NEWEST_PYTHON=/path/to/python' >&2; \
 	  exit 1; \
 	fi; \
-	$(MAKE) --no-print-directory test-all VENV=.venv-newest JAX=newest EXTRAS=test-base,lint PYTHON="$$newest"
+	$(MAKE) --no-print-directory test-all VENV=.venv-newest JAX=newest EXTRAS=test-base,lint,tensorboard PYTHON="$$newest"
 
 # The environment ---------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax.extend import core
 
 from jaxmore.errors import InputError
+from jaxmore.jaxprs import scan_sizes
 
 CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 """Equations that only call others: their bodies are inlined."""
@@ -150,7 +151,7 @@ class _Exporter:
     def _unroll(self, equation: core.JaxprEqn, reads: Sequence[int]) -> list[int]:
         """Inline the body of a scan once for each of its steps, and stack what the steps give."""
         params = equation.params
-        n_consts, n_carry = params["num_consts"], params["num_carry"]
+        n_consts, n_carry = scan_sizes(params)
         consts, carry = list(reads[:n_consts]), list(reads[n_consts : n_consts + n_carry])
         stacks = equation.invars[n_consts + n_carry :], reads[n_consts + n_carry :]
         given: dict[int, list[int]] = {}

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax import lax
 
+from jaxmore.jaxprs import scan_sizes
 from jaxmore.prove.cells import Cell, places
 from jaxmore.prove.interpreter import Interpreter, closed, handles, real
 from jaxmore.prove.residues import NotProved
@@ -274,16 +275,16 @@ def _while(
 
 @handles("scan")
 def _scan(
-    run: Interpreter, *args: Any, jaxpr: Any, num_consts: int, num_carry: int, length: int,
-    reverse: bool, **_: Any,
-) -> list[Any]:  # fmt: skip
-    consts, rest = args[:num_consts], args[num_consts:]
-    carry, xs = list(rest[:num_carry]), rest[num_carry:]
+    run: Interpreter, *args: Any, jaxpr: Any, length: int, reverse: bool, **params: Any
+) -> list[Any]:
+    n_consts, n_carry = scan_sizes(params)
+    consts, rest = args[:n_consts], args[n_consts:]
+    carry, xs = list(rest[:n_carry]), rest[n_carry:]
     rows: list[list[Any]] = []
     for t in reversed(range(length)) if reverse else range(length):
         row = [x.take(places(x.real.shape)[t]) if isinstance(x, Cell) else x[t] for x in xs]
         outs = run.run(jaxpr, [*consts, *carry, *row])
-        carry, ys = outs[:num_carry], outs[num_carry:]
+        carry, ys = outs[:n_carry], outs[n_carry:]
         rows.append(ys)
     rows = rows[::-1] if reverse else rows
     return carry + [_stack(run, list(column)) for column in zip(*rows, strict=True)]

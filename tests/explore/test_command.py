@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -117,6 +118,8 @@ def test_the_built_page_in_docs_is_of_these_sources():
     built = path.read_text("utf-8")
     assert len(built) < 5e6
     assert data_of.sub("", built) == data_of.sub("", html("index.html", {}))
+    if f"jax=={jax.__version__}\n" not in (ROOT / "constraints.txt").read_text("utf-8"):
+        pytest.skip("the programs in docs/explorer are those of the pinned jax")
     data = json.loads(data_of.search(built)[0])
     assert data["programs"]["16,8"]["backward"] == json.loads(
         json.dumps(network.backward_program(network.Sizes(8, 3, 27, 10, 16)))

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from jaxmore.jaxprs import scan_sizes
 from jaxmore.testing.oracles.autodiff import bind, loss_of_offsets
 
 # Equations that only call others: followed inside. (custom_jvp stays whole: it has a rule.)
@@ -168,10 +169,7 @@ class _Tape:
 
     def _unrolled(self, equation: core.JaxprEqn, operands: list[_Value]) -> list[_Value]:
         options = equation.params
-        if "num_consts" in options:
-            n_consts, n_carry = options["num_consts"], options["num_carry"]
-        else:  # newer jax: the leaves of constants, carry and inputs
-            n_consts, n_carry, _ = map(len, options["ft_in"].unpack())
+        n_consts, n_carry = scan_sizes(options)
         consts, carry = operands[:n_consts], operands[n_consts : n_consts + n_carry]
         rows: list[list[_Value]] = []
         for t in range(options["length"]):
