@@ -139,6 +139,9 @@ class _Exporter:
                 writes = self._inline(_closed(body), reads)
             elif name == "scan":
                 writes = self._unroll(equation, reads)
+            elif name == "stack":  # newer jax
+                aval, axis = equation.outvars[0].aval, equation.params["axis"]
+                writes = [self._stack(aval, reads, axis)]
             else:
                 params = _params(equation)  # refuses before it makes slots
                 writes = [self._slot(var.aval) for var in equation.outvars]
@@ -177,16 +180,17 @@ class _Exporter:
         ]
         return row
 
-    def _stack(self, stack: Any, rows: Sequence[int]) -> int:
-        """jnp.stack(rows), as equations."""
-        ones = [self._slot(jax.ShapeDtypeStruct((1, *stack.shape[1:]), stack.dtype)) for _ in rows]
+    def _stack(self, stack: Any, rows: Sequence[int], axis: int = 0) -> int:
+        """jnp.stack(rows, axis), as equations."""
+        shape = (*stack.shape[:axis], 1, *stack.shape[axis + 1 :])
+        ones = [self._slot(jax.ShapeDtypeStruct(shape, stack.dtype)) for _ in rows]
         whole = self._slot(stack)
         self._program["equations"] += [
             Equation(op="reshape", params={}, reads=[row], writes=[one])
             for row, one in zip(rows, ones, strict=True)
         ]
         self._program["equations"].append(
-            Equation(op="concatenate", params={"dimension": 0}, reads=ones, writes=[whole])
+            Equation(op="concatenate", params={"dimension": axis}, reads=ones, writes=[whole])
         )
         return whole
 
