@@ -1,5 +1,6 @@
 """Primitives that move elements, reduce and multiply matrices, and control flow."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,12 +32,21 @@ for _primitive in (
 
 @handles("concatenate")
 def _concatenate(run: Interpreter, *arrays: Any, dimension: int) -> Cell:
-    cells, start = [run.lift(a) for a in arrays], 0
-    indices: list[Any] = []
-    for cell in cells:
-        indices.append(start + places(cell.real.shape))
-        start += cell.real.size
-    return run.join(cells).take(np.concatenate(indices, dimension))
+    joined, indices = _joined(run, arrays)
+    return joined.take(np.concatenate(indices, dimension))
+
+
+@handles("stack")  # of newer jax, which else concatenates
+def _stack_arrays(run: Interpreter, *arrays: Any, axis: int) -> Cell:
+    joined, indices = _joined(run, arrays)
+    return joined.take(np.stack(indices, axis))
+
+
+def _joined(run: Interpreter, arrays: Sequence[Any]) -> tuple[Cell, list[Any]]:
+    """Return the elements of some arrays in one row, and the places of each array in it."""
+    cells = [run.lift(a) for a in arrays]
+    starts = np.cumsum([0, *(cell.real.size for cell in cells)])
+    return run.join(cells), [s + places(c.real.shape) for s, c in zip(starts, cells, strict=False)]
 
 
 @handles("split")

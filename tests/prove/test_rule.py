@@ -106,3 +106,16 @@ def test_an_option_may_have_the_name_of_the_provers_own():
 
     proof = prove_rule(fwd, lambda _, dy, *, seed: (seed * dy,), np.ones(2), options={"seed": 3})
     assert proof.passed
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_stack_is_exact(axis: int) -> None:
+    def fwd(a, b):
+        return jnp.stack([a * a, b], axis), a
+
+    def bwd(a, dy):
+        da, db = jnp.moveaxis(dy, axis, 0)
+        return 2 * a * da, db
+
+    a, b = np.random.default_rng(0).normal(size=(2, 3))
+    assert prove_rule(fwd, bwd, a, b).passed
