@@ -142,6 +142,9 @@ class _Exporter:
             elif name == "stack":  # newer jax
                 aval, axis = equation.outvars[0].aval, equation.params["axis"]
                 writes = [self._stack(aval, reads, axis)]
+            elif name == "unstack":  # newer jax
+                aval, axis = equation.invars[0].aval, equation.params["axis"]
+                writes = [self._row(aval, *reads, k, axis) for k in range(len(equation.outvars))]
             else:
                 params = _params(equation)  # refuses before it makes slots
                 writes = [self._slot(var.aval) for var in equation.outvars]
@@ -169,11 +172,12 @@ class _Exporter:
             for k, var in enumerate(stacked)
         ]
 
-    def _row(self, stack: Any, slot: int, step: int) -> int:
-        """x[step], as equations."""
-        one = self._slot(jax.ShapeDtypeStruct((1, *stack.shape[1:]), stack.dtype))
-        row = self._slot(jax.ShapeDtypeStruct(stack.shape[1:], stack.dtype))
-        start = {"start_indices": [step] + [0] * (len(stack.shape) - 1)}
+    def _row(self, stack: Any, slot: int, step: int, axis: int = 0) -> int:
+        """jnp.take(x, step, axis), as equations."""
+        before, after = stack.shape[:axis], stack.shape[axis + 1 :]
+        one = self._slot(jax.ShapeDtypeStruct((*before, 1, *after), stack.dtype))
+        row = self._slot(jax.ShapeDtypeStruct((*before, *after), stack.dtype))
+        start = {"start_indices": [step if k == axis else 0 for k in range(len(stack.shape))]}
         self._program["equations"] += [
             Equation(op="slice", params=start, reads=[slot], writes=[one]),
             Equation(op="squeeze", params={}, reads=[one], writes=[row]),

@@ -42,6 +42,11 @@ def _stack_arrays(run: Interpreter, *arrays: Any, axis: int) -> Cell:
     return joined.take(np.stack(indices, axis))
 
 
+@handles("unstack")  # of newer jax, which else slices
+def _unstack(run: Interpreter, a: Any, *, axis: int) -> list[Cell]:
+    return [a.take(index) for index in np.moveaxis(places(a.real.shape), axis, 0)]
+
+
 def _joined(run: Interpreter, arrays: Sequence[Any]) -> tuple[Cell, list[Any]]:
     """Return the elements of some arrays in one row, and the places of each array in it."""
     cells = [run.lift(a) for a in arrays]
