@@ -60,6 +60,8 @@ CASES: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     (lambda x: lax.rev(x, (1,)), (f(3, 4),)),
     (lambda x: lax.pad(x, 7.5, ((1, 2, 1), (-1, 3, 0))), (f(3, 4),)),
     (lambda x, y: jnp.concatenate([x, y, x], 1), (f(3, 2), f(3, 5))),
+    (lambda x, y: jnp.stack([x, y], 1), (f(3, 2), f(3, 2))),
+    (lambda x: jnp.unstack(x, axis=1), (f(2, 3, 5),)),
     (lambda x: x + lax.broadcasted_iota(x.dtype, (3, 5), 1), (f(3, 5),)),
     (lambda x: x.sum((0, 2)), (f(2, 3, 5),)),
     (lambda x: x.sum(), (f(2, 3),)),
