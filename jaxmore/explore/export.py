@@ -144,7 +144,8 @@ class _Exporter:
                 writes = [self._stack(aval, reads, axis)]
             elif name == "unstack":  # newer jax
                 aval, axis = equation.invars[0].aval, equation.params["axis"]
-                writes = [self._row(aval, *reads, k, axis) for k in range(len(equation.outvars))]
+                (stack,) = reads
+                writes = [self._row(aval, stack, k, axis) for k in range(len(equation.outvars))]
             else:
                 params = _params(equation)  # refuses before it makes slots
                 writes = [self._slot(var.aval) for var in equation.outvars]
