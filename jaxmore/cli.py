@@ -153,6 +153,9 @@ def _prepare_streams() -> None:
 
 
 def _exit(line: str, code: int) -> None:
+    from jaxmore.data import printable
+
+    line = printable(line)
     with contextlib.suppress(OSError):  # nobody may be reading
         print(f"{paint('jaxmore:', 'red', sys.stderr)} {line}", file=sys.stderr, flush=True)
     raise SystemExit(code) from None

@@ -1,4 +1,4 @@
-"""The exception that the command line shows as one line instead of a traceback."""
+"""The exception that the command line shows as one line, and other exceptions in one line."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,16 @@ class InputError(ValueError):
     The message is one clear line. The command line prints it and exits with code 2; callers of the
     library can catch it as a `ValueError`.
     """
+
+
+def described(error: BaseException) -> str:
+    """Return the type of an error and the first line of its text, which is a user's code as well.
+
+    >>> described(KeyError("a"))
+    "KeyError: 'a'"
+    """
+    try:
+        first = str(error).split("\n", 1)[0]
+    except Exception:
+        first = ""
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

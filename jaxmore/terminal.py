@@ -2,8 +2,9 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from typing import IO
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import IO, Any, cast
 
 STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "cyan": 36}
 
@@ -11,6 +12,30 @@ STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "cyan": 36}
 def width() -> int | None:
     """Return the columns of the terminal; None if standard output is a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+class _KeptOpen:
+    """A stream that ``close`` only flushes."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def close(self) -> None:
+        self._stream.flush()
+
+
+@contextmanager
+def streams_kept() -> Generator[None]:
+    """Run a user's code, which may close or replace the standard streams, and keep ours.
+
+    A script that ends with ``sys.stdout.close()`` would otherwise take the report's stream away.
+    """
+    out, err = cast("IO[str]", _KeptOpen(sys.stdout)), cast("IO[str]", _KeptOpen(sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
 
 
 def paint(text: str, style: str, stream: IO[str] | None = None) -> str:

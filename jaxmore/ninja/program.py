@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmore.data import printable
-from jaxmore.errors import InputError
+from jaxmore.errors import InputError, described
 from jaxmore.files import read_file
 from jaxmore.ninja.blanks import NAMES
+from jaxmore.terminal import streams_kept
 
 
 class Failure(NamedTuple):
@@ -82,7 +83,8 @@ class Program(NamedTuple):
         done = self.last | dict(built_up)
         before: dict[str, np.ndarray] = {}
         kept: dict[str, np.ndarray] = {}
-        with contextlib.redirect_stdout(io.StringIO()) if quietly else contextlib.nullcontext():
+        quiet = contextlib.redirect_stdout(io.StringIO()) if quietly else contextlib.nullcontext()
+        with quiet, streams_kept():
             for place, statement in enumerate(self.statements):
                 names = _assigned(statement)
                 try:
@@ -135,12 +137,8 @@ class Program(NamedTuple):
     def _failure(self, error: BaseException, statement: ast.stmt) -> Failure:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f.lineno for f in frames if f.filename == self.filename and f.lineno]
-        try:
-            first = printable(str(error).split("\n", 1)[0])
-        except Exception:  # its text is a stranger's code, too
-            first = ""
-        text = f"{type(error).__name__}: {first}" if first else type(error).__name__
-        return Failure(lines[-1] if lines else statement.lineno, text)
+        line = lines[-1] if lines else statement.lineno
+        return Failure(line, printable(described(error)))
 
 
 def to_numpy(value: Any) -> np.ndarray | None:

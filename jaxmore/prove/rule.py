@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxmore.errors import described
 from jaxmore.prove.cells import Cell
 from jaxmore.prove.counterexample import refute
 from jaxmore.prove.degrees import Degrees
@@ -101,8 +102,7 @@ def prove_rule(
         except NotProved as error:
             proof.text = f": {error}"
         except Exception as error:  # whatever a user's rule raises
-            line = str(error).split("\n", 1)[0]
-            proof.text = f": {type(error).__name__}: {line}"
+            proof.text = f": {described(error)}"
     return proof
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import jax
 
-from jaxmore.errors import InputError
+from jaxmore.errors import InputError, described
+from jaxmore.files import check_regular
+from jaxmore.terminal import streams_kept
 from jaxmore.testing.arguments import other_sizes, parse_args
 from jaxmore.testing.case import DTYPES, check_dtypes
 from jaxmore.testing.report import Report
@@ -58,8 +60,7 @@ def check_named_rule(
     except InputError as error:
         raise InputError(f"{spec} on {arguments!r}: {error}") from error
     except Exception as error:  # whatever a user's forward raises
-        line = str(error).split("\n", 1)[0]
-        raise InputError(f"{spec} on {arguments!r}: {type(error).__name__}: {line}") from error
+        raise InputError(f"{spec} on {arguments!r}: {described(error)}") from error
     for sizes in other_sizes(arguments):
         if not report.passed:
             return report
@@ -68,8 +69,7 @@ def check_named_rule(
             args = parse_args(arguments, seed=seed, sizes=sizes)
             other = examine(*functions, *args, dtypes=(), modes=False, **keywords)
         except Exception as error:
-            line = str(error).split("\n", 1)[0]
-            report.notes.append(f"not checked at {text}: {type(error).__name__}: {line}")
+            report.notes.append(f"not checked at {text}: {described(error)}")
             continue
         if not other.passed:
             other.notes.append(f"at {text}; at the sizes tried before, it was right")
@@ -119,13 +119,19 @@ def load_rule(spec: str) -> tuple[Callable[..., Any], Callable[..., Any] | None]
     if not comma:
         fwd, bwd = f"{functions}_fwd", f"{functions}_bwd"
     path = Path(module_name)
-    folder = str((path.parent if path.suffix == ".py" else Path()).resolve())
+    is_file = path.suffix == ".py"
+    folder = str((path.parent if is_file else Path()).resolve())
+    if is_file:
+        try:
+            check_regular(path)
+        except OSError as error:
+            raise InputError(f"cannot import {path}: {error.strerror}") from error
     sys.path.insert(0, folder)
     try:
-        module = _from_file(path) if path.suffix == ".py" else importlib.import_module(module_name)
-    except Exception as error:  # whatever a user's module raises
-        line = str(error).split("\n", 1)[0]
-        raise InputError(f"cannot import {path}: {type(error).__name__}: {line}") from error
+        with streams_kept():
+            module = _from_file(path) if is_file else importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # whatever a user's module raises
+        raise InputError(f"cannot import {path}: {described(error)}") from error
     finally:
         sys.path.remove(folder)
     if not comma and isinstance(getattr(module, functions, None), jax.custom_vjp):

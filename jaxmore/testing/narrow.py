@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmore.errors import described
 from jaxmore.testing import oracles
 from jaxmore.testing.case import NARROW, Case, all_numpy, to_numpy
 from jaxmore.testing.contract import check_primal
@@ -151,10 +152,7 @@ def _run(case: Case, dtype: str, narrow: tuple[Any, ...], as_truth: bool = False
 
 
 def _forward_fails(case: Case, dtype: str, error: Exception) -> None:
-    text = str(error).split("\n", 1)[0]
-    case.report.notes.append(
-        f"{dtype}: not checked: the forward fails there ({type(error).__name__}: {text})"
-    )
+    case.report.notes.append(f"{dtype}: not checked: the forward fails there ({described(error)})")
 
 
 def _units(

@@ -143,6 +143,14 @@ def test_code_that_runs_when_a_value_is_read_is_guarded(line, problem, file):
     assert told["probs"].problem == problem
 
 
+@pytest.mark.parametrize("line", ["sys.stdout.close()", "sys.stdout = sys.stderr = None"])
+def test_a_line_does_not_take_standard_output_away(line, file, capsys):
+    write(file, SOLUTION, f"import sys\nprint('here')\n{line}\n")
+    assert wrong(file) == {}
+    print("a report")
+    assert capsys.readouterr().out == "here\na report\n"
+
+
 def test_a_reader_who_goes_away_is_not_the_learners_mistake(file, monkeypatch):
     class Closed:
         def write(self, text):

@@ -1,5 +1,6 @@
 """Arguments are drawn from text, rules are loaded by name, and errors say what was wrong."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +263,39 @@ def test_what_names_no_rule(module: str, spec: str, message: str):
         load_rule(spec)
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sys.exit()", "SystemExit"),  # which would end with exit code 0, as a right rule does
+        ("sys.exit('no such data')", "SystemExit: no such data"),
+        ("raise Silent", "Silent"),
+    ],
+)
+def test_a_module_that_ends_or_whose_error_has_no_text(tmp_path: Path, line: str, message: str):
+    path = tmp_path / "ends.py"
+    silent = "class Silent(Exception):\n    def __str__(self):\n        raise Exception\n"
+    path.write_text(f"import sys\n{silent}{line}\n", encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        load_rule(f"{path}:a,b")
+    assert str(error.value) == f"cannot import {path}: {message}"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_no_module_and_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        load_rule(f"{tmp_path / 'pipe.py'}:a,b")
+
+
+@pytest.mark.parametrize("line", ["sys.stdout.close()", "sys.stdout = sys.stderr = None"])
+def test_a_module_does_not_take_standard_output_away(tmp_path: Path, line: str, capsys):
+    path = tmp_path / "closes.py"
+    path.write_text(f"import sys\nprint('loading')\n{line}\n{RULE}", encoding="utf-8")
+    load_rule(f"{path}:swish")
+    print("a report")
+    assert capsys.readouterr().out == "loading\na report\n"
 
 
 @pytest.mark.parametrize(
