@@ -4,14 +4,13 @@ import base64
 import io
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from html import escape
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
-COLOURS = (resources.files("jaxmore") / "colours.css").read_text("utf-8")
-"""The style sheet of the diverging scale, which the explorer has, too."""
 MOST_ROWS, MOST_COLUMNS = 64, 512
 """A heat map shows the first rows and columns of a larger array."""
 LIMITS = (12, 96), (24, 240)
@@ -28,6 +27,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") ->
 
 class Html(str):
     """Text that is HTML already."""
+
+
+@cache
+def colours() -> str:
+    """Return the style sheet of the diverging scale, which the explorer has, too."""
+    return (resources.files("jaxmore") / "colours.css").read_text("utf-8")
 
 
 def heat_map(array: Any) -> Html:
@@ -77,12 +82,13 @@ def _png(levels: np.ndarray) -> bytes:
     return content.getvalue()
 
 
+@cache
 def _palette() -> bytes:
     """Return the colours of the levels: the square root spreads small values, as the page does."""
     low, mid, high = (
         np.array([int(code[i : i + 2], 16) for i in (0, 2, 4)])
         for code in (
-            re.findall(rf"--{name}: #(\w{{6}})", COLOURS)[0] for name in ("low", "mid", "high")
+            re.findall(rf"--{name}: #(\w{{6}})", colours())[0] for name in ("low", "mid", "high")
         )
     )
     share = (np.arange(255) / 127 - 1)[:, None]

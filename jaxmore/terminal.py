@@ -69,7 +69,7 @@ def pad(text: str, columns: int) -> str:
 
 
 def table(
-    rows: Iterable[Sequence[str]], align: str, columns: int | None = None, fold: int | None = None
+    rows: Iterable[Sequence[str]], align: str, columns: int | None = None, fold: int = 0
 ) -> str:
     """Format rows so that their columns line up, two spaces apart.
 
@@ -77,7 +77,7 @@ def table(
         rows: the cells of each row; missing ones at its end are empty.
         align: for each column "<" for left or ">" for right.
         columns: the width of the terminal; None for no limit.
-        fold: the column that is broken into lines where a row would be too wide.
+        fold: the column that is broken into lines where a row would be wider than that.
 
     >>> print(table([["さくら", "1"], ["ava", "20"]], "<>"))
     さくら   1
@@ -91,7 +91,7 @@ def table(
     cells = [[*row, *[""] * (len(align) - len(row))] for row in rows]
     widest = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     needed = sum(widest) + 2 * len(widest)
-    if columns is not None and fold is not None:
+    if columns is not None:
         others = needed - widest[fold]
         needed = min(needed, max(columns, others + 20))  # a column of fewer cannot be read
     grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=True)

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 
 import jaxmore
 from jaxmore.explore.html import html
-from jaxmore.notebook import COLOURS, heat_map
+from jaxmore.notebook import colours, heat_map
 from jaxmore.testing import check_rule
 
 WORDS = ["ava", "mia", "zoe", "lea"] * 5
@@ -63,10 +63,10 @@ def test_a_heat_map_has_the_explorers_colours() -> None:
     page = html("index.html", {})
     low, mid, high = (re.findall(rf"--{name}: #(\w+)", page)[0] for name in ("low", "mid", "high"))
     shown = pixels(heat_map([[-2.0, 0.0, 2.0], [0.5, np.nan, -0.5]]))
-    colours = [["".join(f"{c:02x}" for c in pixel) for pixel in row] for row in shown]
-    assert colours[0] == [low, mid, high]
-    assert colours[1][1] == high  # as in the page, what is no number is strongest
-    assert page.count("--low: #") == COLOURS.count("--low: #") == 2
+    names = [["".join(f"{c:02x}" for c in pixel) for pixel in row] for row in shown]
+    assert names[0] == [low, mid, high]
+    assert names[1][1] == high  # as in the page, what is no number is strongest
+    assert page.count("--low: #") == colours().count("--low: #") == 2
 
 
 def test_a_heat_map_of_any_shape_is_small() -> None:

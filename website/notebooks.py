@@ -88,6 +88,9 @@ def _output(output: dict[str, Any]) -> str:
     if output["output_type"] == "stream":
         return f"```text\n{''.join(output['text']).rstrip()}\n```"
     data = {kind: "".join(content) for kind, content in output["data"].items()}
+    if "image/png" in data:
+        png = data["image/png"].strip()
+        return f'<img class="notebook-output" alt="a figure" src="data:image/png;base64,{png}">'
     if "text/html" in data:
         return f'<div class="notebook-output" markdown="0">{data["text/html"].strip()}</div>'
     return f"```text\n{data['text/plain']}\n```"
@@ -101,6 +104,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--write", action="store_true", help="store the outputs")
     args = parser.parse_args()
+    names = [path.stem for path in notebooks()]
+    if unknown := set(args.names) - set(names):
+        parser.error(f"no notebook {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     if args.write:
         BLANK.write_text(with_blanks(SOLVED.read_text("utf-8")), "utf-8")
     for path in notebooks():

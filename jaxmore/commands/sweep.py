@@ -12,7 +12,7 @@ from tyro.conf import Suppress
 from jaxmore.commands.flags import MOST, Json, WorkDir, parse_list, try_json, write_json
 from jaxmore.errors import InputError
 from jaxmore.runs.config import TrainConfig, default
-from jaxmore.terminal import paint, table, width
+from jaxmore.terminal import paint, table
 
 if TYPE_CHECKING:  # JAX is imported when the command runs
     import optax
@@ -251,7 +251,7 @@ def format_table(runs: Sequence[Result]) -> str:
     import numpy as np
 
     splits = list(runs[0].losses)
-    rows = [["learning rate", "weight decay", "seeds", *splits]]
+    rows = [["rate", "decay", "seeds", *splits]]
     means: dict[tuple[float, float], float] = {}
     for (rate, decay), group in _by_setting(runs).items():
         losses = np.array([list(run.losses.values()) for run in group])
@@ -265,7 +265,7 @@ def format_table(runs: Sequence[Result]) -> str:
         else:
             means[rate, decay] = float(losses[:, -1].mean())
         rows.append(row)
-    lines = [table(rows, "<" * max(map(len, rows)), width())]
+    lines = [table(rows, "<" * max(map(len, rows)))]
     if means:
         rate, decay = min(means, key=means.__getitem__)
         best = f"lowest {splits[-1]}: --learning-rate {rate:g} --weight-decay {decay:g}"

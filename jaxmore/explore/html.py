@@ -5,7 +5,7 @@ import json
 from importlib import resources
 from typing import Any
 
-from jaxmore.notebook import COLOURS
+from jaxmore.notebook import colours
 
 FOLDER = resources.files("jaxmore.explore") / "page"
 
@@ -26,7 +26,7 @@ def html(name: str, data: dict[str, Any]) -> str:
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return (
         read(name)
-        .replace("/* style.css */", COLOURS + read("style.css"))
+        .replace("/* style.css */", colours() + read("style.css"))
         .replace("{/* imports */}", json.dumps({"imports": imports}))
         .replace("{/* data */}", text.replace("</", r"<\/"))
     )

@@ -95,8 +95,7 @@ class TrainConfig:
     max_steps: Annotated[int | None, default("by the type", "INT")] = None
     """Steps to train for: 200,000, for makemore's types 20,000, for microgpt 1,000."""
     optimizer: Optimizer = None
-    """Plain gradient descent, Adam (betas 0.85 and 0.99, eps 1e-8), AdamW (betas 0.9 and 0.99, eps
-    1e-8), or Muon for the matrices with Nadam for the vectors."""
+    """SGD, Adam (betas 0.85, 0.99), AdamW (0.9, 0.99), or Muon for matrices, Nadam for vectors."""
     learning_rate: Annotated[
         float | None, default("sgd 0.1, adam 0.01, adamw 5e-4, muon 5e-3", "FLOAT", "-l")
     ] = None
@@ -131,8 +130,7 @@ class TrainConfig:
     tensorboard: bool = False
     """Write scalars for TensorBoard into the work folder, too. Needs jaxmore[tensorboard]."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """What to do at a step whose gradient is NaN or infinite: stop the run, or skip the step
-    (at most 1,000 in a row)."""
+    """At a NaN or infinite gradient: stop the run, or skip the step (at most 1,000 in a row)."""
     device: Device = None
     """The platform to train on."""
     debug: bool = False

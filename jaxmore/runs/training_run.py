@@ -173,7 +173,7 @@ def _say_what_next(config: TrainConfig) -> None:
     if config.tensorboard:
         logs = shlex.quote(str(Path(config.work_dir) / TENSORBOARD))
         rows.append(["", f"tensorboard --logdir {logs}", "its curves"])
-    say(table(rows, "<<<", width()))
+    say(table(rows, "<<<", width(), fold=2))
 
 
 def _begin(run: PreparedRun, work_dir: Path, quiet: bool) -> RunState:

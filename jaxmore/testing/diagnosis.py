@@ -118,7 +118,8 @@ def _factor(e: Evidence) -> Iterator[str]:
     else:
         reasons = set(_reasons(e, factor))
         because = f" (possibly {reasons.pop()})" if len(reasons) == 1 else ""
-        yield f"it is {factor:.6g} times what it should be{because}"
+        digits = 6 if abs(factor - 1) > 1e-5 else 10
+        yield f"it is {factor:.{digits}g} times what it should be{because}"
 
 
 def _reasons(e: Evidence, factor: float) -> Iterator[str]:

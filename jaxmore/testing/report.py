@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jaxmore import notebook
+from jaxmore.terminal import table
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers, for JSON."""
-        rows = [
-            {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(r).items()}
-            for r in self.rows
-        ]
-        return {"passed": self.passed, "verdict": self.verdict} | asdict(self) | {"rows": rows}
+        return {"passed": self.passed, "verdict": self.verdict} | asdict(self)
 
     def _repr_html_(self) -> str:
         head, *rows = self._table()
@@ -104,13 +101,13 @@ class Report:
     def _table(self) -> list[tuple[str, ...]]:
         """Return the head of the table, and a row for each cotangent."""
         dtypes = list(self.rows[0].narrow) if self.rows else []
-        table: list[tuple[str, ...]] = [(self.name, "shape", "autodiff", "differences", *dtypes)]
+        rows: list[tuple[str, ...]] = [(self.name, "shape", "autodiff", "differences", *dtypes)]
         for r in self.rows:
             narrow = (_eps(r.narrow[d]) if d in r.narrow else "" for d in dtypes)
             autodiff = _error(r.autodiff, r.judged_by_autodiff)
             differences = _error(r.differences, r.judged_by_differences)
-            table.append((r.argument, str(r.shape), autodiff, differences, *narrow))
-        return table
+            rows.append((r.argument, str(r.shape), autodiff, differences, *narrow))
+        return rows
 
     def __str__(self) -> str:
         remarks = [f"not judged: {text}" for text in self.unjudged]
@@ -120,15 +117,8 @@ class Report:
             return "\n".join([*lines, *remarks])
         if not self.passed:
             return "\n".join([f"{self.name} is not judged: no oracle gives a number", *remarks])
-        head, *table = self._table()
-        widths = [max(len(line[i]) for line in [head, *table]) for i in range(len(head))]
-        lines = [
-            "  ".join(
-                cell.ljust(w) if i < 2 else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in [head, *table]
-        ]
+        rows = self._table()
+        lines = [table(rows, "<<" + ">" * (len(rows[0]) - 2))]
         measured: list[str] = []
         if self.agreement is not None and self.modes:
             measured.append(f"modes within {self.agreement:.1f} ulp")

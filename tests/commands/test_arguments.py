@@ -1,7 +1,9 @@
 """Any list of arguments gives a command, help, or one line and exit code 2: never a traceback."""
 
+import ast
 import contextlib
 import io
+import re
 from dataclasses import fields
 
 import pytest
@@ -68,3 +70,15 @@ def parse(args: list[str]) -> object:
         for command, run in original.items():
             command.run = run
     return 0
+
+
+def test_each_flag_is_one_line_of_a_completion(capsys) -> None:
+    """tyro keeps the break in a docstring of two lines, and zsh takes the second for a flag."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--tyro-print-completion", "zsh"])
+    assert not stop.value.code
+    script = capsys.readouterr().out
+    spec = ast.literal_eval(re.findall(r"^COMPLETION_SPEC = (.*)$", script, flags=re.M)[0])
+    assert set(spec["subcommands"]) == set(COMMANDS)
+    described = [o["description"] for c in spec["subcommands"].values() for o in c["options"]]
+    assert [text for text in described if "\n" in text] == []

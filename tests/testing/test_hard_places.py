@@ -223,6 +223,8 @@ case(
     ),
     np.array([1e8, 1, 1]),
 )
+# Digits that the backward loses and autodiff keeps.
+case("loses digits", False, jnp.sin, lambda x, d: (d * jnp.cos(x) + 1e7 - 1e7,), v)
 
 
 @pytest.mark.parametrize("rule", C, ids=lambda rule: rule.name)
@@ -258,3 +260,15 @@ def test_a_slope_of_zero_is_seen_by_differences_alone() -> None:
     report = examine(fwd, bwd, x, dtypes=(), modes=False, skip=("autodiff",))
     assert report.verdict == "right"
     assert report.rows[0].judged_by_differences == 1
+
+
+def test_a_wrong_second_derivative_is_seen_beside_a_large_one() -> None:
+    def bwd(x, dy):
+        slope = jnp.where(x < 10, jax.lax.stop_gradient(jnp.exp(x)), jnp.exp(x))
+        return (slope * dy,)
+
+    x = np.array([30.0, 0.3, -1.0])
+    assert examine(lambda x: (jnp.exp(x), x), lambda x, dy: (jnp.exp(x) * dy,), x, dtypes=()).passed
+    report = examine(lambda x: (jnp.exp(x), x), bwd, x, dtypes=())
+    assert "grad of grad is off by" in report.problems[0].message
+    assert "at x[1]" in report.problems[0].message

@@ -96,10 +96,11 @@ def second_order(
     function: Callable[..., Any], inputs: Sequence[Any], dy: Any, directions: Sequence[Any]
 ) -> tuple[Any, ...]:
     """Return the gradient of <directions, cotangents>, by reverse mode over reverse mode."""
-    return cotangents(partial(_first_order, function, dy), inputs, tuple(directions))
+    return cotangents(partial(first_order, function, dy), inputs, tuple(directions))
 
 
-def _first_order(function: Callable[..., Any], dy: Any, *inputs: Any) -> tuple[Any, ...]:
+def first_order(function: Callable[..., Any], dy: Any, *inputs: Any) -> tuple[Any, ...]:
+    """Return the cotangents as a function of the inputs alone."""
     return cotangents(function, inputs, dy)
 
 
