@@ -6,7 +6,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 
-_INLINE = re.compile(r'<span class="arithmatex">\\\((.+?)\\\)</span>', re.S)
+_INLINE = re.compile(r'<span class="arithmatex">\\\((.+?)\\\)</span>([.,;:)]*)', re.S)
 _BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.+?)\\\]\s*</div>', re.S)
 
 
@@ -17,8 +17,13 @@ def block(source: str, *_: Any, **__: Any) -> str:
 
 def render(content: str) -> str:
     """Replace the equations that arithmatex marked in a page's HTML."""
-    content = _INLINE.sub(lambda m: to_mathml(html.unescape(m[1])), content)
+    content = _INLINE.sub(_inline, content)
     return _BLOCK.sub(lambda m: block(html.unescape(m[1])), content)
+
+
+def _inline(equation: re.Match[str]) -> str:
+    mathml, punctuation = to_mathml(html.unescape(equation[1])), equation[2]
+    return f'<span class="nobreak">{mathml}{punctuation}</span>' if punctuation else mathml
 
 
 def to_mathml(latex: str, display: str = "inline") -> str:
