@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxmore.prove import control_flow as control_flow
 from jaxmore.prove import elementwise as elementwise
 from jaxmore.prove import structure as structure
 from jaxmore.prove.cells import Cell, places
@@ -105,13 +106,9 @@ def names_of(function: Callable[..., Any], args: Sequence[Any]) -> list[str]:
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     names += [f"argument {i}" for i in range(len(names), len(args))]
     paths = jax.tree_util.tree_leaves_with_path(tuple(args), is_leaf=lambda leaf: leaf is None)
-    dotted = jax.tree_util.keystr
-    return [
-        ".".join(
-            [
-                names[path[0].idx],
-                *([dotted(path[1:], simple=True, separator=".")] if path[1:] else []),
-            ]
-        )
-        for path, _ in paths
-    ]
+
+    def dotted(place: Any, *inside: Any) -> str:
+        path = jax.tree_util.keystr(inside, simple=True, separator=".")
+        return f"{names[place.idx]}.{path}" if inside else names[place.idx]
+
+    return [dotted(*path) for path, _ in paths]

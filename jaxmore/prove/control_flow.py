@@ -1,0 +1,70 @@
+"""Control flow: calls, branches and loops, which are followed step by step."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmore.jaxprs import scan_sizes
+from jaxmore.prove.cells import Cell, places
+from jaxmore.prove.interpreter import Interpreter, closed, handles, real
+from jaxmore.prove.residues import NotProved
+
+
+@handles("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2")
+def _call(run: Interpreter, *args: Any, jaxpr: Any, **_: Any) -> list[Any]:
+    return run.run(closed(jaxpr), args)
+
+
+@handles("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
+def _custom(run: Interpreter, *args: Any, **params: Any) -> list[Any]:
+    """The function itself: its own derivative rule is not believed."""
+    jaxpr = params.get("call_jaxpr", params.get("fun_jaxpr", params.get("jaxpr")))
+    return run.run(closed(jaxpr), args)
+
+
+@handles("cond")
+def _cond(run: Interpreter, which: Any, *args: Any, branches: Any, **_: Any) -> list[Any]:
+    i = int(np.clip(real(which), 0, len(branches) - 1))
+    run.reached.setdefault(run.place, set()).add(i)
+    run.sizes[run.place] = len(branches)
+    return run.run(branches[i], args)
+
+
+@handles("while")
+def _while(
+    run: Interpreter, *args: Any, cond_jaxpr: Any, body_jaxpr: Any, cond_nconsts: int,
+    body_nconsts: int,
+) -> list[Any]:  # fmt: skip
+    of_cond, rest = args[:cond_nconsts], args[cond_nconsts:]
+    of_body, state = rest[:body_nconsts], list(rest[body_nconsts:])
+    for _ in range(10_000):
+        (more,) = run.run(cond_jaxpr, [*of_cond, *state])
+        if not real(more):
+            return state
+        state = run.run(body_jaxpr, [*of_body, *state])
+    raise NotProved("a loop of more than 10,000 steps")
+
+
+@handles("scan")
+def _scan(
+    run: Interpreter, *args: Any, jaxpr: Any, length: int, reverse: bool, **params: Any
+) -> list[Any]:
+    n_consts, n_carry = scan_sizes(params)
+    consts, rest = args[:n_consts], args[n_consts:]
+    carry, xs = list(rest[:n_carry]), rest[n_carry:]
+    rows: list[list[Any]] = []
+    for t in reversed(range(length)) if reverse else range(length):
+        row = [x.take(places(x.real.shape)[t]) if isinstance(x, Cell) else x[t] for x in xs]
+        outs = run.run(jaxpr, [*consts, *carry, *row])
+        carry, ys = outs[:n_carry], outs[n_carry:]
+        rows.append(ys)
+    rows = rows[::-1] if reverse else rows
+    return carry + [_stack(run, list(column)) for column in zip(*rows, strict=True)]
+
+
+def _stack(run: Interpreter, column: list[Any]) -> Any:
+    if not any(isinstance(c, Cell) for c in column):
+        return jax.numpy.stack(column)
+    shape = (len(column), *real(column[0]).shape)
+    return run.join([run.lift(c) for c in column]).take(places(shape))
