@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from benchmarks.growth import by_axis, slope
+from jaxmore.plots import Picture
 
 
-def training_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+def training_figure(rows: Sequence[dict[str, Any]]) -> Picture:
     """Draw a panel per batch size, a bar per contestant, and its time over jaxmore's."""
     sizes = sorted({row["batch_size"] for row in rows})
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = Picture(figsize=(12, 3.6), layout="constrained")
     panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
     for axes, size in zip(panels, sizes, strict=True):
         mine = [row for row in rows if row["batch_size"] == size]
@@ -27,9 +26,9 @@ def training_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def growth_figure(rows: Sequence[dict[str, Any]], ceiling_gflops: float) -> Figure:
+def growth_figure(rows: Sequence[dict[str, Any]], ceiling_gflops: float) -> Picture:
     """Draw a panel per axis: the time per example, and the time of its matrix products alone."""
-    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    figure = Picture(figsize=(12, 3.2), layout="constrained")
     axes_of_rows = by_axis(rows)
     panels = figure.subplots(1, len(axes_of_rows), sharey=True, squeeze=False)[0]
     for axes, (name, mine) in zip(panels, axes_of_rows.items(), strict=True):

@@ -30,6 +30,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.race import Result, Worker, check_losses, race
 from benchmarks.report import write_report
 from benchmarks.task import Task, make_task
+from jaxmore import plots
 from jaxmore.backprop import loss_and_grad
 from jaxmore.data import Vocabulary, context_windows, sequences
 from jaxmore.layers import by_path
@@ -149,7 +150,7 @@ def test_every_case_names_a_model_and_every_contestant_a_file() -> None:
         assert all((folder / f"{module}.py").exists() for module in table.values())
 
 
-def test_growth_tells_the_power_and_the_share_of_the_ceiling() -> None:
+def test_growth_tells_the_power_and_the_share_of_the_ceiling(tmp_path: Path) -> None:
     rows = [
         {"axis": axis.name, "model": "mlp-bn", "value": value}
         | {"us_per_example": 3.0 * value**2, "product_flops_per_example": 6e5 * value**2}
@@ -159,7 +160,10 @@ def test_growth_tells_the_power_and_the_share_of_the_ceiling() -> None:
     assert growth.slope(growth.by_axis(rows)["T"]) == pytest.approx(2)
     machine = describe_machine() | {"rounds": "test", "matmul_ceiling_gflops": 400.0}
     assert "| 2.00 | 50%, 50%" in write_report({"growth": {"machine": machine, "rows": rows}})
-    assert len(growth_figure(rows, 400.0).axes) == len(growth.AXES)
+    figure = growth_figure(rows, 400.0)
+    assert len(figure.axes) == len(growth.AXES)
+    plots.save(figure, tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

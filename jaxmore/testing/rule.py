@@ -55,7 +55,8 @@ def check_rule(
 
     At a kink of the forward (relu at 0, a tie for a maximum) every element of the generalised
     gradient is right. Where the forward loses digits inside (the variance of x + 10⁷), a gradient
-    may differ by as much as autodiff's own does when each operation rounds differently. An element at which neither oracle gives a number is named as not judged.
+    may differ by as much as autodiff's own does when each operation rounds differently. An element
+    at which neither oracle gives a number is named as not judged.
 
     Args:
         fwd: ``fwd(*args, **options) -> (y, residuals)``; y and each argument may be a tree. Or a
