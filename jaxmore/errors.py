@@ -9,14 +9,16 @@ class InputError(ValueError):
     """
 
 
-def described(error: BaseException) -> str:
-    """Return the type of an error and the first line of its text, which is a user's code as well.
+def describe(error: BaseException) -> str:
+    """Return the type of an error and the first line of its text.
 
-    >>> described(KeyError("a"))
+    Computing the text of a user's error runs the user's code, which may fail.
+
+    >>> describe(KeyError("a"))
     "KeyError: 'a'"
     """
     try:
-        first = str(error).split("\n", 1)[0]
+        first = str(error).strip().split("\n", 1)[0]
     except Exception:
         first = ""
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

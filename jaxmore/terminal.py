@@ -1,10 +1,11 @@
 """What a terminal shows: its width, colours where they are wanted, and tables that line up."""
 
+import io
 import shutil
 import sys
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import IO, Any, cast
+from contextlib import contextmanager
+from typing import IO, Any, TextIO, cast
 
 STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "cyan": 36}
 
@@ -14,28 +15,51 @@ def width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-class _KeptOpen:
-    """A stream that ``close`` only flushes."""
+class _KeptOpen(io.TextIOBase):
+    """A text stream that ``close`` only flushes."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._stream.errors
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
     def close(self) -> None:
-        self._stream.flush()
+        self.flush()
+
+    def __getattr__(self, name: str) -> Any:  # what TextIOBase has not: buffer, reconfigure
+        return getattr(self._stream, name)
 
 
 @contextmanager
-def streams_kept() -> Generator[None]:
+def keep_streams() -> Generator[None]:
     """Run a user's code, which may close or replace the standard streams, and keep ours.
 
     A script that ends with ``sys.stdout.close()`` would otherwise take the report's stream away.
     """
-    out, err = cast("IO[str]", _KeptOpen(sys.stdout)), cast("IO[str]", _KeptOpen(sys.stderr))
-    with redirect_stdout(out), redirect_stderr(err):
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, s and _KeptOpen(s)) for s in before)
+    try:
         yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def paint(text: str, style: str, stream: IO[str] | None = None) -> str:
@@ -77,7 +101,7 @@ def table(
         rows: the cells of each row; missing ones at its end are empty.
         align: for each column "<" for left or ">" for right.
         columns: the width of the terminal; None for no limit.
-        fold: the column that is broken into lines where a row would be wider than that.
+        fold: the column that is broken into lines where a row would be wider than ``columns``.
 
     >>> print(table([["さくら", "1"], ["ava", "20"]], "<>"))
     さくら   1

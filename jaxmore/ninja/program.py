@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmore.data import printable
-from jaxmore.errors import InputError, described
+from jaxmore.errors import InputError, describe
 from jaxmore.files import read_file
 from jaxmore.ninja.blanks import NAMES
-from jaxmore.terminal import streams_kept
+from jaxmore.terminal import keep_streams
 
 
 class Failure(NamedTuple):
@@ -84,7 +84,7 @@ class Program(NamedTuple):
         before: dict[str, np.ndarray] = {}
         kept: dict[str, np.ndarray] = {}
         quiet = contextlib.redirect_stdout(io.StringIO()) if quietly else contextlib.nullcontext()
-        with quiet, streams_kept():
+        with quiet, keep_streams():
             for place, statement in enumerate(self.statements):
                 names = _assigned(statement)
                 try:
@@ -138,7 +138,7 @@ class Program(NamedTuple):
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f.lineno for f in frames if f.filename == self.filename and f.lineno]
         line = lines[-1] if lines else statement.lineno
-        return Failure(line, printable(described(error)))
+        return Failure(line, printable(describe(error)))
 
 
 def to_numpy(value: Any) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmore.errors import described
+from jaxmore.errors import describe
 from jaxmore.prove.cells import Cell
 from jaxmore.prove.counterexample import refute
 from jaxmore.prove.degrees import Degrees
@@ -101,8 +101,8 @@ def prove_rule(
             proof.verdict, proof.text = "wrong", f"\n{error}"
         except NotProved as error:
             proof.text = f": {error}"
-        except Exception as error:  # whatever a user's rule raises
-            proof.text = f": {described(error)}"
+        except (Exception, SystemExit) as error:  # whatever a user's rule raises
+            proof.text = f": {describe(error)}"
     return proof
 
 

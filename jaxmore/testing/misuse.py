@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxmore.errors import InputError, described
+from jaxmore.errors import InputError, describe
 
 
 class Given(NamedTuple):
@@ -121,7 +121,7 @@ def refuse_shadowed(
 
 def explained(error: Exception) -> str:
     """Return the first line of an error of JAX, and what commonly causes it."""
-    text = described(error)
+    text = describe(error)
     errors = jax.errors
     if isinstance(error, errors.TracerArrayConversionError):
         return text + "; it calls a NumPy function where jax.numpy's is needed"

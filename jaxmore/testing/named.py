@@ -11,15 +11,16 @@ from typing import Any
 
 import jax
 
-from jaxmore.errors import InputError, described
+from jaxmore.errors import InputError, describe
 from jaxmore.files import check_regular
-from jaxmore.terminal import streams_kept
+from jaxmore.terminal import keep_streams
 from jaxmore.testing.arguments import other_sizes, parse_args
 from jaxmore.testing.case import DTYPES, check_dtypes
 from jaxmore.testing.report import Report
 from jaxmore.testing.rule import examine
 
 
+@keep_streams()
 def check_named_rule(
     spec: str,
     arguments: str,
@@ -59,8 +60,8 @@ def check_named_rule(
         report = examine(*functions, *args, dtypes=dtypes, **keywords)
     except InputError as error:
         raise InputError(f"{spec} on {arguments!r}: {error}") from error
-    except Exception as error:  # whatever a user's forward raises
-        raise InputError(f"{spec} on {arguments!r}: {described(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's forward raises
+        raise InputError(f"{spec} on {arguments!r}: {describe(error)}") from error
     for sizes in other_sizes(arguments):
         if not report.passed:
             return report
@@ -68,8 +69,8 @@ def check_named_rule(
         try:
             args = parse_args(arguments, seed=seed, sizes=sizes)
             other = examine(*functions, *args, dtypes=(), modes=False, **keywords)
-        except Exception as error:
-            report.notes.append(f"not checked at {text}: {described(error)}")
+        except (Exception, SystemExit) as error:
+            report.notes.append(f"not checked at {text}: {describe(error)}")
             continue
         if not other.passed:
             other.notes.append(f"at {text}; at the sizes tried before, it was right")
@@ -128,10 +129,10 @@ def load_rule(spec: str) -> tuple[Callable[..., Any], Callable[..., Any] | None]
             raise InputError(f"cannot import {path}: {error.strerror}") from error
     sys.path.insert(0, folder)
     try:
-        with streams_kept():
+        with keep_streams():
             module = _from_file(path) if is_file else importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever a user's module raises
-        raise InputError(f"cannot import {path}: {described(error)}") from error
+        raise InputError(f"cannot import {path}: {describe(error)}") from error
     finally:
         sys.path.remove(folder)
     if not comma and isinstance(getattr(module, functions, None), jax.custom_vjp):

@@ -54,9 +54,7 @@ def check_rule(
     7. residuals: arrays (Python numbers are noted); their bytes beside those that autodiff keeps.
 
     At a kink of the forward (relu at 0, a tie for a maximum) every element of the generalised
-    gradient is right. Where the forward loses digits inside (the variance of x + 10⁷), a gradient
-    may differ by as much as autodiff's own does when each operation rounds differently. An element
-    at which neither oracle gives a number is named as not judged.
+    gradient is right. An element at which neither oracle gives a number is named as not judged.
 
     Args:
         fwd: ``fwd(*args, **options) -> (y, residuals)``; y and each argument may be a tree. Or a

@@ -105,25 +105,6 @@ def entropy(random: Random, shape: Shape) -> HardRule:
     return _own(lambda p: -(p * jnp.log(p)).sum(-1), backward, p)
 
 
-def far_from_zero(random: Random, shape: Shape) -> HardRule:
-    """A variance far from zero: the forward loses digits that its inputs still have."""
-    offset = 10.0 ** random.uniform(2, 8)
-
-    def forward(x: Any) -> Any:
-        z = x + offset
-        return ((z - z.mean(-1, keepdims=True)) ** 2).mean(-1)
-
-    def backward(x: Any, dy: Any) -> Any:
-        z = x + offset
-        return (2 / x.shape[-1] * (z - z.mean(-1, keepdims=True)) * dy[..., None],)
-
-    def wrong(x: Any, dy: Any) -> Any:
-        (dx,) = backward(x, dy)
-        return (jnp.where(jnp.abs(dx) == jnp.abs(dx).max(), 1.001, 1) * dx,)
-
-    return _own(forward, backward, random.normal(size=shape), wrong=wrong)
-
-
 # Kinks, ties and near-ties -----------------------------------------------------------------------
 
 
@@ -315,7 +296,7 @@ def rows_of_a_table(random: Random, shape: Shape) -> HardRule:
 
 
 HARD: tuple[Callable[[Random, Shape], HardRule], ...] = (
-    product, rows, matrix, power, exponential, log, entropy, far_from_zero,
+    product, rows, matrix, power, exponential, log, entropy,
     relu, near_zero, clip, first_maximum, near_tie, equal_arguments,
     masked_softmax, boolean_mask, row_norms, minus_infinity, nan_elsewhere,
     unused, rows_of_a_table,

@@ -282,6 +282,15 @@ def test_a_module_that_ends_or_whose_error_has_no_text(tmp_path: Path, line: str
     assert str(error.value) == f"cannot import {path}: {message}"
 
 
+def test_a_rule_that_ends_the_process_is_refused(tmp_path: Path):
+    path = tmp_path / "ends.py"
+    path.write_text(
+        RULE.replace("    return", "    raise SystemExit\n    return"), encoding="utf-8"
+    )
+    with pytest.raises(InputError, match="SystemExit"):
+        check_named_rule(f"{path}:swish", "f[3]", dtypes=())
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_no_module_and_is_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.py")
@@ -289,7 +298,15 @@ def test_a_pipe_is_no_module_and_is_not_waited_for(tmp_path: Path):
         load_rule(f"{tmp_path / 'pipe.py'}:a,b")
 
 
-@pytest.mark.parametrize("line", ["sys.stdout.close()", "sys.stdout = sys.stderr = None"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sys.stdout.close()",
+        "sys.stdout = sys.stderr = None",
+        "with sys.stdout as out: out.reconfigure if hasattr(out, 'reconfigure') else None",
+        "import io; assert isinstance(sys.stdout, io.TextIOBase)",
+    ],
+)
 def test_a_module_does_not_take_standard_output_away(tmp_path: Path, line: str, capsys):
     path = tmp_path / "closes.py"
     path.write_text(f"import sys\nprint('loading')\n{line}\n{RULE}", encoding="utf-8")

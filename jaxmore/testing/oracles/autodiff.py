@@ -96,11 +96,10 @@ def second_order(
     function: Callable[..., Any], inputs: Sequence[Any], dy: Any, directions: Sequence[Any]
 ) -> tuple[Any, ...]:
     """Return the gradient of <directions, cotangents>, by reverse mode over reverse mode."""
-    return cotangents(partial(first_order, function, dy), inputs, tuple(directions))
+    return cotangents(partial(_first_order, function, dy), inputs, tuple(directions))
 
 
-def first_order(function: Callable[..., Any], dy: Any, *inputs: Any) -> tuple[Any, ...]:
-    """Return the cotangents as a function of the inputs alone."""
+def _first_order(function: Callable[..., Any], dy: Any, *inputs: Any) -> tuple[Any, ...]:
     return cotangents(function, inputs, dy)
 
 
