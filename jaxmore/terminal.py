@@ -4,7 +4,7 @@ import io
 import shutil
 import sys
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, TextIO, cast
 
 STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "cyan": 36}
@@ -42,7 +42,8 @@ class _KeptOpen(io.TextIOBase):
         return self._stream.fileno()
 
     def close(self) -> None:
-        self.flush()
+        with suppress(OSError, ValueError):  # nobody reads, or the stream is closed already
+            self.flush()
 
     def __getattr__(self, name: str) -> Any:  # what TextIOBase has not: buffer, reconfigure
         return getattr(self._stream, name)

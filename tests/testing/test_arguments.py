@@ -1,5 +1,6 @@
 """Arguments are drawn from text, rules are loaded by name, and errors say what was wrong."""
 
+import gc
 import os
 import sys
 from dataclasses import replace
@@ -311,6 +312,7 @@ def test_a_module_does_not_take_standard_output_away(tmp_path: Path, line: str, 
     path = tmp_path / "closes.py"
     path.write_text(f"import sys\nprint('loading')\n{line}\n{RULE}", encoding="utf-8")
     load_rule(f"{path}:swish")
+    gc.collect()  # a stream that is collected is closed
     print("a report")
     assert capsys.readouterr().out == "loading\na report\n"
 
