@@ -98,8 +98,6 @@ def _output(output: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run the notebooks that the command line names, or all of them."""
-    import nbformat
-
     parser = argparse.ArgumentParser(prog="python -m website.notebooks")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--write", action="store_true", help="store the outputs")
@@ -119,6 +117,8 @@ def main() -> None:
         if seconds > 2 * LIMIT:  # a busy machine takes longer
             raise SystemExit(f"{path.stem}: on two quiet cores it may take {LIMIT} s")
         if args.write:
+            import nbformat
+
             path.with_suffix(".ipynb").write_text(nbformat.writes(notebook) + "\n", "utf-8")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from website.notebooks import BLANK, EXAMPLES, ROOT, SOLVED, notebooks, page, run, with_blanks
+from website.notebooks import BLANK, EXAMPLES, ROOT, SOLVED, main, notebooks, page, run, with_blanks
 
 NAMES = [path.stem for path in notebooks()]
 
@@ -67,3 +67,19 @@ def test_a_cell_that_fails_fails_the_run(tmp_path: Path) -> None:
     wrong.write_text("# %%\nassert 1 == 2, 'no'\n", "utf-8")
     with pytest.raises(client.exceptions.CellExecutionError, match="no"):
         run(wrong)
+
+
+def test_a_page_shows_a_figure(tmp_path: Path) -> None:
+    output = {"output_type": "display_data", "data": {"image/png": "aGk=\n", "text/plain": "x"}}
+    cell = {"cell_type": "code", "source": ["figure"], "outputs": [output]}
+    path = tmp_path / "figure.ipynb"
+    path.write_text(json.dumps({"cells": [cell]}), "utf-8")
+    assert 'src="data:image/png;base64,aGk="' in page(path)
+
+
+def test_a_notebook_that_is_not_there_is_named(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["notebooks", "6_nothing"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "no notebook 6_nothing; there are 1_backprop_ninja, " in capsys.readouterr().err
