@@ -276,3 +276,11 @@ def test_a_second_derivative_is_judged_but_at_a_kink_of_the_first(seed: int) -> 
         seed=seed,
     )
     assert square.passed, square
+    report = examine(lambda x: (jnp.exp(x), x), frozen, np.array(0.3), dtypes=(), seed=seed)
+    assert "grad of grad" in report.problems[0].message
+    tiny = np.array([1e-6, 2e-6, 3e-6])  # where log has no kink, but changes fast
+    report = examine(
+        lambda x: (jnp.log(x), x), lambda x, dy: (dy / jax.lax.stop_gradient(x),), tiny,
+        dtypes=(), seed=seed,
+    )  # fmt: skip
+    assert "grad of grad" in report.problems[0].message
