@@ -1,9 +1,10 @@
 """``jaxmore check``: prove gradients."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from tyro.conf import Positional, arg
 
@@ -25,6 +26,17 @@ def _painted(result: Any) -> str:
     """Colour the first line of a report or a proof by its verdict."""
     first, newline, rest = str(result).partition("\n")
     return paint(first, "green" if result.passed else "red") + newline + rest
+
+
+class _Rule(NamedTuple):
+    """A rule and what it is tried on."""
+
+    fwd: Any
+    bwd: Any
+    args: Sequence[Any]
+    options: Mapping[str, Any]
+    op: Any = None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,8 @@ class Check:
     """Words that the notebooks' batch is drawn from."""
     prove: bool = False
     """Prove in exact arithmetic, without a tolerance; --rule all: the layers and 26 lines, too."""
+    digits: bool = False
+    """Count the digits of a rule that are right in float32 and float64, by ball arithmetic."""
     dump: bool = False
     """Print every intermediate of the notebooks' network and its cotangent instead."""
     hint: bool = False
@@ -64,7 +78,7 @@ class Check:
             raise InputError(
                 f"--json {self.json}: write the rule before --json, or a file after it"
             )
-        if self.prove:
+        if self.prove or self.digits:
             self._prove_exactly()
         elif self.spec and self.spec.endswith(".py"):
             if self != Check(self.spec, hint=self.hint):
@@ -124,40 +138,63 @@ class Check:
         self._tell(reports, "\n\n")
 
     def _prove_exactly(self) -> None:
-        from jaxmore import rules
         from jaxmore.ninja.proof import prove_stepwise
-        from jaxmore.prove import Proof, prove_layers, prove_rule
-        from jaxmore.testing import load_rule, parse_args, parse_options
-        from jaxmore.testing.shipped import FAMILIES
+        from jaxmore.prove import certify_digits, prove_layers, prove_rule
 
+        flag = "--digits" if self.digits else "--prove"
+        if self.prove and self.digits:
+            raise InputError("--digits goes without --prove")
         if self.model or self.dump or self.hint or self.only_dtype or self.dtype != DTYPES:
-            raise InputError("--prove goes with a rule, --args, --option and --json")
+            raise InputError(f"{flag} goes with a rule, --args, --option and --json")
         if (self.option or self.args) and not self.spec:
             raise InputError("--args and --option go with a rule of yours")
         if self.input_file:
-            raise InputError("-i goes without --prove, whose notebooks' network needs no words")
-        if self.spec and self.spec.endswith(".py"):
-            raise InputError(f"{self.spec!r} names no rule; write {self.spec}:my_fwd,my_bwd")
+            raise InputError(f"-i goes without {flag}, whose notebooks' network needs no words")
+        if self.digits and not (self.spec or self.rule):
+            raise InputError("--digits goes with a rule of yours or with --rule")
         try_json(self.json)
-        proofs: list[Proof] = []
-        if self.spec:
-            fwd, bwd = load_rule(self._spec)
-            if bwd is None:
-                raise InputError("--prove takes two functions: write MODULE:FWD,BWD")
-            options = parse_options(map(as_text, self.option))
-            proofs.append(prove_rule(fwd, bwd, *parse_args(self.args), options=options))
-        for name in FAMILIES if "all" in self.rule else self.rule:
-            if name not in FAMILIES:
-                raise InputError(f"no rule {name!r}; there are {', '.join(FAMILIES)}")
-            family = FAMILIES[name][0]
-            op, fwd, bwd = (getattr(rules, name + end) for end in ("", "_fwd", "_bwd"))
-            args = parse_args(family.arguments)
-            proofs.append(prove_rule(fwd, bwd, *args, op=op, name=name, options=family.options))
+        if self.digits:
+            certificates = [
+                certify_digits(rule.fwd, rule.bwd, *rule.args, name=rule.name, options=rule.options)
+                for rule in self._rules()
+            ]
+            self._tell(certificates, "\n\n")
+            return
+        proofs = [
+            prove_rule(
+                rule.fwd, rule.bwd, *rule.args, op=rule.op, name=rule.name, options=rule.options
+            )
+            for rule in self._rules()
+        ]
         if "all" in self.rule:
             proofs += prove_layers()
         if "all" in self.rule or not (self.spec or self.rule):
             proofs += prove_stepwise()
         self._tell(proofs, "\n")
+
+    def _rules(self) -> list["_Rule"]:
+        """The rules that the flags name, each with arguments."""
+        from jaxmore import rules
+        from jaxmore.testing import load_rule, parse_args, parse_options
+        from jaxmore.testing.shipped import FAMILIES
+
+        named: list[_Rule] = []
+        if self.spec and self.spec.endswith(".py"):
+            raise InputError(f"{self.spec!r} names no rule; write {self.spec}:my_fwd,my_bwd")
+        if self.spec:
+            fwd, bwd = load_rule(self._spec)
+            if bwd is None:
+                flag = "--digits" if self.digits else "--prove"
+                raise InputError(f"{flag} takes two functions: write MODULE:FWD,BWD")
+            options = parse_options(map(as_text, self.option))
+            named.append(_Rule(fwd, bwd, parse_args(self.args), options))
+        for name in FAMILIES if "all" in self.rule else self.rule:
+            if name not in FAMILIES:
+                raise InputError(f"no rule {name!r}; there are {', '.join(FAMILIES)}")
+            family = FAMILIES[name][0]
+            op, fwd, bwd = (getattr(rules, name + end) for end in ("", "_fwd", "_bwd"))
+            named.append(_Rule(fwd, bwd, parse_args(family.arguments), family.options, op, name))
+        return named
 
     def _tell(self, results: list[Any], between: str) -> None:
         """Print what was found, and write it as JSON where it is asked for."""

@@ -83,6 +83,25 @@ class Balls:
         apart = np.frompyfunc(lambda a, b: not a.overlaps(b), 2, 1)
         return np.asarray(apart(self.values, other.values), bool)
 
+    def relative_error(self, floats: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return a bound of |floats/self − 1| for each element, infinite where self may be 0."""
+
+        def bound(exact: Any, value: float) -> float:
+            error = abs((flint.arb(value) - exact) / exact)
+            return float(error.upper()) if error.is_finite() else np.inf
+
+        with flint.ctx.workprec(BITS):
+            bounds = np.frompyfunc(bound, 2, 1)(self.values, np.asarray(floats, "float64"))
+        return np.asarray(bounds, float)
+
+    def largest_error(self, floats: np.ndarray[Any, Any]) -> float:
+        """Return a bound of max |floats − self| / max |self|; 0 where all of self may be 0."""
+        with flint.ctx.workprec(BITS):
+            errors = (Balls.of(floats) - self).values.reshape(-1)
+            error = max((float(abs(ball).upper()) for ball in errors), default=0.0)
+            largest = max((float(ball.abs_lower()) for ball in self.values.flat), default=0.0)
+        return error / largest if largest else 0.0
+
     def floats(self) -> np.ndarray[Any, Any]:
         """The midpoints."""
         for value in self.values.reshape(-1):

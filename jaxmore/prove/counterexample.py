@@ -27,11 +27,11 @@ def _small(rng: np.random.Generator, x: Any) -> Any:
 
 def _difference(program: Program, floats: list[Any], rng: np.random.Generator) -> None:
     run = Interpreter(Balls.constant)
-    numbers = [Balls.of(x) for x in floats]
     dys_real = [_small(rng, np.empty(shape)) for shape in program.shapes]
-    dys = [Balls.of(dy) for dy in dys_real]
-    plain = [Cell(a, x) for a, x in zip(floats, numbers, strict=True)]
-    ys, cotangents = evaluate(program, run, rng, plain, dys)
+    dys = [Cell(dy, Balls.of(dy)) for dy in dys_real]
+    plain = [Cell(x, Balls.of(x)) for x in floats]
+    ys, cotangents = evaluate(program, run, plain, dys)
+    numbers = [d.number for d in cotangents]
     if program.op:
         for i, theirs in enumerate(run.run(program.op, plain)):
             other = run.lift(theirs).number
@@ -47,15 +47,15 @@ def _difference(program: Program, floats: list[Any], rng: np.random.Generator) -
             cells = list(plain)
             cells[k] = replace(plain[k], tangent=Balls.of(direction))
             outs = [run.lift(y) for y in run.run(program.fwd, cells)[: program.n_outputs]]
-            right = dot(run, [(dy, y.tangent) for dy, y in zip(dys, outs, strict=True)])
-            ours = cotangents[k].take(np.array(i))
+            right = dot(run, [(dy.number, y.tangent) for dy, y in zip(dys, outs, strict=True)])
+            ours = numbers[k].take(np.array(i))
             scale = abs(float(right.floats())) + max(
-                float(np.abs(c.floats()).max(initial=0)) for c in cotangents
+                float(np.abs(d.floats()).max(initial=0)) for d in numbers
             )
             visible = abs(float(ours.floats()) - float(right.floats())) > 2.0**-60 * scale
             if visible and ours.differs(right).all():
                 at = tuple(int(j) for j in np.unravel_index(i, x.shape))
-                names = [n for n, f in zip(program.names, program.is_float, strict=True) if f]
+                names = program.float_names
                 index = f"[{', '.join(map(str, at))}]" if at else ""
                 dy = f", dy = {', '.join(str(d.tolist()) for d in dys_real)}"
                 dy = dy if sum(d.size for d in dys_real) <= 24 else ""
@@ -64,8 +64,8 @@ def _difference(program: Program, floats: list[Any], rng: np.random.Generator) -
 
 
 def _at(program: Program, floats: list[Any]) -> str:
-    names = [n for n, f in zip(program.names, program.is_float, strict=True) if f]
     if sum(x.size for x in floats) > 24:
         return ", at numbers of one digit"
-    values = ", ".join(f"{n} = {x.tolist()}" for n, x in zip(names, floats, strict=True))
+    named = zip(program.float_names, floats, strict=True)
+    values = ", ".join(f"{name} = {x.tolist()}" for name, x in named)
     return f"\n  at {values}"

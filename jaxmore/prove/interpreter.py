@@ -67,14 +67,14 @@ class Interpreter:
         write(jaxpr.constvars, closed.consts)
         write(jaxpr.invars, args)
         for equation in jaxpr.eqns:
-            write(equation.outvars, self._evaluate(equation, list(map(read, equation.invars))))
+            write(equation.outvars, self.evaluate(equation, list(map(read, equation.invars))))
         return [read(variable) for variable in jaxpr.outvars]
 
-    def _evaluate(self, equation: Any, values: list[Any]) -> list[Any]:
+    def evaluate(self, equation: Any, values: list[Any]) -> list[Any]:
+        """Evaluate one equation."""
         name = equation.primitive.name
-        inner = "jaxpr" in equation.params or "call_jaxpr" in equation.params
         self.place = _source(equation)
-        if not (any(isinstance(v, Cell) for v in values) or inner or name in ("cond", "while")):
+        if not (any(isinstance(v, Cell) for v in values) or has_body(equation)):
             outs = equation.primitive.bind(*values, **equation.params)
             return list(outs) if equation.primitive.multiple_results else [outs]
         if name not in HANDLERS:
@@ -157,6 +157,12 @@ class Interpreter:
             index = places((n, *rest))
             cell = cell.take(index)
         return cell.take(index[0])
+
+
+def has_body(equation: Any) -> bool:
+    """Whether an equation holds equations of its own."""
+    name, params = equation.primitive.name, equation.params
+    return "jaxpr" in params or "call_jaxpr" in params or name in ("cond", "while")
 
 
 def real(value: Any) -> Any:

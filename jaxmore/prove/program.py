@@ -24,15 +24,17 @@ class Wrong(Exception):
 
 
 class Program:
-    """The jaxprs of a rule on its float leaves."""
+    """The jaxprs of a rule on its float leaves, in one dtype."""
 
-    def __init__(self, fwd: Any, bwd: Any, op: Any, args: Sequence[Any]) -> None:
+    def __init__(
+        self, fwd: Any, bwd: Any, op: Any, args: Sequence[Any], dtype: str = "float64"
+    ) -> None:
         leaves, self.tree = jax.tree.flatten(tuple(args), is_leaf=lambda leaf: leaf is None)
         arrays = [a if a is None else jax.numpy.asarray(a) for a in leaves]
         self.is_float = [
             a is not None and jax.numpy.issubdtype(a.dtype, np.floating) for a in arrays
         ]
-        self.floats = [np.asarray(a, "float64") for a, f in zip(arrays, self.is_float, strict=True)
+        self.floats = [np.asarray(a, dtype) for a, f in zip(arrays, self.is_float, strict=True)
                        if f]  # fmt: skip
         self.arrays, self.names = arrays, names_of(fwd, args)
         if not self.floats:
@@ -44,6 +46,11 @@ class Program:
         self.bwd, cotangents = jax.make_jaxpr(bwd, return_shape=True)(residuals, y)
         self.places = self._match(cotangents)
         self.shapes = [leaf.shape for leaf in jax.tree.leaves(y)]
+
+    @property
+    def float_names(self) -> list[str]:
+        """The names of the float leaves."""
+        return [name for name, f in zip(self.names, self.is_float, strict=True) if f]
 
     def _on_floats(self, function: Any) -> Any:
         def on_floats(*floats: Any) -> Any:
@@ -73,17 +80,16 @@ class Program:
 
 
 def evaluate(
-    program: Program, run: Interpreter, rng: np.random.Generator, cells: list[Cell], dys: list[Any]
-) -> tuple[list[Cell], list[Any]]:
+    program: Program, run: Interpreter, cells: list[Cell], dys: list[Cell]
+) -> tuple[list[Cell], list[Cell]]:
     """Run fwd with tangents, then bwd on its residuals; return the outputs and cotangents."""
     outs = run.run(program.fwd, cells)
     ys = [run.lift(y) for y in outs[: program.n_outputs]]
     residuals = [
         replace(r, tangent=None) if isinstance(r, Cell) else r for r in outs[program.n_outputs :]
     ]
-    grads = [Cell(rng.normal(size=y.real.shape), dy) for y, dy in zip(ys, dys, strict=True)]
-    results = run.run(program.bwd, [*residuals, *grads])
-    return ys, [run.lift(results[i]).number for i in program.places]
+    results = run.run(program.bwd, [*residuals, *dys])
+    return ys, [run.lift(results[i]) for i in program.places]
 
 
 def dot(run: Interpreter, pairs: list[tuple[Any, Any]]) -> Any:

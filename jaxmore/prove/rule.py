@@ -142,15 +142,15 @@ def _compare(
     draw = partial(Residues.random, rng, levels=levels)
     xs = [draw(x.shape) for x in program.floats]
     vs = [Residues(draw(x.shape).parts[:1]) for x in program.floats]
-    dys = [draw(shape) for shape in program.shapes]
+    dys = [Cell(rng.normal(size=shape), draw(shape)) for shape in program.shapes]
     cells = [Cell(a, x, v) for a, x, v in zip(program.floats, xs, vs, strict=True)]
-    ys, cotangents = evaluate(program, run, rng, cells, dys)
+    ys, cotangents = evaluate(program, run, cells, dys)
     if program.op:
         for ours, theirs in zip(ys, run.run(program.op, cells), strict=True):
             if not (ours.number - run.lift(theirs).number).is_zero().all():
                 return "fwd", run
-    total = dot(run, [(dy, y.tangent) for dy, y in zip(dys, ys, strict=True)])
-    ours = dot(run, list(zip(cotangents, vs, strict=True)))
+    total = dot(run, [(dy.number, y.tangent) for dy, y in zip(dys, ys, strict=True)])
+    ours = dot(run, [(d.number, v) for d, v in zip(cotangents, vs, strict=True)])
     return (None if (total - ours).is_zero().all() else "bwd"), run
 
 
@@ -159,8 +159,8 @@ def _bound(program: Program) -> float:
     run, rng = Interpreter(Degrees.constant), np.random.default_rng(0)
     one = [Degrees(x.shape, 1, 0) for x in program.floats]
     cells = [Cell(a, x, x) for a, x in zip(program.floats, one, strict=True)]
-    dys = [Degrees(shape, 1, 0) for shape in program.shapes]
-    ys, cotangents = evaluate(program, run, rng, cells, dys)
-    pairs = [(dy, y.tangent) for dy, y in zip(dys, ys, strict=True)]
-    difference = dot(run, pairs) - dot(run, list(zip(cotangents, one, strict=True)))
+    dys = [Cell(rng.normal(size=shape), Degrees(shape, 1, 0)) for shape in program.shapes]
+    ys, cotangents = evaluate(program, run, cells, dys)
+    total = dot(run, [(dy.number, y.tangent) for dy, y in zip(dys, ys, strict=True)])
+    difference = total - dot(run, [(d.number, v) for d, v in zip(cotangents, one, strict=True)])
     return min((difference.above + difference.below) / PRIMES[-1], 1.0)
