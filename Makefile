@@ -23,7 +23,7 @@ PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST := $(PY) -m pytest $(if $(ARGS),,-n $(JOBS) --dist worksteal)
 
-.PHONY: help train test test-all test-browser docs docs-serve notebooks pictures bench faults mutants alarms test-newest lint lint-types lint-rest audit format lock clean FORCE
+.PHONY: help train test test-all test-browser docs docs-serve notebooks pictures bench faults mutants alarms prove test-newest lint lint-types lint-rest audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
@@ -37,6 +37,7 @@ help:
 	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
 	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
 	@echo 'make alarms       give the checker 200 random rules that are right, see none called wrong'
+	@echo 'make prove        prove all rules in exact arithmetic, refuse every mutant: long, writes docs/rules/README.md'
 	@echo 'make test-newest  what needs no torch, on the newest Python and jax here'
 	@echo 'make lint         ruff, import-linter, pyright, biome, no secrets;  make format  what ruff can mend'
 	@echo 'make audit        known vulnerabilities of the pinned packages (asks PyPI)'
@@ -90,6 +91,9 @@ mutants: $(VENV)/.ready-dev
 
 alarms: $(VENV)/.ready-dev
 	RIGHT_RULES=200 $(PY) -m pytest -n $(JOBS) --dist worksteal tests/testing/test_false_alarms.py
+
+prove: $(VENV)/.ready-dev
+	$(PY) -m tests.prove $(ARGS)
 
 # Beside the type checker, which takes as long as all others.
 lint: $(VENV)/.ready-dev

@@ -16,9 +16,11 @@ from jaxmore.prove.interpreter import Interpreter
 from jaxmore.prove.modular import PRIMES
 from jaxmore.prove.program import Program, Wrong, dot, evaluate
 from jaxmore.prove.residues import NotProved, Redraw, Residues
+from jaxmore.prove.shapes import holds_at_every_shape
 
 LEVELS = (3, len(PRIMES))
 DRAWS = 8
+EVERY_SHAPE = "elementwise: the proof holds at every shape"
 
 
 @dataclass
@@ -82,7 +84,7 @@ def prove_rule(
             program = Program(bound[0], bound[1], bound[2], args)
             wrong, run = None, None
             for _ in range(n_points):
-                wrong, run = _point(program, rng)
+                wrong, run = compare_at_a_point(program, rng)
                 if wrong:
                     break
             assert run
@@ -96,6 +98,8 @@ def prove_rule(
             shapes = " ".join(str(a.shape) for a in program.floats)
             proof.text = f" for {shapes}: wrong with probability < {proof.bound:.0e}"
             proof.text += f" at {n_points} points"
+            if holds_at_every_shape(bound[0], bound[1], program):
+                proof.notes.append(EVERY_SHAPE)
             proof.notes += _notes(run)
         except Wrong as error:
             proof.verdict, proof.text = "wrong", f"\n{error}"
@@ -118,7 +122,9 @@ def _notes(run: Interpreter) -> list[str]:
     return notes
 
 
-def _point(program: Program, rng: np.random.Generator) -> tuple[str | None, Interpreter]:
+def compare_at_a_point(
+    program: Program, rng: np.random.Generator
+) -> tuple[str | None, Interpreter]:
     """Compare at one random point; return the first argument that differs."""
     for levels in LEVELS:
         for _ in range(DRAWS):

@@ -8,6 +8,7 @@ import pytest
 from jaxmore import rules
 from jaxmore.cli import main
 from jaxmore.prove import prove_rule
+from jaxmore.prove.rule import EVERY_SHAPE
 from jaxmore.testing.arguments import parse_args
 
 FAST = {
@@ -119,3 +120,29 @@ def test_a_stack_is_exact(axis: int) -> None:
 
     a, b = np.random.default_rng(0).normal(size=(2, 3))
     assert prove_rule(fwd, bwd, a, b).passed
+
+
+WEIGHTS = np.array([2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("fwd", "bwd", "text", "holds"),
+    [
+        (rules.tanh_fwd, rules.tanh_bwd, "f[2,3]", True),
+        (lambda x, y: (x * y, (x, y)), lambda r, d: (d * r[1], d * r[0]), "f[2] f[2]", True),
+        # a sum, an element's own constant, another function at another rank, a refused shape
+        (rules.softmax_fwd, rules.softmax_bwd, "f[2,3]", False),
+        (lambda x: (x * WEIGHTS, ()), lambda _, d: (d * WEIGHTS,), "f[2]", False),
+        (
+            lambda x: (x * x if x.ndim == 2 else x, x),
+            lambda x, d: (2 * x * d if x.ndim == 2 else d,),
+            "f[2,2]",
+            False,
+        ),
+        (lambda x: (x.reshape(2, 2) * 2, ()), lambda _, d: (2 * d,), "f[2,2]", False),
+    ],
+)
+def test_the_proof_of_an_elementwise_rule_holds_at_every_shape(fwd, bwd, text: str, holds: bool):
+    proof = prove_rule(fwd, bwd, *parse_args(text), n_points=1)
+    assert proof.passed, str(proof)
+    assert (EVERY_SHAPE in proof.notes) == holds
