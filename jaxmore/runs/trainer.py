@@ -24,7 +24,7 @@ from jaxmore.runs.tensorboard import Scalars
 from jaxmore.runs.trained import CUSTOM, BestModel, Trained, held_out
 from jaxmore.terminal import paint
 from jaxmore.training.divergence import diverged_at, first_non_finite
-from jaxmore.training.loop import Chunk, TrainState, copy_state, train
+from jaxmore.training.loop import Chunk, TrainState, copy_state, gradient_to_data, train
 
 
 class BestLoss(NamedTuple):
@@ -184,10 +184,25 @@ class Trainer:
             if sampling and not self.quiet:
                 print_words(sample(trained, 10, seed=run.settings.seed), run.corpus.splits)
         if self.files:
-            self.files.metrics.add(chunk, losses)
+            self.files.metrics.add(chunk, losses, self._gradients(chunk))
             if self.files.scalars:
                 self.files.scalars.add(chunk, losses)
         self.last = RunState(chunk.step, state, best)
+
+    def _gradients(self, chunk: Chunk) -> dict[str, float] | None:
+        """Return the gradient-to-data ratios of the next step if the flags ask for them."""
+        if not self.run.config.diagnose:
+            return None
+        ratios = gradient_to_data(
+            self.run.model,
+            chunk.state.params,
+            self._X,
+            self._Y,
+            self.run.keys[1],
+            jnp.asarray(chunk.step),
+            batch_size=self.run.settings.batch_size,
+        )
+        return {path: float(ratio) for path, ratio in ratios.items()}
 
     def _save(self) -> None:
         if self.files:
