@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +18,8 @@ from jaxmore.plots._training import (
 )
 
 N_BINS = 80
+TALLEST = 100
+"""The limit on the inches of a figure: no format holds one of a thousand layers, row by row."""
 MOST_LABELS = 64
 """A picture of numbers names its rows and columns up to so many."""
 Rows = Mapping[str, tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]]
@@ -30,7 +33,7 @@ def histograms(layers: Rows, notes: Mapping[str, str], title: str) -> Picture:
         notes: what stands beside a layer, by path.
         title: what was inspected.
     """
-    figure = Picture(figsize=(8, 1.6 + 0.32 * len(layers)), layout="constrained")
+    figure = Picture(figsize=(8, min(TALLEST, 1.6 + 0.32 * len(layers))), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     figure.suptitle(title, parse_math=False)
     values = [value.ravel() for value, _ in layers.values()]
@@ -76,7 +79,7 @@ def gradient_sizes(
         title: what was inspected.
     """
     paths = list(gradient_to_data)
-    figure = Picture(figsize=(8, 1.8 + 0.22 * len(paths)), layout="constrained")
+    figure = Picture(figsize=(8, min(TALLEST, 1.8 + 0.22 * len(paths))), layout="constrained")
     axes = figure.subplots()
     figure.suptitle(title, parse_math=False)
     places = range(len(paths))
@@ -120,7 +123,7 @@ def over_time(
     panels = {"update": update_to_data, "gradient": gradient_to_data}
     panels = {name: ratios for name, ratios in panels.items() if any(ratios)}
     height = 3 + 3 * len(panels) + legend_height(paths_of(update_to_data))
-    figure = Picture(figsize=(8, height), layout="constrained")
+    figure = Picture(figsize=(8, min(TALLEST, height)), layout="constrained")
     above, *others = figure.subplots(1 + len(panels), sharex=True, squeeze=False)[:, 0]
     draw_losses(above, steps, losses, results)
     ink = rcParams["text.color"]
@@ -129,7 +132,7 @@ def over_time(
     above.axhline(uniform_loss, linewidth=1, linestyle="--", color=ink,
                   label=f"−log 1/V {uniform_loss:.4f}")  # fmt: skip
     above.set_title(title, parse_math=False)
-    above.legend()
+    above.legend(framealpha=1, fontsize="small")
     for axes, (name, ratios) in zip(others, panels.items(), strict=True):
         draw_ratios(axes, steps, ratios, name)
     figure.axes[-1].set_xlabel("step")
@@ -196,7 +199,7 @@ def cotangent_image(
     image = axes.imshow(
         dlogits, cmap=diverging(theme), vmin=-size, vmax=size, aspect="auto", interpolation="none"
     )
-    small = {"parse_math": False, "fontsize": "x-small", "family": "monospace"}
+    small: dict[str, Any] = {"parse_math": False, "fontsize": "x-small", "family": "monospace"}
     if len(columns) <= MOST_LABELS:
         axes.set_xticks(range(len(columns)), list(columns), **small)
     axes.set_yticks(range(len(rows)), list(rows), **small)
@@ -217,21 +220,27 @@ def attention_maps(
         title: what was inspected.
     """
     n_heads = max(map(len, attention.values()))
-    side = 8 / n_heads
-    figure = Picture(figsize=(8, min(side, 4) * len(attention) + 1), layout="constrained")
+    side = min(7 / n_heads, 4)
+    figure = Picture(
+        figsize=(8, min(TALLEST, (side + 0.3) * len(attention) + 1)), layout="constrained"
+    )
     figure.suptitle(title, parse_math=False)
     panels = figure.subplots(len(attention), n_heads, squeeze=False)
+    future = ~np.tri(len(characters), dtype=bool)  # left empty
+    places = range(len(characters))
     image = None
     for row, (path, heads) in zip(panels, attention.items(), strict=True):
+        row[0].set_ylabel(path, fontsize="small", parse_math=False)
         for i, (axes, weights) in enumerate(zip(row, heads, strict=False)):
-            image = axes.imshow(weights, cmap="viridis", vmin=0, vmax=1)
-            axes.set_title(f"{path}, head {i}", fontsize="small", parse_math=False)
+            shown = np.ma.masked_where(future, weights)
+            image = axes.imshow(shown, cmap="viridis", vmin=0, vmax=1)
+            axes.set_title(f"head {i}", fontsize="small")
             if len(characters) <= MOST_LABELS:
-                axes.set_xticks(range(len(characters)), list(characters), parse_math=False)
-                axes.set_yticks(range(len(characters)), list(characters), parse_math=False)
+                axes.set_xticks(places, list(characters), parse_math=False)
+                axes.set_yticks(places, list(characters), parse_math=False)
             axes.tick_params(length=0, labelsize="x-small", pad=1)
-    figure.supxlabel("attended place")
-    figure.supylabel("attending place")
+    figure.supxlabel("attended place", fontsize="medium")
+    figure.supylabel("attending place", fontsize="medium")
     if image is not None:
-        figure.colorbar(image, ax=panels, label="weight", shrink=0.6, aspect=40)
+        figure.colorbar(image, ax=panels, label="weight", aspect=40, pad=0.01)
     return figure

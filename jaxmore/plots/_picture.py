@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.colors import LinearSegmentedColormap
@@ -27,9 +27,8 @@ def theme(name: Theme) -> Generator[None]:
     paper, ink = _PAPER_AND_INK[name]
     papers = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
     inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    colors = dict.fromkeys(papers, paper) | dict.fromkeys(inks, ink) | {"lines.color": ink}
-    # Without the salt, the names inside an SVG differ from run to run.
-    with rc_context(colors | {"svg.hashsalt": "jaxmore"}):
+    look: Any = {**dict.fromkeys(papers, paper), **dict.fromkeys(inks, ink)}
+    with rc_context(look):
         yield
 
 
@@ -45,11 +44,12 @@ class Picture(Figure):
 
     def encode(self, suffix: str) -> bytes:
         """Return the figure as the content of a file: ".png" or ".svg"."""
-        with warnings.catch_warnings(), io.BytesIO() as content:
+        # Else an SVG would hold the hour, and names that differ from run to run.
+        metadata = {"Date": None} if suffix == ".svg" else None
+        salt = rc_context({"svg.hashsalt": "jaxmore"})
+        with salt, warnings.catch_warnings(), io.BytesIO() as content:
             # A box in the place of a character that the font has not is all that can be done.
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-            # An SVG would hold the hour.
-            metadata = {"Date": None} if suffix == ".svg" else None
             self.savefig(content, format=suffix[1:], dpi=120, metadata=metadata)
             return content.getvalue()
 

@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from jaxmore.data import printable
 from jaxmore.data.vocabulary import boundary_mark
+from jaxmore.errors import InputError
 from jaxmore.layers import Combinator
 from jaxmore.runs.corpus import Words
 from jaxmore.runs.folder import LAST, METRICS
@@ -22,6 +23,8 @@ from jaxmore.training.loop import batch_indices, fresh_params
 LEAST_EXAMPLES = 32
 """microgpt trains on one word at a time: too few to tell a dead unit by."""
 LONGEST_CONTEXT = 8
+MOST_PREDICTIONS = 64
+"""So many rows of dlogits are drawn: more could not be read."""
 
 
 class Found(NamedTuple):
@@ -62,6 +65,8 @@ def inspect_run(trained: Trained, work_dir: Path, words: Words | None, seed: int
     size = corpus.block_size(trained.options)
     X, Y = corpus.examples(trained.reads, size, trained.vocab, cut=trained.cuts_words)["train"]
     training = trained.record["training"]
+    if "seed" not in training:
+        raise InputError(f"the model in {work_dir} was converted: it has no run to inspect")
     init_key, batch_key = jax.random.split(jax.random.key(training["seed"]))
     if seed is not None:
         _, batch_key = jax.random.split(jax.random.key(seed))
@@ -87,7 +92,7 @@ def inspect_run(trained: Trained, work_dir: Path, words: Words | None, seed: int
 def predictions(found: Found) -> tuple[Any, list[str]]:
     """Return the rows of dlogits that a figure shows, and the context and target of each.
 
-    They are all of a batch of windows, and those of :func:`longest` in a batch of sequences.
+    They are the first of a batch of windows, or those of the longest word of a batch of sequences.
     """
     x, y, dlogits = found.x, found.y, found.inspection.dlogits
     if y.ndim == 2:
@@ -97,8 +102,9 @@ def predictions(found: Found) -> tuple[Any, list[str]]:
         contexts = [x[max(0, i + 1 - LONGEST_CONTEXT) : i + 1] for i in range(n)]
     else:
         contexts = [context[-LONGEST_CONTEXT:] for context in x]
+    contexts, dlogits = contexts[:MOST_PREDICTIONS], dlogits[:MOST_PREDICTIONS]
     spelled = ["".join(found.characters[i] for i in context) for context in contexts]
-    return dlogits, [f"{c} → {found.characters[i]}" for c, i in zip(spelled, y, strict=True)]
+    return dlogits, [f"{c} → {found.characters[i]}" for c, i in zip(spelled, y, strict=False)]
 
 
 def longest(found: Found) -> int:

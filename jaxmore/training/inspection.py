@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxmore import rules
-from jaxmore.backprop import Trace, trace
+from jaxmore.backprop import trace
 from jaxmore.layers import (
     CausalSelfAttention,
     Chain,
@@ -96,7 +96,7 @@ def inspect(
     measured = jax.tree.map(
         lambda array: np.asarray(array, np.float64), _measure(model, params, first_params, x, y)
     )
-    places: Trace = measured["places"]
+    places: dict[str, Any] = measured["places"]
     paths = list(by_path(params))
     has_target = np.asarray(y) != -1
     return Inspection(
@@ -119,7 +119,11 @@ def inspect(
     )
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(
+    jax.jit,
+    static_argnums=0,
+    compiler_options={"xla_backend_optimization_level": 0},  # it runs once
+)
 def _measure(
     model: Combinator,
     params: Tree,
