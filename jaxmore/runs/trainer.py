@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxmore.errors import InputError
@@ -93,6 +94,7 @@ class Trainer:
         self.best_model = BestModel(files and files.work_dir, own)
         self._evaluated: Trained | None = None
         self._X, self._Y = (jnp.array(a) for a in run.data["train"])
+        self._batch_key = run.keys[1]
         if files and files.metrics.last_step != start.step:
             print(f"note: {METRICS} has lost lines before step {start.step:,}", file=sys.stderr)
 
@@ -153,7 +155,7 @@ class Trainer:
             copy_state(self.start.state),
             self._X,
             self._Y,
-            run.keys[1],
+            self._batch_key,
             batch_size=settings.batch_size,
             max_steps=self.start.step if self._out_of_patience else settings.max_steps,
             chunk_size=config.chunk_size,
@@ -198,11 +200,12 @@ class Trainer:
             chunk.state.params,
             self._X,
             self._Y,
-            self.run.keys[1],
+            self._batch_key,
             jnp.asarray(chunk.step),
             batch_size=self.run.settings.batch_size,
         )
-        return {path: float(ratio) for path, ratio in ratios.items()}
+        # At once: a float of each would wait for the device as often as there are parameters.
+        return {path: float(ratio) for path, ratio in jax.device_get(ratios).items()}
 
     def _save(self) -> None:
         if self.files:
@@ -233,7 +236,7 @@ class Trainer:
             copy_state(self.last.state),
             self._X,
             self._Y,
-            self.run.keys[1],
+            self._batch_key,
             first_step=self.last.step,
             bad_step=bad_step,
             batch_size=settings.batch_size,
