@@ -84,16 +84,6 @@ class CausalSelfAttention(Layer):
     def recompute(self, params: Tree, res: rules.AttentionResiduals) -> Array:
         return self._merge(res.o)
 
-    def weights(self, x: Array) -> Array:
-        """Compute how much each query attends to each key: (*B, T, 3E) to (*B, N, T, T).
-
-        To look at. The forward and the backward pass do not keep these T² numbers for each head.
-        """
-        q, k, _ = self._split(x)
-        scores: Array = (q @ k.mT) * q.shape[-1] ** -0.5
-        mask = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-        return rules.softmax(jnp.where(mask, scores, MASK_VALUE))
-
     def cache(self, params: Tree, batch_size: int) -> KVCache:
         # In JAX's default float dtype: the layer has no parameters to take a dtype from.
         room = jnp.zeros((batch_size, self.n_head, self.block_size, self.n_embd // self.n_head))

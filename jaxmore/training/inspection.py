@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -24,6 +25,7 @@ from jaxmore.layers import (
     Tree,
     by_path,
 )
+from jaxmore.rules._attention import MASK_VALUE
 
 SATURATED = 0.97
 """A tanh beyond it is saturated (zero-to-hero, lecture 4): its slope is below 0.06."""
@@ -137,7 +139,8 @@ def _measure(
         "places": places,
         "first_loss": rules.softmax_cross_entropy(first_logits, y),
         "attention": {
-            path: layer.weights(places[before][0]) for path, layer, before in _attentions(model)
+            path: _attention_weights(layer, places[before][0])
+            for path, layer, before in _attentions(model)
         },
     }
 
@@ -162,6 +165,17 @@ def _attentions(
         if isinstance(layer, CausalSelfAttention) and before is not None:
             yield prefix + name, layer, prefix + before
         before = name
+
+
+def _attention_weights(
+    layer: CausalSelfAttention, qkv: Float[Array, "B T E3"]
+) -> Float[Array, "B N T T"]:
+    """Compute the rows of softmax that the layer's own passes do not keep."""
+    heads = qkv.reshape(*qkv.shape[:-1], 3, layer.n_head, -1)
+    q, k = (heads[..., i, :, :].swapaxes(-2, -3) for i in range(2))
+    scores: Array = (q @ k.mT) * q.shape[-1] ** -0.5
+    is_past = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    return rules.softmax(jnp.where(is_past, scores, MASK_VALUE))
 
 
 def _rows(array: Float[np.ndarray, "..."], has_target: Any) -> Float[np.ndarray, "R ..."]:
