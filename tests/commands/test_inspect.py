@@ -13,8 +13,10 @@ import pytest
 import jaxmore
 from jaxmore import plots
 from jaxmore.data import Vocabulary
+from jaxmore.errors import InputError
 from jaxmore.layers import by_path
 from jaxmore.models import MODELS, model_options
+from jaxmore.runs.folder import clear
 from jaxmore.runs.metrics import Metrics, read_history
 from jaxmore.runs.trained import Trained, _template, load, save
 from tests.command_line import WORDS, refused, run, tree
@@ -182,6 +184,15 @@ def test_diagnose_changes_no_bit_and_adds_the_ratios(trained, words, tmp_path) -
     saved = load(trained)
     assert all(set(chunk) == set(ours.update_to_data[0]) for chunk in ours.gradient_to_data)
     assert saved.record["training"]["step"] == ours.steps[-1]
+
+
+def test_diagnose_needs_metrics_and_a_new_run_clears_the_old_figures(tmp_path) -> None:
+    with pytest.raises(InputError, match="--diagnose needs a work folder"):
+        jaxmore.fit(WORDS, diagnose=True)
+    (tmp_path / "inspect").mkdir()
+    (tmp_path / "inspect" / "dlogits-dark.png").write_bytes(b"of the old run")
+    clear(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
