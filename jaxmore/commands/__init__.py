@@ -7,6 +7,7 @@ COMMANDS = {
     "train": "Train a model on a file of words and make more of them.",
     "sample": "Make more words with a trained model.",
     "evaluate": "The exact train, dev and test loss of a trained model.",
+    "inspect": "Draw what a batch does in a trained model, layer by layer.",
     "find-lr": "Sweep the learning rate of an optimiser, and suggest one.",
     "sweep": "Train once for each learning rate, weight decay and seed.",
     "ngram": "Count bigrams or trigrams: their loss, a heat map, and new words.",

@@ -51,6 +51,7 @@ class Sweep(TrainConfig):
     patience: Suppress[int | None] = None
     save_every: Suppress[float] = 0.0
     tensorboard: Suppress[bool] = False
+    diagnose: Suppress[bool] = False
     debug: Suppress[bool] = False
 
     def __post_init__(self) -> None:

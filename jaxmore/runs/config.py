@@ -42,6 +42,7 @@ CADENCE = (
     "patience",
     "save_every",
     "tensorboard",
+    "diagnose",
     "device",
     "debug",
 )
@@ -129,6 +130,8 @@ class TrainConfig:
     """Seconds between checkpoints; 0: after every chunk."""
     tensorboard: bool = False
     """Write scalars for TensorBoard into the work folder, too. Needs jaxmore[tensorboard]."""
+    diagnose: bool = False
+    """Keep the gradient-to-data ratios in the metrics, too, for jaxmore inspect to draw."""
     on_nan: Literal["stop", "skip"] = "stop"
     """At a NaN or infinite gradient: stop the run, or skip the step (at most 1,000 in a row)."""
     device: Device = None

@@ -26,13 +26,13 @@ Config = TypeVar("Config", bound=TrainConfig)
 RUN, CONFIG, TENSORS = "run.json", "config.json", "model.safetensors"
 NEW_TENSORS = "model.safetensors.new"
 METRICS, LOSS_CURVE, LAST = "metrics.jsonl", "loss.png", "last"
-TENSORBOARD = "tensorboard"
+TENSORBOARD, INSPECTION = "tensorboard", "inspect"
 SWEEP, SWEEP_CURVES = "sweep.json", "sweep.png"
 _FILES = (
     *(RUN, CHECKPOINTS, CONFIG, TENSORS, NEW_TENSORS, METRICS, LOSS_CURVE, LAST),
-    *(SWEEP, SWEEP_CURVES, TENSORBOARD),
+    *(SWEEP, SWEEP_CURVES, TENSORBOARD, INSPECTION),
 )
-_FOLDERS = (CHECKPOINTS, LAST, TENSORBOARD)
+_FOLDERS = (CHECKPOINTS, LAST, TENSORBOARD, INSPECTION)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,17 +28,28 @@ class Metrics:
         write_atomically(path, b"".join(kept))
         self._file = open(path, "ab")  # noqa: SIM115 (closed by close)
 
-    def add(self, chunk: Chunk, losses: dict[str, float] | None = None) -> None:
-        """Write the line of a chunk, with the losses of the splits if they were evaluated.
+    def add(
+        self,
+        chunk: Chunk,
+        losses: dict[str, float] | None = None,
+        gradient_to_data: dict[str, float] | None = None,
+    ) -> None:
+        """Write the line of a chunk.
 
         NaN and infinity, which JSON does not have, are left out.
+
+        Args:
+            chunk: the chunk.
+            losses: the losses of the splits, if they were evaluated.
+            gradient_to_data: log10 of std(gradient) / std(parameter) by path, with --diagnose.
         """
-        ratios = {path: r for path, r in chunk.update_to_data.items() if np.isfinite(r)}
         finite = chunk.losses[np.isfinite(chunk.losses)]
         line: dict[str, Any] = {"step": chunk.step}
         if len(finite):
             line["loss"] = float(finite.mean())
-        line["update_to_data"] = ratios
+        line["update_to_data"] = _finite(chunk.update_to_data)
+        if gradient_to_data is not None:
+            line["gradient_to_data"] = _finite(gradient_to_data)
         if len(finite) < len(chunk.losses):
             line["skipped"] = len(chunk.losses) - len(finite)
         if losses is not None:
@@ -63,6 +74,44 @@ class Metrics:
         self._file.flush()
 
 
+def _finite(ratios: dict[str, float]) -> dict[str, float]:
+    return {path: ratio for path, ratio in ratios.items() if np.isfinite(ratio)}
+
+
+class History(NamedTuple):
+    """The metrics of a run, as lists with an entry for each chunk."""
+
+    steps: list[int]
+    """The last step of the chunk."""
+    losses: list[float]
+    """The mean loss of the chunk; NaN if all of its steps were skipped."""
+    update_to_data: list[dict[str, float]]
+    """log10 of std(update) / std(parameter) by path, at the last step."""
+    gradient_to_data: list[dict[str, float]]
+    """The same of the gradient; empty for a chunk without ``--diagnose``."""
+    results: dict[str, float]
+    """The final loss of each split; empty for a run that is not finished."""
+
+
+def read_history(work_dir: str | os.PathLike[str]) -> History:
+    """Read the metrics in a work folder.
+
+    Raises:
+        InputError: there are none.
+    """
+    path = Path(work_dir) / METRICS
+    chunks = [json.loads(line) for line in _lines_up_to(path, sys.maxsize)]
+    if not chunks:
+        raise InputError(f"{path}: no metrics of a run")
+    return History(
+        steps=[chunk["step"] for chunk in chunks],
+        losses=[chunk.get("loss", float("nan")) for chunk in chunks],
+        update_to_data=[chunk["update_to_data"] for chunk in chunks],
+        gradient_to_data=[chunk.get("gradient_to_data", {}) for chunk in chunks],
+        results=_results(path.read_bytes()),
+    )
+
+
 def loss_curve(work_dir: str | os.PathLike[str], title: str = "") -> "Picture":
     """Draw the losses of a run and the sizes of its updates, from the metrics in its work folder.
 
@@ -78,14 +127,7 @@ def loss_curve(work_dir: str | os.PathLike[str], title: str = "") -> "Picture":
     """
     from jaxmore import plots
 
-    path = Path(work_dir) / METRICS
-    chunks = [json.loads(line) for line in _lines_up_to(path, sys.maxsize)]
-    if not chunks:
-        raise InputError(f"{path}: no metrics of a run")
-    results = _results(path.read_bytes())
-    steps, ratios = ([chunk[name] for chunk in chunks] for name in ("step", "update_to_data"))
-    # A chunk has no loss if all of its steps were skipped.
-    losses = [chunk.get("loss", float("nan")) for chunk in chunks]
+    steps, losses, ratios, _, results = read_history(work_dir)
     return plots.loss_curve(steps, losses, ratios, results, title)
 
 
@@ -107,10 +149,11 @@ def _lines_up_to(path: Path, step: int) -> list[bytes]:
     for line in path.read_bytes().splitlines(keepends=True):
         try:
             content = json.loads(line)
-            at, _, _ = (
+            at, *_ = (
                 content["step"],
                 content.get("loss", 0.0) + 0.0,
                 content["update_to_data"].items(),
+                content.get("gradient_to_data", {}).items(),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             continue

@@ -32,7 +32,7 @@ from jaxmore.files import as_json, read_file, write_atomically
 from jaxmore.layers import Layer, Tree, by_path
 from jaxmore.models import MODELS
 from jaxmore.runs.corpus import Reads
-from jaxmore.runs.folder import CONFIG, NEW_TENSORS, TENSORS
+from jaxmore.runs.folder import CONFIG, NEW_TENSORS, RUN, TENSORS
 from jaxmore.runs.records import Record
 
 FORMAT = 1
@@ -136,7 +136,8 @@ def load(path: str | os.PathLike[str], *, model: Layer | None = None) -> Trained
     try:
         config = json.loads(read_file(work_dir / CONFIG))
     except OSError as error:
-        raise InputError(f"{work_dir} holds no trained model: {error.strerror}") from error
+        begun = " (its run is unfinished: train --resume)" if (work_dir / RUN).exists() else ""
+        raise InputError(f"{work_dir} holds no trained model: {error.strerror}{begun}") from error
     except ValueError as error:
         raise InputError(f"{work_dir / CONFIG} is damaged: {error}") from error
     try:

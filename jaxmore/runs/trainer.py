@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxmore.errors import InputError
@@ -24,7 +25,7 @@ from jaxmore.runs.tensorboard import Scalars
 from jaxmore.runs.trained import CUSTOM, BestModel, Trained, held_out
 from jaxmore.terminal import paint
 from jaxmore.training.divergence import diverged_at, first_non_finite
-from jaxmore.training.loop import Chunk, TrainState, copy_state, train
+from jaxmore.training.loop import Chunk, TrainState, copy_state, gradient_to_data, train
 
 
 class BestLoss(NamedTuple):
@@ -93,6 +94,7 @@ class Trainer:
         self.best_model = BestModel(files and files.work_dir, own)
         self._evaluated: Trained | None = None
         self._X, self._Y = (jnp.array(a) for a in run.data["train"])
+        self._batch_key = run.keys[1]
         if files and files.metrics.last_step != start.step:
             print(f"note: {METRICS} has lost lines before step {start.step:,}", file=sys.stderr)
 
@@ -153,7 +155,7 @@ class Trainer:
             copy_state(self.start.state),
             self._X,
             self._Y,
-            run.keys[1],
+            self._batch_key,
             batch_size=settings.batch_size,
             max_steps=self.start.step if self._out_of_patience else settings.max_steps,
             chunk_size=config.chunk_size,
@@ -184,10 +186,26 @@ class Trainer:
             if sampling and not self.quiet:
                 print_words(sample(trained, 10, seed=run.settings.seed), run.corpus.splits)
         if self.files:
-            self.files.metrics.add(chunk, losses)
+            self.files.metrics.add(chunk, losses, self._gradients(chunk))
             if self.files.scalars:
                 self.files.scalars.add(chunk, losses)
         self.last = RunState(chunk.step, state, best)
+
+    def _gradients(self, chunk: Chunk) -> dict[str, float] | None:
+        """Return the gradient-to-data ratios of the next step if the flags ask for them."""
+        if not self.run.config.diagnose:
+            return None
+        ratios = gradient_to_data(
+            self.run.model,
+            chunk.state.params,
+            self._X,
+            self._Y,
+            self._batch_key,
+            jnp.asarray(chunk.step),
+            batch_size=self.run.settings.batch_size,
+        )
+        # At once: a float of each would wait for the device as often as there are parameters.
+        return {path: float(ratio) for path, ratio in jax.device_get(ratios).items()}
 
     def _save(self) -> None:
         if self.files:
@@ -218,7 +236,7 @@ class Trainer:
             copy_state(self.last.state),
             self._X,
             self._Y,
-            self.run.keys[1],
+            self._batch_key,
             first_step=self.last.step,
             bad_step=bad_step,
             batch_size=settings.batch_size,

@@ -88,6 +88,8 @@ def fit(
         return train_in_folder(config, words, model, quiet=True, progress=progress)
     if config.tensorboard:
         raise InputError("--tensorboard needs a work folder")
+    if config.diagnose:
+        raise InputError("--diagnose needs a work folder: its ratios go into the metrics")
     with _debugging(on=config.debug):
         run = prepare(config, words, model)
         start = RunState(0, run.first_state(), BestLoss())
@@ -170,6 +172,8 @@ def _say_what_next(config: TrainConfig) -> None:
         ["", f"jaxmore evaluate{where}", "its losses again"],
         ["", explore, "a page with every number of the model"],
     ]
+    if config.diagnose:
+        rows.append(["", f"jaxmore inspect{where}", "its ratios and layers as figures"])
     if config.tensorboard:
         logs = shlex.quote(str(Path(config.work_dir) / TENSORBOARD))
         rows.append(["", f"tensorboard --logdir {logs}", "its curves"])

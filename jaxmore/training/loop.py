@@ -113,12 +113,7 @@ def scan_steps(
 
     first = (state, jax.tree.map(jnp.zeros_like, state.params))
     (state, updates), losses = jax.lax.scan(step, first, (X[indices], Y[indices]))
-    params = by_path(state.params)
-    ratios = {
-        path: _log_ratio(update.std(), params[path].std())
-        for path, update in by_path(updates).items()
-    }
-    return state, losses, ratios
+    return state, losses, _log_ratios(updates, state.params)
 
 
 COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
@@ -133,10 +128,47 @@ train_chunk = jax.jit(
 _undonated_chunk = jax.jit(scan_steps, static_argnames=_STATIC)
 
 
-def _log_ratio(update: Float[Array, ""], data: Float[Array, ""]) -> Float[Array, ""]:
+@partial(jax.jit, static_argnames=("model", "batch_size"))
+def gradient_to_data(
+    model: Layer,
+    params: Tree,
+    X: Int[Array, "n T"],
+    Y: Int[Array, "n ..."],
+    key: Array,
+    step: Int[Array, ""],
+    *,
+    batch_size: int,
+) -> dict[str, Float[Array, ""]]:
+    """Compute log10 of std(gradient) / std(parameter) for the batch of a step, by parameter path.
+
+    A program of its own, beside that of the chunks, which keep their bits.
+
+    Args:
+        model: static; ids to logits.
+        params: the parameters before the step.
+        X: all training inputs, on the device.
+        Y: all training targets.
+        key: of the batches.
+        step: the number of the step.
+        batch_size: B.
+    """
+    (indices,) = batch_indices(key, step[None], batch_size, len(X))
+    _, grads = loss_and_grad(model, params, X[indices], Y[indices])
+    return _log_ratios(grads, params)
+
+
+def _log_ratios(changes: Tree, params: Tree) -> dict[str, Float[Array, ""]]:
+    data = by_path(params)
+    return {
+        path: _log_ratio(change.std(), data[path].std())
+        for path, change in by_path(changes).items()
+    }
+
+
+def _log_ratio(change: Float[Array, ""], data: Float[Array, ""]) -> Float[Array, ""]:
     # A parameter of equal elements has no scale: return infinity rather than 0/0, so that a NaN
     # here always means a NaN in the parameters.
-    return jnp.where(data == 0, jnp.inf, jnp.log10(update / jnp.where(data == 0, 1, data)))
+    return jnp.where(data == 0, jnp.inf, jnp.log10(change / jnp.where(data == 0, 1, data)))
 
 
 def train(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxmore import plots
-from jaxmore.runs.metrics import Metrics, loss_curve
+from jaxmore.runs.metrics import Metrics, loss_curve, read_history
 from jaxmore.training.loop import Chunk, TrainState
 
 
@@ -31,6 +31,18 @@ def test_lines_as_they_come(path: Path) -> None:
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert lines[0] == {"step": 10, "loss": 3.0, "update_to_data": {"head.weight": -3.125}}
     assert lines[-1] == {"step": 30, "dev": 2.0}
+
+
+def test_the_ratios_of_gradients_stand_beside_those_of_updates(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "metrics.jsonl", 0)
+    metrics.add(chunk(10))
+    metrics.add(chunk(20), None, {"head.weight": -1.5, "head.bias": float("nan")})
+    metrics.close()
+    history = read_history(tmp_path)
+    assert history.steps == [10, 20]
+    assert history.update_to_data == [{"head.weight": -3.125}] * 2
+    assert history.gradient_to_data == [{}, {"head.weight": -1.5}]
+    assert history.results == {}
 
 
 @pytest.mark.parametrize(("step", "kept"), [(0, 0), (9, 0), (10, 1), (25, 2), (30, 3), (99, 3)])

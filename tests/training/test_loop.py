@@ -13,6 +13,7 @@ from jaxmore.training.loop import (
     TrainState,
     batch_indices,
     fresh_params,
+    gradient_to_data,
     train,
     train_chunk,
 )
@@ -116,6 +117,19 @@ def test_a_chunk_is_the_loop_by_hand(data) -> None:
             ratio = np.log10(update[path].std() / np.asarray(after[path]).std())
             assert chunk.update_to_data[path] == pytest.approx(ratio, abs=1e-3), path
     assert chunk.update_to_data["hidden.bias"] < -6
+
+
+def test_the_gradients_beside_the_parameters_are_those_of_the_next_batch(data) -> None:
+    X, Y = data
+    params, key = MODEL.init(jax.random.key(1)), jax.random.key(2)
+    ratios = gradient_to_data(MODEL, params, X, Y, key, jnp.asarray(5), batch_size=11)
+    at = batch_indices(key, jnp.arange(8), 11, len(X))[5]
+    _, grads = jitted_loss_and_grad(MODEL, params, X[at], Y[at])
+    for path, grad in by_path(grads).items():
+        if path != "hidden.bias":  # rounding noise, as above
+            expected = np.log10(np.asarray(grad).std() / np.asarray(by_path(params)[path]).std())
+            assert ratios[path] == pytest.approx(expected, abs=1e-3), path
+    assert ratios["hidden.bias"] < -6
 
 
 def test_training_learns_and_compiles_once_per_shape(data) -> None:
