@@ -151,6 +151,10 @@ class BatchNormOfParts(BatchNorm):
     Each sum over the n rows is a sum over all parts. The transpose of such a sum hands its
     cotangent to every part, and the transpose of handing the mean to every part is a sum: two
     all-gathers forward (mean and variance) and two backward (dbias, and d · c).
+
+    The rule's functions cannot be called for it, except in inference: between two of their lines
+    every part must be done, and the parts are the rounds of a loop. A rule cut at its sums, in
+    five functions, would no longer be read as one.
     """
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
