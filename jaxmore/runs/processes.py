@@ -151,16 +151,19 @@ def follow(config: TrainConfig, words: Words, model: Layer | None) -> Trained:
 
 
 def agree(record: dict[str, Any]) -> None:
-    """Check that this process has the flags and the words of the first.
+    """Check that all processes have the same flags and words.
 
     Raises:
-        InputError: it has others.
+        InputError: in every process: one has others than the first.
     """
+    from jax.experimental import multihost_utils
+
     flags = {name: value for name, value in record["flags"].items() if name not in OWN}
     digest = hashlib.sha256(as_json([flags, record["data"]["sha256"]])).digest()
-    ours = np.frombuffer(digest, np.uint8)
-    if not (tell(ours) == ours).all():
-        raise InputError("it has other flags or words than process 0")
+    theirs = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
+    others = np.flatnonzero((np.asarray(theirs) != theirs[0]).any(axis=1))
+    if others.size:
+        raise InputError(f"process {others[0]} has other flags or words than process 0")
 
 
 def told(start: RunState) -> RunState:

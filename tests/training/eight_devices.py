@@ -189,7 +189,7 @@ REFUSED = {
 def test_the_wrong_flag_is_named(
     flags: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "words.txt").write_text("\n".join(WORDS))
+    (tmp_path / "words.txt").write_text("\n".join(WORDS), "utf-8")
     args = ["-i", tmp_path / "words.txt", "-o", tmp_path / "run", "-b", 12, *flags.split()]
     assert refused(capsys, "train", *args).startswith(f"jaxmore: {REFUSED[flags]}")
     assert not (tmp_path / "run").exists()
