@@ -117,12 +117,26 @@ def _run(arguments: list[str]) -> None:
         from jaxmore.runs.folder import stored_config
 
         todo = _parse(arguments, default=stored_config(todo))
+    if arguments[0] == "train":
+        _begin_devices(todo)
     device = getattr(todo, "device", None)
     if device is not None:
         from jaxmore.commands.flags import choose_device
 
         choose_device(device)
     todo.run()
+
+
+def _begin_devices(train: Any) -> None:
+    """Simulate devices and join processes, which must be before JAX starts."""
+    if train.mesh is not None and train.cpu_devices is not None:
+        from jaxmore.training.mesh import simulate_devices
+
+        simulate_devices(train.cpu_devices)
+    if (train.coordinator, train.num_processes, train.process_id) != (None, None, None):
+        from jaxmore.runs.processes import join
+
+        join(train)
 
 
 def _help() -> str:

@@ -121,7 +121,7 @@ def test_every_rule_is_whole(name):
 def test_the_walk_meets_every_rule():
     assert len(NAMES) >= 20
     assert set(FAMILIES) == set(NAMES)
-    assert set(PAGES) == {*NAMES, "README"}
+    assert set(PAGES) == {*NAMES, "README", "collectives"}
     files = {path.stem for path in (ROOT / "jaxmore" / "rules").glob("*.py")}
     modules = {inspect.getmodule(getattr(rules, name)).__name__ for name in NAMES}
     tools = {"__init__", "_precision", "_recompute", "_reductions"}

@@ -43,7 +43,7 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Add what is measured of a rule, and turn links that leave docs/ into links to the source."""
     uri = page.file.src_uri
-    if uri.startswith("rules/") and not uri.endswith("README.md"):
+    if uri.startswith("rules/") and not uri.endswith(("README.md", "collectives.md")):
         markdown += pages.measured(Path(uri).stem)
     return _LINK.sub(lambda link: _outside(link, uri, files), markdown)
 

@@ -52,6 +52,12 @@ class Sweep(TrainConfig):
     save_every: Suppress[float] = 0.0
     tensorboard: Suppress[bool] = False
     diagnose: Suppress[bool] = False
+    mesh: Suppress[str | None] = None
+    deterministic: Suppress[bool] = True
+    cpu_devices: Suppress[int | None] = None
+    coordinator: Suppress[str | None] = None
+    num_processes: Suppress[int | None] = None
+    process_id: Suppress[int | None] = None
     debug: Suppress[bool] = False
 
     def __post_init__(self) -> None:

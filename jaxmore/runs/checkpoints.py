@@ -49,8 +49,6 @@ def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, An
     Raises:
         OSError: the checkpoint cannot be written. Earlier ones are unchanged.
     """
-    import orbax.checkpoint as ocp
-
     folder = work_dir / CHECKPOINTS
     target = folder / f"{_STEP}{step:012d}"
     if target.exists():
@@ -63,7 +61,7 @@ def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, An
     with (
         _no_leak(),
         _utf8_path(partial) as path,
-        ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax,
+        _orbax() as orbax,
     ):
         orbax.save(path / "state", state._asdict())
     (partial / RECORD).write_bytes(as_json({"step": step, **record}))
@@ -116,7 +114,7 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
     try:
         with (
             _utf8_path(checkpoint.path) as folder,
-            ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax,
+            _orbax() as orbax,
         ):
             _check_arrays(folder / "state", shapes)
             arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
@@ -127,6 +125,22 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise InputError(f"{checkpoint.path} cannot be read: {reason}") from error
     return type(template)(**trees)
+
+
+def _orbax() -> Any:
+    """Return a checkpointer that waits for no other process: one alone holds the work folder."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix="alone",
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 @contextmanager

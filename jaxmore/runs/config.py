@@ -29,7 +29,10 @@ WORDS = "$JAXMORE_NAMES, else the embedded names"
 
 SIZES = ("block_size", "n_layer", "n_head", "n_embd", "n_embd2")
 
-COUNTS = ("batch_size", "max_steps", "chunk_size", "patience")
+COUNTS = ("batch_size", "max_steps", "chunk_size", "patience", "cpu_devices")
+
+PROCESS = ("coordinator", "num_processes", "process_id")
+"""Flags of one of several processes, which a resumed run does not take over."""
 
 CADENCE = (
     "input_file",
@@ -44,7 +47,10 @@ CADENCE = (
     "tensorboard",
     "diagnose",
     "device",
+    "mesh",
+    "cpu_devices",
     "debug",
+    *PROCESS,
 )
 """Flags that do not decide what a step does, so a resumed run may change them."""
 
@@ -136,6 +142,18 @@ class TrainConfig:
     """At a NaN or infinite gradient: stop the run, or skip the step (at most 1,000 in a row)."""
     device: Device = None
     """The platform to train on."""
+    mesh: Annotated[str | None, default("one device", "data=N")] = None
+    """Share each batch among N devices, for instance data=8. Experimental."""
+    deterministic: bool = True
+    """With --mesh, sum gradients in a fixed tree: the same bits on any number of devices."""
+    cpu_devices: Annotated[int | None, default("one device", "INT")] = None
+    """With --mesh, simulate this many devices on the CPU."""
+    coordinator: Annotated[str | None, default("one process", "HOST:PORT|auto")] = None
+    """Where the first of several processes listens; auto: as SLURM, Kubernetes or Open MPI says."""
+    num_processes: Annotated[int | None, default("one process", "INT")] = None
+    """How many processes share the run."""
+    process_id: Annotated[int | None, default("one process", "INT")] = None
+    """Which of them this is; the first, 0, alone prints and writes."""
     debug: bool = False
     """Turn on JAX's checks for NaN, for reused keys and for leaked tracers. Slow."""
 

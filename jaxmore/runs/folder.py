@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -19,7 +19,7 @@ from typeguard import TypeCheckError, check_type
 from jaxmore.errors import InputError
 from jaxmore.files import read_file, reason_of, remove, write_atomically
 from jaxmore.runs.checkpoints import CHECKPOINTS, latest_checkpoint
-from jaxmore.runs.config import CADENCE, TrainConfig
+from jaxmore.runs.config import CADENCE, PROCESS, TrainConfig
 
 FORMAT = 1
 Config = TypeVar("Config", bound=TrainConfig)
@@ -161,7 +161,8 @@ def stored_config(asked: Config) -> Config:
             check_type(value, hints[name])
         except TypeCheckError as error:
             raise InputError(f"{path}: {name} cannot be {value!r}") from error
-    here = {"work_dir": asked.work_dir, "resume": True, "overwrite": False}
+    here: dict[str, Any] = {"work_dir": asked.work_dir, "resume": True, "overwrite": False}
+    here |= {name: getattr(asked, name) for name in PROCESS}
     return replace(asked, **(flags | here))
 
 
@@ -171,8 +172,13 @@ def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     Raises:
         InputError: names the first difference.
     """
-    old, new = theirs["flags"], ours["flags"]
+    old, new = asdict(TrainConfig()) | theirs["flags"], ours["flags"]
+    if (old["mesh"] is None) != (new["mesh"] is None):
+        began, now = ("with", "without") if old["mesh"] else ("without", "with")
+        raise InputError(f"the run began {began} --mesh, {now} it the bits are others")
     free = {*CADENCE, *(("max_steps",) if new.get("schedule") == "constant" else ())}
+    if not new["deterministic"]:
+        free.remove("mesh")
     for name in dict.fromkeys([*new, *old]):
         if name not in free and old.get(name) != new.get(name):
             flag = f"--{name.replace('_', '-')}"

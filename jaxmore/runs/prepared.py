@@ -20,7 +20,7 @@ from jaxmore.runs.records import Settings, model_record, resolve_settings, run_r
 from jaxmore.runs.trained import CUSTOM, Trained
 from jaxmore.terminal import width
 from jaxmore.training.evaluation import calibrate, mean_loss
-from jaxmore.training.loop import TrainState, fresh_params
+from jaxmore.training.loop import Devices, TrainState, fresh_params
 from jaxmore.training.memory import check_calibration, check_memory
 from jaxmore.training.optimizers import make_optimizer
 
@@ -43,6 +43,8 @@ class PreparedRun(NamedTuple):
     optimizer: optax.GradientTransformation
     record: dict[str, Any]
     """What ``run.json`` and every checkpoint hold."""
+    devices: Devices
+    """Where the steps are computed."""
 
     @property
     def keys(self) -> Array:
@@ -102,6 +104,10 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
     Raises:
         InputError: the run cannot begin; the message names the flag or the file.
     """
+    if config.mesh is not None and config.cpu_devices is not None:
+        from jaxmore.training.mesh import simulate_devices
+
+        simulate_devices(config.cpu_devices)  # before JAX starts
     block_size = config.block_size or 3
     reads = MODELS[config.type].reads if model is None else _reads(model, block_size)
     settings = resolve_settings(config, reads)
@@ -122,6 +128,7 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
         raise
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
+    devices = _devices(config, settings.batch_size, layer)
     optimizer = make_optimizer(
         settings.optimizer,
         settings.learning_rate,
@@ -141,8 +148,23 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
     check_calibration(layer, data["train"][0])
     record = run_record(config, settings, options, corpus)
     return PreparedRun(
-        config, settings, type, corpus, vocab, options, layer, data, optimizer, record
+        config, settings, type, corpus, vocab, options, layer, data, optimizer, record, devices
     )
+
+
+def _devices(config: TrainConfig, batch_size: int, model: Layer) -> Devices:
+    if config.mesh is not None:
+        from jaxmore.training.mesh import choose_devices
+
+        for flag in ("debug", "diagnose"):
+            if getattr(config, flag):
+                raise InputError(f"--{flag} looks at one device: leave --mesh out")
+        return choose_devices(config.mesh, batch_size, model, deterministic=config.deterministic)
+    if config.cpu_devices is not None:
+        raise InputError("--cpu-devices goes with --mesh")
+    if not config.deterministic:
+        raise InputError("--no-deterministic goes with --mesh")
+    return Devices()
 
 
 def _options(config: TrainConfig, longest_word: int) -> dict[str, Any]:

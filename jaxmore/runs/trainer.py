@@ -25,7 +25,7 @@ from jaxmore.runs.tensorboard import Scalars
 from jaxmore.runs.trained import CUSTOM, BestModel, Trained, held_out
 from jaxmore.terminal import paint
 from jaxmore.training.divergence import diverged_at, first_non_finite
-from jaxmore.training.loop import Chunk, TrainState, copy_state, gradient_to_data, train
+from jaxmore.training.loop import Chunk, TrainState, gradient_to_data, train
 
 
 class BestLoss(NamedTuple):
@@ -93,8 +93,8 @@ class Trainer:
         own = run.model if run.type == CUSTOM else None
         self.best_model = BestModel(files and files.work_dir, own)
         self._evaluated: Trained | None = None
-        self._X, self._Y = (jnp.array(a) for a in run.data["train"])
-        self._batch_key = run.keys[1]
+        self._X, self._Y = run.devices.place(run.data["train"])
+        self._batch_key = run.devices.place(run.keys[1])
         if files and files.metrics.last_step != start.step:
             print(f"note: {METRICS} has lost lines before step {start.step:,}", file=sys.stderr)
 
@@ -152,7 +152,7 @@ class Trainer:
         chunks = train(
             run.model,
             run.optimizer,
-            copy_state(self.start.state),
+            run.devices.begin(self.start.state),
             self._X,
             self._Y,
             self._batch_key,
@@ -161,6 +161,7 @@ class Trainer:
             chunk_size=config.chunk_size,
             first_step=self.start.step,
             pauses=[every for every in (config.eval_every, config.sample_every) if every],
+            run_chunk=run.devices.run_chunk,
         )
         if not self.progress:
             return chunks
@@ -169,7 +170,7 @@ class Trainer:
     def _after(self, chunk: Chunk) -> None:
         """Evaluate and sample where it is due, write the metrics, and keep a copy of the state."""
         run, config, best, losses = self.run, self.run.config, self.last.best, None
-        state = copy_state(chunk.state)
+        state = run.devices.fetch(chunk.state)
         evaluating, sampling = (
             every > 0 and chunk.step % every == 0
             for every in (config.eval_every, config.sample_every)
@@ -233,13 +234,14 @@ class Trainer:
         variable = first_non_finite(
             self.run.model,
             self.run.optimizer,
-            copy_state(self.last.state),
+            self.run.devices.begin(self.last.state),
             self._X,
             self._Y,
             self._batch_key,
             first_step=self.last.step,
             bad_step=bad_step,
             batch_size=settings.batch_size,
+            run_chunk=self.run.devices.run_chunk,
         )
         checkpoint = latest_checkpoint(self.files.work_dir)[0] if self.files else None
         kept = "no checkpoint yet" if checkpoint is None else f"{checkpoint.path} is kept"

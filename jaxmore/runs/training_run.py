@@ -16,7 +16,7 @@ from jaxmore.errors import InputError
 from jaxmore.files import as_json, remove, write_atomically
 from jaxmore.layers import Layer, count_parameters
 from jaxmore.runs.checkpoints import latest_checkpoint, mark_damaged, restore
-from jaxmore.runs.config import TrainConfig
+from jaxmore.runs.config import PROCESS, TrainConfig
 from jaxmore.runs.corpus import Words, describe_corpus
 from jaxmore.runs.folder import (
     LAST,
@@ -92,6 +92,8 @@ def fit(
         raise InputError("--diagnose needs a work folder: its ratios go into the metrics")
     with _debugging(on=config.debug):
         run = prepare(config, words, model)
+        if several := _several_processes(config):
+            several.agree(run.record)
         start = RunState(0, run.first_state(), BestLoss())
         trainer = Trainer(run, start, files=None, quiet=True, progress=progress)
         return trainer.best_model.update(trainer.train())
@@ -121,6 +123,37 @@ def train_in_folder(
         InputError: the run cannot begin, diverged, or cannot be written.
         Stopped: a signal arrived; the run can be resumed.
     """
+    several = _several_processes(config)
+    if several is None:
+        return _train_in_folder(config, words, model, quiet=quiet, progress=progress)
+    with several.ending_together():
+        if several.is_first():
+            return _train_in_folder(config, words, model, several, quiet=quiet, progress=progress)
+        return several.follow(config, words, model)
+
+
+def _several_processes(config: TrainConfig) -> Any:
+    """Return the module that joins processes, None where there is one."""
+    if not jax.distributed.is_initialized():
+        if any(getattr(config, flag) is not None for flag in PROCESS):
+            raise InputError("from Python, call jax.distributed.initialize in place of these flags")
+        return None
+    if config.mesh is None:
+        return None
+    from jaxmore.runs import processes
+
+    return processes
+
+
+def _train_in_folder(
+    config: TrainConfig,
+    words: Words,
+    model: Layer | None,
+    several: Any = None,
+    *,
+    quiet: bool,
+    progress: bool,
+) -> Trained:
     check_overwrite(config)
     if config.tensorboard:
         check_tensorboard()
@@ -130,8 +163,12 @@ def train_in_folder(
     if theirs is not None:
         check_same_run(theirs, run.record)
         note_other_versions(theirs, run.record)
+    if several:
+        several.agree(run.record)
     with open_folder(config) as work_dir, _debugging(on=config.debug):
         start = _begin(run, work_dir, quiet)
+        if several:
+            start = several.told(start)
         with (
             closing(Metrics(work_dir / METRICS, start.step)) as metrics,
             Saver(work_dir, config.save_every, before=metrics.sync) as saver,
@@ -152,6 +189,8 @@ def train_in_folder(
             names = sorted(path.name for path in work_dir.iterdir() if path.name[0] != ".")
             say(f"{work_dir}: {', '.join(names)}")
             _say_what_next(config)
+    if several:
+        several.wait_for_all()
     return best
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 from jaxmore.backprop import trace
 from jaxmore.layers import Layer, Tree, by_path
-from jaxmore.training.loop import Chunk, TrainState, batch_indices, train
+from jaxmore.training.loop import Chunk, RunChunk, TrainState, batch_indices, train, train_chunk
 from jaxmore.training.optimizers import MOST_SKIPPED
 
 
@@ -47,6 +47,7 @@ def first_non_finite(
     first_step: int,
     bad_step: int,
     batch_size: int,
+    run_chunk: RunChunk = train_chunk,
 ) -> str:
     """Replay the steps up to the one that diverged and name the first non-finite variable.
 
@@ -62,6 +63,7 @@ def first_non_finite(
         first_step: the step at which the replay begins.
         bad_step: the result of :func:`diverged_at`, at least ``first_step``.
         batch_size: B.
+        run_chunk: as in :func:`~jaxmore.training.loop.train`.
     """
 
     def advance(state: TrainState, start: int, end: int) -> TrainState:
@@ -76,6 +78,7 @@ def first_non_finite(
             max_steps=end,
             chunk_size=end - start,
             first_step=start,
+            run_chunk=run_chunk,
         )
         return chunk.state
 

@@ -1,6 +1,6 @@
 """The training loop: a jitted scan over a chunk of steps, and a generator of chunks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -12,6 +12,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxmore.backprop import loss_and_grad
 from jaxmore.layers import Layer, Tree, by_path
+
+Gradient = Callable[[Layer, Tree, Array, Array], tuple[Array, Tree]]
+"""A function like :func:`~jaxmore.backprop.loss_and_grad`; hashable."""
 
 
 class TrainState(NamedTuple):
@@ -80,11 +83,12 @@ def scan_steps(
     *,
     batch_size: int,
     n_steps: int,
+    gradient: Gradient = loss_and_grad,
 ) -> tuple[TrainState, Float[Array, " S"], dict[str, Float[Array, ""]]]:
     """Run ``n_steps`` training steps in one scan: forward, backward, optimiser update.
 
     :func:`train` calls it compiled, once per chunk. To write a loop of your own, jit it with
-    ``static_argnames=("model", "optimizer", "batch_size", "n_steps")``.
+    ``static_argnames=("model", "optimizer", "batch_size", "n_steps", "gradient")``.
 
     Args:
         model: static; ids to logits.
@@ -96,6 +100,7 @@ def scan_steps(
         first_step: the number of the chunk's first step.
         batch_size: B, examples per step.
         n_steps: S, steps in the scan.
+        gradient: static; computes the loss and the gradient of a batch.
 
     Returns:
         The new state, the loss of each step (S,), and for each parameter path the log10 of
@@ -105,7 +110,7 @@ def scan_steps(
 
     def step(carry: tuple[TrainState, Tree], batch: tuple[Array, Array]) -> Any:
         (params, opt_state), _ = carry
-        loss, grads = loss_and_grad(model, params, *batch)
+        loss, grads = gradient(model, params, *batch)
         updates, opt_state = optimizer.update(grads, opt_state, params)
         # Carrying the last updates is free; computing the ratios in each step is not.
         params = cast(Tree, optax.apply_updates(params, updates))
@@ -120,12 +125,29 @@ COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
 """Compiler options for a training step. By default XLA emits 256-bit vectors even where the CPU has
 512-bit ones."""
 
-_STATIC = ("model", "optimizer", "batch_size", "n_steps")
+_STATIC = ("model", "optimizer", "batch_size", "n_steps", "gradient")
 train_chunk = jax.jit(
     scan_steps, static_argnames=_STATIC, donate_argnames="state", compiler_options=COMPILER_OPTIONS
 )
 # jax_debug_nans calls a function again when it returns a NaN, so nothing may be donated.
 _undonated_chunk = jax.jit(scan_steps, static_argnames=_STATIC)
+RunChunk = Callable[..., tuple[TrainState, Array, dict[str, Array]]]
+"""A compiled :func:`scan_steps`."""
+
+
+class Devices(NamedTuple):
+    """Where the steps of a run are computed. The defaults are one device.
+
+    For several see :func:`jaxmore.training.mesh.choose_devices`.
+    """
+
+    run_chunk: RunChunk = train_chunk
+    place: Callable[[Any], Any] = partial(jax.tree.map, jnp.array)
+    """Copies arrays and keys to where the steps are computed."""
+    begin: Callable[[TrainState], TrainState] = copy_state
+    """Copies a state to where the steps are computed."""
+    fetch: Callable[[TrainState], TrainState] = copy_state
+    """Copies a state from there to one device."""
 
 
 @partial(jax.jit, static_argnames=("model", "batch_size"))
@@ -184,6 +206,7 @@ def train(
     chunk_size: int,
     first_step: int = 0,
     pauses: Sequence[int] = (),
+    run_chunk: RunChunk = train_chunk,
 ) -> Iterator[Chunk]:
     """Train up to step ``max_steps``, one :class:`Chunk` at a time.
 
@@ -199,16 +222,18 @@ def train(
         chunk_size: steps per jitted call; it does not change the result.
         first_step: how many steps ``state`` has already done.
         pauses: chunks also end at every multiple of each of these.
+        run_chunk: a compiled :func:`scan_steps`.
 
     Yields:
         A chunk every ``chunk_size`` steps, or fewer where a pause or the last step comes first.
     """
-    run = _undonated_chunk if cast(Any, jax.config).jax_debug_nans else train_chunk
+    if run_chunk is train_chunk and cast(Any, jax.config).jax_debug_nans:
+        run_chunk = _undonated_chunk
     start = first_step
     while start < max_steps:
         ends = start + chunk_size, max_steps, *((start // n + 1) * n for n in pauses)
         n_steps = min(ends) - start
-        state, losses, ratios = run(
+        state, losses, ratios = run_chunk(
             model,
             optimizer,
             state,

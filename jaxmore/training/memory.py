@@ -69,7 +69,7 @@ def size_of(tree: Any) -> int:
 
 def available_memory() -> int:
     """Return the bytes of the device's memory, or of the machine's where the device is a CPU."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform != "cpu" and (stats := device.memory_stats()):
         return int(stats["bytes_limit"])
     return int(psutil.virtual_memory().total)

@@ -1,0 +1,213 @@
+"""Several processes of one run, through ``jax.distributed``: joining, agreeing, ending together.
+
+Every process computes the same steps on its share of each batch, and the same evaluations. The
+first one alone prints and writes, and tells the others where a resumed run begins.
+"""
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmore.errors import InputError
+from jaxmore.files import as_json
+from jaxmore.layers import Layer
+from jaxmore.runs.config import PROCESS, TrainConfig
+from jaxmore.runs.corpus import Words
+from jaxmore.runs.prepared import prepare
+from jaxmore.runs.signals import SIGNALS, Stopped
+from jaxmore.runs.trained import Trained
+from jaxmore.runs.trainer import BestLoss, RunState, Trainer
+from jaxmore.training.mesh import on_one_device
+
+PATIENCE = 60
+"""Seconds that the processes wait for each other when they begin."""
+READER = """
+import sys
+said = False
+for line in sys.stdin.buffer:
+    if not said and (b"Terminating process" in line or b"terminate called" in line):
+        print(sys.argv[1], file=sys.stderr, flush=True)
+        said = True
+"""
+HEARTBEAT = 20
+"""Seconds after which a silent process counts as gone."""
+OWN = ("input_file", "work_dir", "overwrite", "resume", "save_every", "tensorboard", *PROCESS)
+"""Flags that the processes of a run need not share."""
+
+
+def join(config: TrainConfig) -> None:
+    """Join the processes that the flags name.
+
+    Raises:
+        InputError: the flags do not go together, or the processes do not find each other.
+    """
+    if config.mesh is None:
+        raise InputError("several processes share a batch by --mesh, for instance data=2")
+    if config.coordinator == "auto":  # SLURM, Kubernetes, Open MPI: what JAX detects
+        address, number, index = None, None, None
+    elif config.coordinator is None or config.num_processes is None or config.process_id is None:
+        raise InputError("--coordinator, --num-processes and --process-id go together")
+    else:
+        address, number, index = config.coordinator, config.num_processes, config.process_id
+        if not 0 <= index < number:
+            raise InputError(f"--process-id {index} must lie in 0..{number - 1}")
+        host, _, port = address.rpartition(":")
+        if not (host and port.isdecimal()):
+            raise InputError(f"--coordinator {address} must be HOST:PORT")
+        if index:
+            _find(host, int(port))
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Two programs at once would take each other's messages.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    _translate_streams("" if config.process_id is None else f" {config.process_id}")
+    # When its own time is up, JAX ends the process without an exception.
+    giving_up = threading.Timer(PATIENCE, _give_up)
+    giving_up.daemon = True
+    giving_up.start()
+    try:
+        jax.distributed.initialize(
+            address,
+            number,
+            index,
+            initialization_timeout=2 * PATIENCE,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=PATIENCE,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), "").partition(" Additional GRPC")[0]
+        raise InputError(f"the processes do not find each other: {reason}") from error
+    finally:
+        giving_up.cancel()
+
+
+def _give_up() -> None:
+    line = f"the processes do not find each other within {PATIENCE} s: is one missing?"
+    print(f"jaxmore: {line}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+def _translate_streams(which: str) -> None:
+    """Keep what XLA and Gloo print in C++ from the user, but for the news that a process is gone.
+
+    XLA ends a process that has lost the first one at once, after lines about its services: a
+    process beside ours reads them, and says it in one.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
+    line = f"jaxmore: process{which}: another process is gone, or cannot be reached"
+    reader = subprocess.Popen(
+        [sys.executable, "-S", "-c", READER, line], stdin=subprocess.PIPE, start_new_session=True
+    )
+    if reader.stdin is not None:
+        os.dup2(reader.stdin.fileno(), 1)
+        os.dup2(reader.stdin.fileno(), 2)
+        reader.stdin.close()
+
+
+def _find(host: str, port: int) -> None:
+    """Wait until the first process listens, which JAX would make a crash of."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with socket.create_connection((host, port), timeout=PATIENCE):
+                return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() > until:
+                raise InputError(
+                    f"--coordinator {host}:{port} cannot be reached: {error}"
+                ) from error
+            time.sleep(0.2)
+
+
+def is_first() -> bool:
+    """Tell whether this process prints and writes; a single one does."""
+    return jax.process_index() == 0
+
+
+def follow(config: TrainConfig, words: Words, model: Layer | None) -> Trained:
+    """Train as a process that is not the first. The first one decides when to stop."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    run = prepare(config, words, model)
+    agree(run.record)
+    start = told(RunState(0, run.first_state(), BestLoss()))
+    trainer = Trainer(run, start, files=None, quiet=True, progress=False)
+    best = trainer.best_model.update(trainer.train())
+    wait_for_all()
+    return best
+
+
+def agree(record: dict[str, Any]) -> None:
+    """Check that all processes have the same flags and words.
+
+    Raises:
+        InputError: in every process: one has others than the first.
+    """
+    from jax.experimental import multihost_utils
+
+    flags = {name: value for name, value in record["flags"].items() if name not in OWN}
+    digest = hashlib.sha256(as_json([flags, record["data"]["sha256"]])).digest()
+    theirs = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
+    others = np.flatnonzero((np.asarray(theirs) != theirs[0]).any(axis=1))
+    if others.size:
+        raise InputError(f"process {others[0]} has other flags or words than process 0")
+
+
+def told(start: RunState) -> RunState:
+    """Return the start of the first process."""
+    numbers, state = tell((np.array([start.step, *start.best], np.float64), start.state))
+    step, best_step, loss, since = numbers.tolist()
+    return RunState(int(step), on_one_device(state), BestLoss(int(best_step), loss, int(since)))
+
+
+def wait_for_all() -> None:
+    """Wait until every process has come here: the first still writes when the others are done."""
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices("done")
+
+
+def tell(tree: Any) -> Any:
+    """Return the arrays that the first process has, equal in shape and dtype to ours.
+
+    They travel as one array of bytes: Gloo mixes up messages of one program that no data orders.
+    """
+    from jax.experimental import multihost_utils
+
+    leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
+    content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
+    told = np.asarray(multihost_utils.broadcast_one_to_all(content)).astype(np.uint8).tobytes()
+    ends = np.cumsum([0, *(leaf.nbytes for leaf in leaves)])
+    arrays = [
+        np.frombuffer(told[a:b], leaf.dtype).reshape(leaf.shape)
+        for leaf, a, b in zip(leaves, ends[:-1], ends[1:], strict=True)
+    ]
+    return jax.tree.unflatten(structure, arrays)
+
+
+@contextmanager
+def ending_together() -> Generator[None]:
+    """End this process with one line on any error, without waiting for processes that are gone."""
+    try:
+        yield
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, Stopped) else 2
+        line = str(error)
+        if not isinstance(error, InputError | Stopped):
+            first = next(iter(line.splitlines()), type(error).__name__)
+            line = f"another process is gone, or cannot be reached: {first[:120]}"
+        print(f"jaxmore: process {jax.process_index()}: {line}", file=sys.stderr, flush=True)
+        os._exit(code)

@@ -1,0 +1,140 @@
+"""Real processes over loopback: the bits of one, and an end in one line where one is missing."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import WORDS, refused, run
+
+MAIN = """
+import sys
+from jaxmore.cli import main
+from jaxmore.runs import processes
+processes.PATIENCE = 5
+main(sys.argv[1:])
+"""
+"""The command, with less patience than users need."""
+TRAIN = ["--type", "bigram", "-b", "8", "--schedule", "constant", "--chunk-size", "3"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "words.txt").write_text("\n".join(WORDS), "utf-8")
+    return tmp_path
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def start(folder: Path, *flags: str, patient: bool = True) -> subprocess.Popen[str]:
+    program = ["-m", "jaxmore"] if patient else ["-c", MAIN]
+    return subprocess.Popen(
+        [sys.executable, *program, "train", "-i", "words.txt", *TRAIN, *flags],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_all(folder: Path, *flags: str) -> list[subprocess.Popen[str]]:
+    """Two processes, each with a work folder of its own."""
+    flags = (*flags, "--mesh", "data=2", "--coordinator", f"127.0.0.1:{free_port()}")
+    return [
+        start(folder, *flags, "--num-processes", "2", "--process-id", str(i), "-o", f"run{i}")
+        for i in range(2)
+    ]
+
+
+def test_two_processes_have_the_bits_of_one_which_goes_on(folder: Path) -> None:
+    processes = start_all(folder, "--max-steps", "3")
+    (first, _), (second, err) = (process.communicate(timeout=300) for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], err
+    # The first process alone prints and saves.
+    assert "loss: train" in first
+    assert second == ""
+    assert not (folder / "run1").exists()
+    flags = ["-i", folder / "words.txt", *TRAIN, "--max-steps", "6", "--mesh", "data=1"]
+    run("train", *flags, "-o", folder / "run0", "--resume")
+    run("train", *flags, "-o", folder / "whole")
+    resumed, whole = (folder / name / "model.safetensors" for name in ("run0", "whole"))
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", [0, 1])
+def test_when_one_is_killed_the_other_ends_with_one_line(folder: Path, gone: int) -> None:
+    processes = start_all(folder, "--max-steps", "100000000", "--save-every", "0")
+    until = time.monotonic() + 120
+    while not list((folder / "run0").glob("checkpoints/step-*")) and time.monotonic() < until:
+        time.sleep(0.2)
+    processes[gone].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    try:
+        _, err = processes[1 - gone].communicate(timeout=60)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert time.monotonic() - killed < 30
+    assert processes[1 - gone].returncode != 0
+    assert err.startswith(f"jaxmore: process {1 - gone}: another process is gone")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_meet_are_refused_in_one_line(folder: Path) -> None:
+    def alone(i: int) -> list[str]:
+        return [f"--coordinator=127.0.0.1:{free_port()}", "--num-processes=2", f"--process-id={i}"]
+
+    cases = {
+        "cannot be reached": alone(1),
+        "the processes do not find each other within 5 s": alone(0),
+    }
+    started = {
+        line: start(folder, "--mesh", "data=2", *flags, patient=False)
+        for line, flags in cases.items()
+    }
+    for line, process in started.items():
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out, err.count("\n")) == (2, "", 1), err
+        assert line in err
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.slow
+def test_processes_with_other_flags_are_refused_and_nothing_is_written(folder: Path) -> None:
+    flags = ["--mesh", "data=2", "--coordinator", f"127.0.0.1:{free_port()}", "--num-processes=2"]
+    processes = [start(folder, *flags, f"--process-id={i}", f"--seed={i}") for i in range(2)]
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out, err.count("\n")) == (2, "", 1), err
+        assert "process 1 has other flags or words than process 0" in err
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    {
+        "--num-processes 2": "several processes share a batch by --mesh, for instance data=2",
+        "--mesh data=2 --process-id 0": "--coordinator, --num-processes and --process-id go",
+        "--mesh data=2 --coordinator a:1 --num-processes 2 --process-id 2": "--process-id 2 must",
+        "--mesh data=2 --coordinator a --num-processes 2 --process-id 1": "--coordinator a must",
+    }.items(),
+)
+def test_the_wrong_flag_is_named(
+    flags: str, line: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["train", "-i", folder / "words.txt", "-o", folder / "run", *flags.split()]
+    assert refused(capsys, *args).startswith(f"jaxmore: {line}")
+    assert not (folder / "run").exists()

@@ -1,0 +1,230 @@
+"""Tests on eight simulated devices: tests/training/test_mesh.py runs them in a process that has
+them."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxmore
+from jaxmore.backprop import loss_and_grad
+from jaxmore.errors import InputError
+from jaxmore.layers import Chain, Embedding, Flatten, Layer, by_path
+from jaxmore.models import MODELS, model_options
+from jaxmore.training import loop, parts
+from jaxmore.training.mesh import DETERMINISTIC_OPTIONS, Layout
+from tests.command_line import WORDS, refused
+from tests.refusals import only_line
+from tests.tolerance import TOLERANCE
+
+OFF = TOLERANCE["float32"]
+COLLECTIVE = r" (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+SIZES = {"block_size": 4, "n_layer": 1, "n_head": 2, "n_embd": 4, "n_embd2": 6}
+N_BATCH_NORMS = {"mlp-bn": 1, "wavenet": 2}
+
+
+def example(type: str) -> tuple[Layer, Any]:
+    """A small model of a type; its parameters, and a batch of which one target is ignored."""
+    sizes = {name: size for name, size in SIZES.items() if name in model_options(type)}
+    model = MODELS[type].make(7, **sizes)
+    rng = np.random.default_rng(1)
+    windows = MODELS[type].reads == "windows"
+    # Windows: parts of one row each. Sequences: of two.
+    x = rng.integers(0, 7, (8, sizes.get("block_size", 1)) if windows else (16, 4))
+    y = rng.integers(0, 7, 8 if windows else (16, 4))
+    y.ravel()[3] = -1
+    return model, (model.init(jax.random.key(0)), jnp.array(x), jnp.array(y))
+
+
+def gradient(layout: Layout, type: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The loss and the gradients, and the collectives of the compiled program."""
+    model, arrays = example(type)
+    arrays = layout.place(arrays)
+    function = partial(layout, model)
+    if layout.deterministic:
+        jitted = jax.jit(layout.on_each(function), compiler_options=DETERMINISTIC_OPTIONS)
+    else:
+        jitted = jax.jit(function)
+    compiled = jitted.lower(*arrays).compile()
+    loss, grads = compiled(*arrays)
+    found = {path: np.asarray(a) for path, a in by_path({"loss": loss, "grads": grads}).items()}
+    return found, re.findall(COLLECTIVE, compiled.as_text())
+
+
+def error(found: dict[str, np.ndarray], type: str) -> float:
+    """The largest difference from one device's, in units of the largest gradient."""
+    model, arrays = example(type)
+    loss, grads = jax.jit(loss_and_grad, static_argnums=0)(model, *arrays)
+    expected = by_path({"loss": loss, "grads": grads})
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads))
+    return max(float(np.abs(found[path] - expected[path]).max()) for path in expected) / scale
+
+
+def digest(arrays: Any) -> str:
+    leaves = jax.tree.leaves(arrays)
+    return hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in leaves)).hexdigest()
+
+
+@pytest.mark.quick("mlp-bn", "rnn")
+@pytest.mark.parametrize("type", ["mlp-bn", "rnn", "wavenet", "gru", "transformer"])
+def test_a_gradient_has_the_same_bits_on_one_device_and_on_eight(type: str) -> None:
+    (one, _), (eight, collectives) = (gradient(Layout(n), type) for n in (1, 8))
+    assert digest(one) == digest(eight)
+    assert error(one, type) < OFF
+    # One of all gradients; BatchNorm takes two forward and two backward. No activation is gathered.
+    assert collectives == ["all-gather"] * (1 + 4 * N_BATCH_NORMS.get(type, 0))
+
+
+def test_a_sum_in_any_order_is_within_the_condition_scale() -> None:
+    found, collectives = gradient(Layout(4, deterministic=False), "mlp-bn")
+    assert error(found, "mlp-bn") < OFF
+    assert set(collectives) == {"all-reduce"}
+
+
+BIGRAM = {"type": "bigram", "n_embd": None, "n_embd2": None}
+
+
+def fit(**flags: Any) -> str:
+    """Train eight steps and return the digest of the parameters."""
+    flags = {"batch_size": 8, "max_steps": 8, "n_embd": 4, "n_embd2": 6} | flags
+    return digest(jaxmore.fit(WORDS, progress=False, **flags).params)
+
+
+def test_a_run_goes_on_with_the_same_bits_on_other_devices(tmp_path: Path) -> None:
+    flags = {"schedule": "constant", "chunk_size": 4, "work_dir": tmp_path / "run"} | BIGRAM
+    whole = fit(mesh="data=8", **flags)
+    fit(mesh="data=8", overwrite=True, **flags | {"max_steps": 4})
+    assert fit(mesh="data=1", resume=True, **flags) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"optimizer": "muon", "schedule": "linear"},
+        {"optimizer": "adamw", "clip_norm": 0.1, "warmup_steps": 2, "type": "bengio"},
+    ],
+    ids=["muon", "adamw"],
+)
+def test_an_optimiser_has_the_same_bits(flags: dict[str, Any]) -> None:
+    assert fit(mesh="data=1", **flags) == fit(mesh="data=8", **flags)
+
+
+def dropped(x: jax.Array, axis: str) -> jax.Array:
+    """An all-gather whose other devices' shares are lost."""
+    return GATHER(x, axis).at[1:].set(0)
+
+
+def mean(x: jax.Array, axis: str) -> jax.Array:
+    """An all-gather for a mean, of which the step takes the mean again."""
+    return GATHER(x, axis) / lax.axis_size(axis)
+
+
+def local(tree: Any) -> Any:
+    """A sum that stays on its device."""
+    return jax.tree.map(parts.tree_sum, tree)
+
+
+GATHER = lax.all_gather
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("type", "module", "name", "mutant"),
+    [
+        ("bigram", lax, "all_gather", dropped),
+        ("mlp-bn", lax, "all_gather", mean),
+        ("mlp-bn", parts, "sum_parts", local),
+    ],
+    ids=["a dropped sum", "a mean taken twice", "statistics of the local batch"],
+)
+def test_a_wrong_collective_moves_the_gradient(
+    type: str, module: Any, name: str, mutant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, name, mutant)
+    found, _ = gradient(Layout(2), type)
+    assert error(found, type) > 1000 * OFF
+
+
+@pytest.mark.slow
+def test_a_key_of_ones_own_on_each_device_moves_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = fit(mesh="data=1", **BIGRAM)
+    batch_indices = loop.batch_indices
+
+    def sharded(key: jax.Array, steps: jax.Array, batch_size: int, n_examples: int) -> jax.Array:
+        """Half of the batch by one key, half by another: what each of two devices would draw."""
+        keys = [jax.random.fold_in(key, device) for device in range(2)]
+        halves = [batch_indices(key, steps, batch_size // 2, n_examples) for key in keys]
+        return jnp.concatenate(halves, axis=1)
+
+    monkeypatch.setattr(loop, "batch_indices", sharded)
+    jax.clear_caches()
+    assert fit(mesh="data=2", **BIGRAM) != one
+
+
+REFUSED = {
+    "--mesh data=16": "--mesh data=16 takes 16 devices, JAX finds 8",
+    "--mesh data=5": "--mesh data=5 does not divide --batch-size 12",
+    "--mesh data=6": "--mesh data=6: a batch of 12 is summed in 4 parts, which data must divide",
+    "--mesh model=2": "--mesh model=2: there is only the axis data",
+    "--mesh data=2,model=2": "--mesh data=2,model=2: there is only the axis data",
+    "--mesh data=0": "--mesh data=0: the size of data must be a whole number from 1 on",
+    "--mesh data": "--mesh data: the size of data must be a whole number from 1 on",
+    "--mesh data=2 --cpu-devices 4": "--cpu-devices 4: JAX has started with 8",
+    "--mesh data=2 --debug": "--debug looks at one device: leave --mesh out",
+    "--cpu-devices 8": "--cpu-devices goes with --mesh",
+    "--no-deterministic": "--no-deterministic goes with --mesh",
+}
+
+
+@pytest.mark.parametrize("flags", REFUSED)
+def test_the_wrong_flag_is_named(
+    flags: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "words.txt").write_text("\n".join(WORDS), "utf-8")
+    args = ["-i", tmp_path / "words.txt", "-o", tmp_path / "run", "-b", 12, *flags.split()]
+    assert refused(capsys, "train", *args).startswith(f"jaxmore: {REFUSED[flags]}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_keeps_its_mesh_where_its_bits_depend_on_it(tmp_path: Path) -> None:
+    flags = {"work_dir": tmp_path, "mesh": "data=2", "deterministic": False} | BIGRAM
+    fit(**flags)
+    for other, line in (
+        ({"mesh": "data=4"}, "--mesh is data=4, but the run has data=2"),
+        ({"deterministic": True}, "--deterministic is True, but the run has False"),
+        (
+            {"mesh": None, "deterministic": True},
+            "the run began with --mesh, without it the bits are others",
+        ),
+    ):
+        with pytest.raises(InputError) as error:
+            fit(resume=True, **(flags | other))
+        assert only_line(error) == line
+
+
+@dataclass(frozen=True)
+class Own(Layer):
+    def fwd(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Any:
+        return x, None
+
+    def bwd(self, params: Any, res: Any, dy: jax.Array) -> Any:
+        return {}, dy
+
+
+def test_a_layer_of_ones_own_is_taken_in_any_order_of_addition() -> None:
+    n = len({*"".join(WORDS)}) + 1
+    model = Chain(embedding=Embedding(n, n), flatten=Flatten(1), own=Own())
+    flags = {"model": model, "block_size": 1, "mesh": "data=2"} | BIGRAM
+    with pytest.raises(InputError) as error:
+        fit(**flags)
+    assert only_line(error).startswith("--mesh data=2: Own is not of jaxmore")
+    fit(deterministic=False, **flags)

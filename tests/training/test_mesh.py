@@ -1,0 +1,31 @@
+"""Several devices: what eight_devices.py tests, in a process with eight simulated ones."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EIGHT_DEVICES = Path(__file__).with_name("eight_devices.py")
+
+
+def check_on_eight_devices(which: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", str(EIGHT_DEVICES), "-p", "no:xdist", "-m", which],
+        cwd=EIGHT_DEVICES.parents[2],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_on_eight_devices() -> None:
+    check_on_eight_devices("not slow")
+
+
+@pytest.mark.slow
+def test_more_on_eight_devices() -> None:
+    check_on_eight_devices("slow")
