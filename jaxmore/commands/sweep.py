@@ -51,6 +51,7 @@ class Sweep(TrainConfig):
     patience: Suppress[int | None] = None
     save_every: Suppress[float] = 0.0
     tensorboard: Suppress[bool] = False
+    dtype: Suppress[str] = "float32"
     mesh: Suppress[str | None] = None
     deterministic: Suppress[bool] = True
     cpu_devices: Suppress[int | None] = None
