@@ -52,6 +52,7 @@ class Sweep(TrainConfig):
     save_every: Suppress[float] = 0.0
     tensorboard: Suppress[bool] = False
     diagnose: Suppress[bool] = False
+    dtype: Suppress[str] = "float32"
     mesh: Suppress[str | None] = None
     deterministic: Suppress[bool] = True
     cpu_devices: Suppress[int | None] = None

@@ -116,6 +116,8 @@ class TrainConfig:
     """step: a tenth of the learning rate from halfway on; cosine, linear: down to zero."""
     warmup_steps: int = 0
     """Steps over which the learning rate first grows linearly."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the forward and the backward pass; what a step updates stays in float32."""
     clip_norm: Annotated[float | None, default("no clipping", "FLOAT")] = None
     """Scale gradients down to this global norm."""
     weight_decay: Annotated[

@@ -20,9 +20,10 @@ from jaxmore.runs.records import Settings, model_record, resolve_settings, run_r
 from jaxmore.runs.trained import CUSTOM, Trained
 from jaxmore.terminal import width
 from jaxmore.training.evaluation import calibrate, mean_loss
-from jaxmore.training.loop import Devices, TrainState, fresh_params
+from jaxmore.training.loop import Devices, TrainState, fresh_params, train_chunk
 from jaxmore.training.memory import check_calibration, check_memory
 from jaxmore.training.optimizers import make_optimizer
+from jaxmore.training.precision import GRADIENTS
 
 MOST_LAYERS = 1_000
 """The layers are traced one by one, a tenth of a second each, before their memory is known."""
@@ -159,12 +160,18 @@ def _devices(config: TrainConfig, batch_size: int, model: Layer) -> Devices:
         for flag in ("debug", "diagnose"):
             if getattr(config, flag):
                 raise InputError(f"--{flag} looks at one device: leave --mesh out")
+        if config.dtype != "float32":
+            raise InputError(f"--dtype {config.dtype} runs on one device: leave --mesh out")
         return choose_devices(config.mesh, batch_size, model, deterministic=config.deterministic)
     if config.cpu_devices is not None:
         raise InputError("--cpu-devices goes with --mesh")
     if not config.deterministic:
         raise InputError("--no-deterministic goes with --mesh")
-    return Devices()
+    if config.dtype == "float32":
+        return Devices()
+    if config.debug:
+        raise InputError(f"--debug looks at float32: leave --dtype {config.dtype} out")
+    return Devices(partial(train_chunk, gradient=GRADIENTS[config.dtype]))
 
 
 def _options(config: TrainConfig, longest_word: int) -> dict[str, Any]:

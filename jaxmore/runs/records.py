@@ -27,6 +27,7 @@ class Settings(NamedTuple):
     warmup_steps: int
     clip_norm: float | None
     on_nan: str
+    dtype: str
     seed: int
 
 
@@ -84,6 +85,7 @@ def resolve_settings(config: TrainConfig, reads: str) -> Settings:
         warmup_steps=config.warmup_steps,
         clip_norm=config.clip_norm,
         on_nan=config.on_nan,
+        dtype=config.dtype,
         seed=(3407 if makemore else 2147483647) if config.seed is None else config.seed,
     )
     if settings.warmup_steps >= settings.max_steps:
