@@ -14,10 +14,9 @@ from itertools import groupby
 from operator import or_
 from typing import Any
 
-from jaxmore import __version__
+from jaxmore import __version__, terminal
 from jaxmore.commands import COMMANDS, command
 from jaxmore.errors import InputError
-from jaxmore.runs import output
 from jaxmore.runs.signals import Stopped
 from jaxmore.terminal import paint
 
@@ -62,8 +61,8 @@ def main(args: Sequence[str] | None = None) -> None:
         _prepare_streams()
         _run(arguments)
         print(end="", flush=True)  # an error of the last output shows here
-        if output.failure and not isinstance(output.failure, BrokenPipeError):
-            raise InputError(f"cannot write to standard output: {output.failure.strerror}")
+        if terminal.failure and not isinstance(terminal.failure, BrokenPipeError):
+            raise InputError(f"cannot write to standard output: {terminal.failure.strerror}")
     except InputError as error:
         _exit(str(error), 2)
     except MemoryError as error:
@@ -77,7 +76,7 @@ def main(args: Sequence[str] | None = None) -> None:
         # Everything is saved. A normal exit would first tear JAX down, which can take seconds.
         os._exit(stop.exit_code)
     except BrokenPipeError as error:  # `jaxmore check --dump | head`: nobody reads on
-        output.discard(error)
+        terminal.discard(error)
         raise SystemExit(141) from None
     except RuntimeError as error:
         line = str(error).partition("\n")[0]
@@ -87,7 +86,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.filename is not None:
             raise
-        output.discard(error)
+        terminal.discard(error)
         _exit(f"cannot write to standard output: {error.strerror}", 2)
     except KeyboardInterrupt:
         _exit("interrupted", 130)

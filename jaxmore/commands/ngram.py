@@ -11,7 +11,7 @@ from tyro.conf import arg
 from jaxmore.commands.flags import Words, WorkDir
 from jaxmore.errors import InputError
 from jaxmore.runs.config import check_at_least, check_seed
-from jaxmore.runs.output import say
+from jaxmore.terminal import say
 
 NAMES = {2: "bigrams", 3: "trigrams"}
 MOST_CELLS = 10**8

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from tyro.conf import Suppress
 
@@ -52,7 +52,7 @@ class Sweep(TrainConfig):
     save_every: Suppress[float] = 0.0
     tensorboard: Suppress[bool] = False
     diagnose: Suppress[bool] = False
-    dtype: Suppress[str] = "float32"
+    dtype: Suppress[Literal["float32", "bfloat16"]] = "float32"
     mesh: Suppress[str | None] = None
     deterministic: Suppress[bool] = True
     cpu_devices: Suppress[int | None] = None
@@ -140,7 +140,6 @@ def _sweep(
 
     from jaxmore import plots
     from jaxmore.files import as_json, write_atomically
-    from jaxmore.runs import output
     from jaxmore.runs.corpus import describe_corpus
     from jaxmore.runs.folder import SWEEP, SWEEP_CURVES, replace_run
     from jaxmore.runs.trained import held_out
@@ -148,7 +147,7 @@ def _sweep(
 
     def say(line: str) -> None:
         if not quiet:
-            output.say(line)
+            say(line)
 
     run = runs[0]
     say(describe_corpus(run.corpus, run.data))

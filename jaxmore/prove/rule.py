@@ -80,8 +80,9 @@ def prove_rule(
     rng = np.random.default_rng(seed)
     with jax.enable_x64(True), np.errstate(all="ignore"):
         try:
-            bound = [f and partial(f, **(options or {})) for f in (fwd, bwd, op)]
-            program = Program(bound[0], bound[1], bound[2], args)
+            fwd, bwd = (partial(f, **(options or {})) for f in (fwd, bwd))
+            op = op and partial(op, **(options or {}))
+            program = Program(fwd, bwd, op, args)
             wrong, run = None, None
             for _ in range(n_points):
                 wrong, run = compare_at_a_point(program, rng)
@@ -98,7 +99,7 @@ def prove_rule(
             shapes = " ".join(str(a.shape) for a in program.floats)
             proof.text = f" for {shapes}: wrong with probability < {proof.bound:.0e}"
             proof.text += f" at {n_points} points"
-            if holds_at_every_shape(bound[0], bound[1], program):
+            if holds_at_every_shape(fwd, bwd, program):
                 proof.notes.append(EVERY_SHAPE)
             proof.notes += _notes(run)
         except Wrong as error:

@@ -9,9 +9,8 @@ from jaxmore.data import Splits, printable
 from jaxmore.errors import InputError
 from jaxmore.models import token_by_token
 from jaxmore.runs.corpus import MAKEMORE_SEED, Corpus, Words, read_corpus
-from jaxmore.runs.output import say
 from jaxmore.runs.trained import Trained
-from jaxmore.terminal import pad, paint
+from jaxmore.terminal import pad, paint, say
 from jaxmore.training.evaluation import mean_loss
 from jaxmore.training.sampling import sample_in_batches
 

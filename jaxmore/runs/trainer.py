@@ -16,14 +16,13 @@ from jaxmore.runs.checkpoints import latest_checkpoint
 from jaxmore.runs.folder import METRICS
 from jaxmore.runs.inference import print_words, sample
 from jaxmore.runs.metrics import Metrics
-from jaxmore.runs.output import say
 from jaxmore.runs.prepared import PreparedRun
 from jaxmore.runs.progress import with_progress
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop, Stopped
 from jaxmore.runs.tensorboard import Scalars
 from jaxmore.runs.trained import CUSTOM, BestModel, Trained, held_out
-from jaxmore.terminal import paint
+from jaxmore.terminal import paint, say
 from jaxmore.training.divergence import diverged_at, first_non_finite
 from jaxmore.training.loop import Chunk, TrainState, gradient_to_data, train
 

@@ -33,14 +33,13 @@ from jaxmore.runs.folder import (
 )
 from jaxmore.runs.inference import print_words, sample
 from jaxmore.runs.metrics import Metrics, loss_curve
-from jaxmore.runs.output import say, waiting
 from jaxmore.runs.prepared import PreparedRun, prepare
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop
 from jaxmore.runs.tensorboard import Scalars, check_tensorboard
 from jaxmore.runs.trained import Trained, held_out, save
 from jaxmore.runs.trainer import BestLoss, Files, RunState, Trainer
-from jaxmore.terminal import table, width
+from jaxmore.terminal import say, table, waiting, width
 
 
 def fit(

@@ -1,7 +1,7 @@
 """Prove all rules, count their digits and refuse their mutants (``make prove``).
 
-Writes the trust table of docs/rules/README.md. With arguments it only runs the mutants of these
-files, and writes nothing.
+Writes the table of docs/rules/README.md. With arguments it only runs the mutants of these files,
+and writes nothing.
 """
 
 import os
@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from jaxmore import rules
+from jaxmore.ninja.proof import prove_stepwise
 from jaxmore.prove import certify_digits, prove_layers, prove_rule
 from jaxmore.prove.rule import EVERY_SHAPE
 from jaxmore.testing.arguments import parse_args
@@ -41,16 +42,6 @@ def row(name: str) -> list[str]:
     return cells
 
 
-def refused(results: list[Result]) -> dict[str, str]:
-    """Say for each rule how many mutants of its file the prover refuses."""
-    counts: dict[str, str] = {}
-    for result in results:
-        n_wrong = result.n_mutants - len(result.harmless)
-        for name in result.names:
-            counts[name] = f"{result.n_refused} of {n_wrong}"
-    return counts
-
-
 def judge_all(files: list[str]) -> Iterator[Result]:
     """Run the mutants of the files, two at a time, and print what is found."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -65,27 +56,28 @@ def judge_all(files: list[str]) -> Iterator[Result]:
             yield result
 
 
+def write_table() -> None:
+    """Prove every rule, count its digits, and write the table of docs/rules/README.md."""
+    head = ["rule", "at", "wrong with probability <", "float32 digits", "float64 digits"]
+    rows = [head, ["---"] * len(head), *map(row, FAMILIES)]
+    table = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+    before, rest = PAGE.read_text(encoding="utf-8").split(HEADING)
+    intro = rest.split("| rule |")[0]
+    PAGE.write_text(f"{before}{HEADING}{intro}{table}", encoding="utf-8")
+
+
 def main() -> None:
     start = time.monotonic()
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    files = sys.argv[1:] or RULES
-    results = list(judge_all(files))
-    print(f"{sum(r.n_refused for r in results)} refused in {time.monotonic() - start:.0f} s")
+    if not sys.argv[1:]:
+        write_table()
+        if not all(proof.passed for proof in [*prove_layers(), *prove_stepwise()]):
+            sys.exit("a layer or a line is not proved")
+    results = list(judge_all(sys.argv[1:] or RULES))
+    refused, total = (sum(r[i] for r in results) for i in (3, 2))
+    print(f"{refused} of {total} mutants refused in {time.monotonic() - start:.0f} s")
     if any(r.escaped for r in results):
         sys.exit("the prover accepts a mutant that changes the exact function")
-    if sys.argv[1:]:
-        return
-    counts = refused(results)
-    head = ["rule", "at", "wrong with probability <", "float32 digits", "float64 digits", "mutants"]
-    rows = [head, ["---"] * len(head), *([*row(name), counts[name]] for name in FAMILIES)]
-    table = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(HEADING)
-    intro, old = rest.split("| rule |", 1)
-    after = old.split("\n\n", 1)[1]
-    PAGE.write_text(f"{before}{HEADING}{intro}{table}\n{after}", encoding="utf-8")
-    if not all(proof.passed for proof in prove_layers()):
-        sys.exit("a layer is not proved")
 
 
 if __name__ == "__main__":
