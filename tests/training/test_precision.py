@@ -14,7 +14,7 @@ from jaxmore.training.precision import loss_and_bfloat16_grad
 WORDS = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "zoe", "lily", "nora", "aria"] * 4
 
 
-@pytest.mark.parametrize("type", ["mlp-bn", "gru", "transformer"])
+@pytest.mark.parametrize("type", ["mlp-bn", pytest.param("transformer", marks=pytest.mark.slow)])
 def test_the_gradient_is_that_of_float32_to_the_digits_of_bfloat16(type: str):
     options = {"n_layer": 1} if type == "transformer" else {}
     model = MODELS[type].make(27, **jaxmore.models.model_options(type) | options)
@@ -58,7 +58,7 @@ def test_a_run_ends_where_float32_ends():
 def test_a_run_keeps_its_dtype_when_it_is_resumed(tmp_path, capsys):
     words = tmp_path / "words.txt"
     words.write_text("\n".join(WORDS))
-    train = ["train", "-i", str(words), "--type", "gru", "--dtype", "bfloat16"]
+    train = ["train", "-i", str(words), "--type", "bengio", "--dtype", "bfloat16"]
     main([*train, "-o", str(tmp_path / "whole"), "--max-steps", "20"])
     main([*train, "-o", str(tmp_path / "parts"), "--max-steps", "10"])
     main(["train", "-o", str(tmp_path / "parts"), "--resume", "--max-steps", "20"])
