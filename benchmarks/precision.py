@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from benchmarks.data import corpus
 from benchmarks.ladder import Case, task_of
 from benchmarks.task import Task, make_task
+from jaxmore.backprop import loss_and_grad
 from jaxmore.models import MODELS
 from jaxmore.training.loop import COMPILER_OPTIONS
-from jaxmore.training.precision import GRADIENTS
+from jaxmore.training.precision import loss_and_bfloat16_grad
 
 CASES = [("mlp-bn", 32), ("mlp-bn", 2048), ("gru", 32), ("transformer", 32)]
 STEPS, ROUNDS = 20, 15
@@ -35,7 +36,7 @@ def compare(type: str, batch_size: int) -> str:
     x, y = jnp.array(task.X[:batch_size]), jnp.array(task.Y[:batch_size])
     scans: list[Any] = []
     n_bytes: list[str] = []
-    for gradient in GRADIENTS.values():
+    for gradient in (loss_and_grad, loss_and_bfloat16_grad):
 
         def step(params: Any, _: None, gradient: Any = gradient) -> tuple[Any, Any]:
             loss, grads = gradient(model, params, x, y)

@@ -12,7 +12,7 @@ from tyro.conf import Suppress
 from jaxmore.commands.flags import MOST, Json, WorkDir, parse_list, try_json, write_json
 from jaxmore.errors import InputError
 from jaxmore.runs.config import TrainConfig, default
-from jaxmore.terminal import paint, table
+from jaxmore.terminal import paint, say, table
 
 if TYPE_CHECKING:  # JAX is imported when the command runs
     import optax
@@ -145,13 +145,13 @@ def _sweep(
     from jaxmore.runs.trained import held_out
     from jaxmore.training.evaluation import calibrate, mean_loss
 
-    def say(line: str) -> None:
+    def tell(line: str) -> None:
         if not quiet:
             say(line)
 
     run = runs[0]
-    say(describe_corpus(run.corpus, run.data))
-    say(f"{run.description}\n{len(runs)} runs of {run.settings.max_steps:,} steps")
+    tell(describe_corpus(run.corpus, run.data))
+    tell(f"{run.description}\n{len(runs)} runs of {run.settings.max_steps:,} steps")
     splits = ["train", held_out(run.data)]
     size, last = run.config.chunk_size, run.settings.max_steps
     steps = [*range(size, last, size), last]
@@ -165,7 +165,7 @@ def _sweep(
         results.append(Result(each.settings, curve, losses))
         rate, decay = _setting(each.settings)
         line = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-        say(f"learning rate {rate:g}, weight decay {decay:g}, seed {each.settings.seed}: {line}")
+        tell(f"learning rate {rate:g}, weight decay {decay:g}, seed {each.settings.seed}: {line}")
         if not together or len(results) == len(runs):  # one after another: keep what is done
             done = run.record | {
                 "flags": flags,
@@ -177,14 +177,14 @@ def _sweep(
                 replace_run(work_dir, SWEEP, content)
             else:
                 write_atomically(work_dir / SWEEP, content)
-    say(format_table(results))
+    tell(format_table(results))
     by_setting = _by_setting(results)
     curves = {key: np.array([r.curve for r in group]) for key, group in by_setting.items()}
     finals = {
         key: np.array([r.losses[splits[1]] for r in group]) for key, group in by_setting.items()
     }
     plots.save(plots.sweep_curves(steps, curves, finals, splits[1]), work_dir / SWEEP_CURVES)
-    say(f"{work_dir}: {SWEEP}, {SWEEP_CURVES}")
+    tell(f"{work_dir}: {SWEEP}, {SWEEP_CURVES}")
     return done
 
 

@@ -84,11 +84,12 @@ class Balls:
         return np.asarray(apart(self.values, other.values), bool)
 
     def relative_error(self, floats: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return a bound of |floats/self − 1| for each element, infinite where self may be 0."""
+        """Return a bound of |floats/self − 1| for each element, NaN where self may be 0."""
 
         def bound(exact: Any, value: float) -> float:
-            error = abs((flint.arb(value) - exact) / exact)
-            return float(error.upper()) if error.is_finite() else np.inf
+            if exact.contains(0):
+                return np.nan
+            return float(abs((flint.arb(value) - exact) / exact).upper())
 
         with flint.ctx.workprec(BITS):
             bounds = np.frompyfunc(bound, 2, 1)(self.values, np.asarray(floats, "float64"))

@@ -27,11 +27,11 @@ class Digits(NamedTuple):
 
     name: str
     dtype: str
-    worst: float
-    """Of the worst element; as many as the dtype has where every element is exact."""
-    at: tuple[int, ...]
+    worst: float | None
+    """Of the worst element, at most as many as the dtype has; None where all are left out."""
+    at: tuple[int, ...] | None
     """The index of the worst element."""
-    median: float
+    median: float | None
     n_left_out: int
     """Elements whose exact value is zero or below the dtype's normal range."""
 
@@ -72,8 +72,8 @@ class Certificate:
         rows = [
             [
                 f"{d.name}, {d.dtype}",
-                f"{d.worst:.1f}",
-                f"{d.median:.1f}",
+                _cell(d.worst),
+                _cell(d.median),
                 str([*d.at]) if d.at else "",
             ]
             for d in self.digits
@@ -89,6 +89,10 @@ class Certificate:
             for loss in self.losses
         ]
         return "\n".join(lines)
+
+
+def _cell(digits: float | None) -> str:
+    return "–" if digits is None else f"{digits:.1f}"
 
 
 def certify_digits(
@@ -189,17 +193,14 @@ def _run_compiled(program: Program, dys: Sequence[Any]) -> list[Any]:
 def _count(name: str, dtype: str, value: Any, exact: Balls) -> Digits:
     errors = _errors(value, exact, dtype)
     counted = ~np.isnan(errors)
+    n_left_out = int((~counted).sum())
+    if not counted.any():
+        return Digits(name, dtype, None, None, None, n_left_out)
     digits = np.where(counted, _digits(errors, dtype), np.inf)
-    worst = np.unravel_index(np.argmin(digits), digits.shape) if digits.size else ()
-    most = _digits(np.array(0.0), dtype)
-    return Digits(
-        name,
-        dtype,
-        float(min(digits.min(initial=np.inf), most)),
-        tuple(int(i) for i in worst),
-        float(np.median(digits[counted])) if counted.any() else float(most),
-        int((~counted).sum()),
-    )
+    worst = np.unravel_index(np.argmin(digits), digits.shape)
+    median = float(np.median(digits[counted]))
+    at = tuple(int(i) for i in worst)
+    return Digits(name, dtype, float(digits.min()), at, median, n_left_out)
 
 
 def _errors(value: Any, exact: Balls, dtype: str) -> Any:

@@ -20,7 +20,7 @@ from jaxmore.prove.shapes import holds_at_every_shape
 
 LEVELS = (3, len(PRIMES))
 DRAWS = 8
-EVERY_SHAPE = "elementwise: the proof holds at every shape"
+EVERY_SHAPE = "elementwise: the proof holds at every shape where the rule is this program"
 
 
 @dataclass

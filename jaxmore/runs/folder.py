@@ -6,9 +6,10 @@ of the data, the versions. It is written when the run begins, and each checkpoin
 
 import json
 import os
+import re
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -30,9 +31,12 @@ TENSORBOARD, INSPECTION = "tensorboard", "inspect"
 SWEEP, SWEEP_CURVES = "sweep.json", "sweep.png"
 _FILES = (
     *(RUN, CHECKPOINTS, CONFIG, TENSORS, NEW_TENSORS, METRICS, LOSS_CURVE, LAST),
-    *(SWEEP, SWEEP_CURVES, TENSORBOARD, INSPECTION),
+    *(SWEEP, SWEEP_CURVES, TENSORBOARD),
 )
-_FOLDERS = (CHECKPOINTS, LAST, TENSORBOARD, INSPECTION)
+_FOLDERS = (CHECKPOINTS, LAST, TENSORBOARD)
+_INSPECTED = re.compile(
+    r"(activations|gradients|training|embedding|dlogits|attention)-(light|dark)\.(png|svg)"
+)
 
 
 @contextmanager
@@ -105,6 +109,12 @@ def clear(folder: Path) -> None:
     """Delete the files of a run, and nothing else."""
     for name in _FILES:
         remove(folder / name)
+    figures = folder / INSPECTION  # a name that a folder of the user's may have
+    for path in figures.glob("*"):
+        if _INSPECTED.fullmatch(path.name):
+            remove(path)
+    with suppress(OSError):  # it is not there, or holds other files
+        figures.rmdir()
 
 
 def replace_run(folder: Path, name: str, content: bytes) -> None:
@@ -143,6 +153,20 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def check_types(flags: dict[str, Any]) -> None:
+    """Check that each flag has a value of its type. Names that are no flags pass.
+
+    Raises:
+        InputError: one has not.
+    """
+    hints = get_type_hints(TrainConfig)
+    for name, value in flags.items():
+        try:
+            check_type(value, hints.get(name, Any))
+        except TypeCheckError as error:
+            raise InputError(f"{name} cannot be {value!r}") from error
+
+
 def stored_config(asked: Config) -> Config:
     """Return the flags that the run in a folder began with, the defaults of resuming it.
 
@@ -151,16 +175,15 @@ def stored_config(asked: Config) -> Config:
     """
     record = read_record(Path(asked.work_dir))
     path = Path(asked.work_dir) / RUN
-    hints = get_type_hints(TrainConfig)
+    names = get_type_hints(TrainConfig)
     try:
-        flags: dict[str, Any] = {k: v for k, v in record["flags"].items() if k in hints}
+        flags: dict[str, Any] = {k: v for k, v in record["flags"].items() if k in names}
     except AttributeError as error:
         raise InputError(f"{path}: {error}") from error
-    for name, value in flags.items():
-        try:
-            check_type(value, hints[name])
-        except TypeCheckError as error:
-            raise InputError(f"{path}: {name} cannot be {value!r}") from error
+    try:
+        check_types(flags)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     here: dict[str, Any] = {"work_dir": asked.work_dir, "resume": True, "overwrite": False}
     here |= {name: getattr(asked, name) for name in PROCESS}
     return replace(asked, **(flags | here))

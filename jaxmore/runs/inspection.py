@@ -59,6 +59,7 @@ def inspect_run(trained: Trained, work_dir: Path, words: Words | None, seed: int
     Raises:
         InputError: the words cannot be read or are not the model's, or there are no metrics.
     """
+    work_dir = work_dir.resolve()
     of_run = work_dir.name == LAST and not (work_dir / METRICS).exists()
     history = read_history(work_dir.parent if of_run else work_dir)
     corpus = corpus_of(trained, words)

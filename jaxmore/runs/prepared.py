@@ -23,7 +23,7 @@ from jaxmore.training.evaluation import calibrate, mean_loss
 from jaxmore.training.loop import Devices, TrainState, fresh_params, train_chunk
 from jaxmore.training.memory import check_calibration, check_memory
 from jaxmore.training.optimizers import make_optimizer
-from jaxmore.training.precision import GRADIENTS
+from jaxmore.training.precision import loss_and_bfloat16_grad
 
 MOST_LAYERS = 1_000
 """The layers are traced one by one, a tenth of a second each, before their memory is known."""
@@ -105,10 +105,6 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
     Raises:
         InputError: the run cannot begin; the message names the flag or the file.
     """
-    if config.mesh is not None and config.cpu_devices is not None:
-        from jaxmore.training.mesh import simulate_devices
-
-        simulate_devices(config.cpu_devices)  # before JAX starts
     block_size = config.block_size or 3
     reads = MODELS[config.type].reads if model is None else _reads(model, block_size)
     settings = resolve_settings(config, reads)
@@ -171,7 +167,9 @@ def _devices(config: TrainConfig, batch_size: int, model: Layer) -> Devices:
         return Devices()
     if config.debug:
         raise InputError(f"--debug looks at float32: leave --dtype {config.dtype} out")
-    return Devices(partial(train_chunk, gradient=GRADIENTS[config.dtype]))
+    return Devices(
+        partial(train_chunk, gradient=loss_and_bfloat16_grad), gradient=loss_and_bfloat16_grad
+    )
 
 
 def _options(config: TrainConfig, longest_word: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +25,7 @@ from jaxmore.files import as_json
 from jaxmore.layers import Layer
 from jaxmore.runs.config import PROCESS, TrainConfig
 from jaxmore.runs.corpus import Words
-from jaxmore.runs.prepared import prepare
+from jaxmore.runs.prepared import PreparedRun, prepare
 from jaxmore.runs.signals import SIGNALS, Stopped
 from jaxmore.runs.trained import Trained
 from jaxmore.runs.trainer import BestLoss, RunState, Trainer
@@ -137,12 +138,15 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def follow(config: TrainConfig, words: Words, model: Layer | None) -> Trained:
-    """Train as a process that is not the first. The first one decides when to stop."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+def follow(
+    config: TrainConfig, words: Words, model: Layer | None, *, ignore_signals: bool
+) -> Trained:
+    """Train as a process that is not the first, to which a signal is sent to stop the run."""
+    if ignore_signals:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     run = prepare(config, words, model)
-    agree(run.record)
+    agree(run)
     start = told(RunState(0, run.first_state(), BestLoss()))
     trainer = Trainer(run, start, files=None, quiet=True, progress=False)
     best = trainer.best_model.update(trainer.train())
@@ -150,20 +154,29 @@ def follow(config: TrainConfig, words: Words, model: Layer | None) -> Trained:
     return best
 
 
-def agree(record: dict[str, Any]) -> None:
-    """Check that all processes have the same flags and words.
+def agree(run: PreparedRun) -> None:
+    """Check that all processes have the same flags, words, model and versions.
 
     Raises:
-        InputError: in every process: one has others than the first.
+        InputError: in every process: one has others than the first, or there is patience, which
+            each would count by losses of its own.
     """
     from jax.experimental import multihost_utils
 
+    if run.config.patience is not None:
+        raise InputError("--patience goes with one process")
+    record = run.record
     flags = {name: value for name, value in record["flags"].items() if name not in OWN}
-    digest = hashlib.sha256(as_json([flags, record["data"]["sha256"]])).digest()
+    versions = {name: record["versions"][name] for name in ("jaxmore", "jax", "jaxlib")}
+    parts = [flags, record["data"]["sha256"], repr(run.model), versions]
+    digest = hashlib.sha256(as_json(parts)).digest()
     theirs = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
     others = np.flatnonzero((np.asarray(theirs) != theirs[0]).any(axis=1))
     if others.size:
-        raise InputError(f"process {others[0]} has other flags or words than process 0")
+        raise InputError(
+            f"process {others[0]} has other flags or words than process 0, or another version "
+            "or model"
+        )
 
 
 def told(start: RunState) -> RunState:
@@ -204,10 +217,13 @@ def ending_together() -> Generator[None]:
     try:
         yield
     except BaseException as error:
-        code = error.exit_code if isinstance(error, Stopped) else 2
-        line = str(error)
-        if not isinstance(error, InputError | Stopped):
+        code, line = 2, str(error)
+        if isinstance(error, Stopped | KeyboardInterrupt):
+            code, line = getattr(error, "exit_code", 130), line or "interrupted"
+        elif isinstance(error, jax.errors.JaxRuntimeError | ConnectionError):
             first = next(iter(line.splitlines()), type(error).__name__)
             line = f"another process is gone, or cannot be reached: {first[:120]}"
+        elif not isinstance(error, InputError):
+            code, line = 1, traceback.format_exc()
         print(f"jaxmore: process {jax.process_index()}: {line}", file=sys.stderr, flush=True)
         os._exit(code)

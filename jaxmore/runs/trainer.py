@@ -203,6 +203,7 @@ class Trainer:
             self._batch_key,
             jnp.asarray(chunk.step),
             batch_size=self.run.settings.batch_size,
+            gradient=self.run.devices.gradient,
         )
         # At once: a float of each would wait for the device as often as there are parameters.
         return {path: float(ratio) for path, ratio in jax.device_get(ratios).items()}

@@ -26,6 +26,7 @@ from jaxmore.runs.folder import (
     TENSORBOARD,
     check_overwrite,
     check_same_run,
+    check_types,
     note_other_versions,
     open_folder,
     read_record,
@@ -82,7 +83,12 @@ def fit(
     if type not in MODELS:
         raise InputError(f"there is no model type {type!r}: {', '.join(MODELS)}")
     flags |= {} if work_dir is None else {"work_dir": os.fspath(work_dir)}
+    check_types(flags)
     config = TrainConfig(type=type, **flags)  # pyright: ignore[reportArgumentType]
+    if config.mesh is not None and config.cpu_devices is not None:
+        from jaxmore.training.mesh import simulate_devices
+
+        simulate_devices(config.cpu_devices)  # before JAX starts
     if work_dir is not None:
         return train_in_folder(config, words, model, quiet=True, progress=progress)
     if config.tensorboard:
@@ -92,7 +98,7 @@ def fit(
     with _debugging(on=config.debug):
         run = prepare(config, words, model)
         if several := _several_processes(config):
-            several.agree(run.record)
+            several.agree(run)
         start = RunState(0, run.first_state(), BestLoss())
         trainer = Trainer(run, start, files=None, quiet=True, progress=progress)
         return trainer.best_model.update(trainer.train())
@@ -125,10 +131,10 @@ def train_in_folder(
     several = _several_processes(config)
     if several is None:
         return _train_in_folder(config, words, model, quiet=quiet, progress=progress)
-    with several.ending_together():
+    with nullcontext() if quiet else several.ending_together():
         if several.is_first():
             return _train_in_folder(config, words, model, several, quiet=quiet, progress=progress)
-        return several.follow(config, words, model)
+        return several.follow(config, words, model, ignore_signals=not quiet)
 
 
 def _several_processes(config: TrainConfig) -> Any:
@@ -163,7 +169,7 @@ def _train_in_folder(
         check_same_run(theirs, run.record)
         note_other_versions(theirs, run.record)
     if several:
-        several.agree(run.record)
+        several.agree(run)
     with open_folder(config) as work_dir, _debugging(on=config.debug):
         start = _begin(run, work_dir, quiet)
         if several:

@@ -148,9 +148,11 @@ class Devices(NamedTuple):
     """Copies a state to where the steps are computed."""
     fetch: Callable[[TrainState], TrainState] = copy_state
     """Copies a state from there to one device."""
+    gradient: Gradient = loss_and_grad
+    """How the steps compute their gradient."""
 
 
-@partial(jax.jit, static_argnames=("model", "batch_size"))
+@partial(jax.jit, static_argnames=("model", "batch_size", "gradient"))
 def gradient_to_data(
     model: Layer,
     params: Tree,
@@ -160,6 +162,7 @@ def gradient_to_data(
     step: Int[Array, ""],
     *,
     batch_size: int,
+    gradient: Gradient = loss_and_grad,
 ) -> dict[str, Float[Array, ""]]:
     """Compute log10 of std(gradient) / std(parameter) for the batch of a step, by parameter path.
 
@@ -173,9 +176,10 @@ def gradient_to_data(
         key: of the batches.
         step: the number of the step.
         batch_size: B.
+        gradient: static; computes the loss and the gradient of a batch.
     """
     (indices,) = batch_indices(key, step[None], batch_size, len(X))
-    _, grads = loss_and_grad(model, params, X[indices], Y[indices])
+    _, grads = gradient(model, params, X[indices], Y[indices])
     return _log_ratios(grads, params)
 
 

@@ -200,6 +200,7 @@ def simulate_devices(n: int) -> None:
     """
     try:
         jax.config.update("jax_num_cpu_devices", n)
+        jax.config.update("jax_platforms", "cpu")  # else a GPU would be found first
     except RuntimeError:  # JAX has started
         there = len(jax.devices("cpu"))
         if there != n:

@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Int
 
 from jaxmore.backprop import loss_and_grad
 from jaxmore.layers import Layer, Tree
-from jaxmore.training.loop import Gradient
 
 
 def loss_and_bfloat16_grad(
@@ -31,10 +30,3 @@ def loss_and_bfloat16_grad(
     rounded = jax.tree.map(lambda param: param.astype("bfloat16"), params)
     loss, grads = loss_and_grad(model, rounded, x, y)
     return loss, jax.tree.map(lambda grad, param: grad.astype(param.dtype), grads, params)
-
-
-GRADIENTS: dict[str, Gradient] = {
-    "float32": loss_and_grad,
-    "bfloat16": loss_and_bfloat16_grad,
-}
-"""How a step computes its gradient, by ``--dtype``."""

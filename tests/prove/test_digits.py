@@ -83,6 +83,17 @@ def test_shipped_rules_keep_five_digits_of_float32(name: str, capsys: pytest.Cap
         assert row["worst"] > (5 if row["dtype"] == "float32" else 13), row
 
 
+def test_zeros_by_identity_are_left_out_in_both_dtypes():
+    certificate = certify_digits(
+        lambda x: ((x.sum() / 3 - (x / 3).sum()) * jnp.ones(7), x),
+        lambda x, dy: (dy.sum() / 3 - dy.sum() * (x / 3) / x,),
+        np.linspace(1, 2, 7),
+    )
+    for row in certificate.digits:
+        assert (row.worst, row.at, row.median, row.n_left_out) == (None, None, None, 7)
+    assert "–" in str(certificate)
+
+
 def test_what_cannot_be_followed_is_named():
     certificate = certify_digits(
         lambda x: (jax.scipy.special.digamma(x), x), lambda x, dy: (dy,), np.ones(2)

@@ -125,12 +125,18 @@ def test_a_stack_is_exact(axis: int) -> None:
 WEIGHTS = np.array([2.0, 3.0])
 
 
+def wrong_at_another_size(x, dy):
+    square, three = x * x, 3 * dy
+    return (square * three if x.size == 9 else three * three,)
+
+
 @pytest.mark.parametrize(
     ("fwd", "bwd", "text", "holds"),
     [
         (rules.tanh_fwd, rules.tanh_bwd, "f[2,3]", True),
         (lambda x, y: (x * y, (x, y)), lambda r, d: (d * r[1], d * r[0]), "f[2] f[2]", True),
-        # a sum, an element's own constant, another function at another rank, a refused shape
+        # a sum, an element's own constant, another function at another rank, a refused shape,
+        # the same operations on other operands
         (rules.softmax_fwd, rules.softmax_bwd, "f[2,3]", False),
         (lambda x: (x * WEIGHTS, ()), lambda _, d: (d * WEIGHTS,), "f[2]", False),
         (
@@ -140,6 +146,7 @@ WEIGHTS = np.array([2.0, 3.0])
             False,
         ),
         (lambda x: (x.reshape(2, 2) * 2, ()), lambda _, d: (2 * d,), "f[2,2]", False),
+        (lambda x: (x * x * x, x), wrong_at_another_size, "f[9]", False),
     ],
 )
 def test_the_proof_of_an_elementwise_rule_holds_at_every_shape(fwd, bwd, text: str, holds: bool):

@@ -1,5 +1,7 @@
 """--dtype bfloat16: forward and backward in bfloat16, all that is kept in float32."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import jaxmore
 from jaxmore.backprop import loss_and_grad
 from jaxmore.cli import main
+from jaxmore.errors import InputError
 from jaxmore.models import MODELS
 from jaxmore.training.precision import loss_and_bfloat16_grad
 
@@ -58,7 +61,8 @@ def test_a_run_ends_where_float32_ends():
 def test_a_run_keeps_its_dtype_when_it_is_resumed(tmp_path, capsys):
     words = tmp_path / "words.txt"
     words.write_text("\n".join(WORDS))
-    train = ["train", "-i", str(words), "--type", "bengio", "--dtype", "bfloat16"]
+    train = ["train", "-i", str(words), "--type", "bengio", "--schedule", "constant"]
+    train += ["--dtype", "bfloat16"]
     main([*train, "-o", str(tmp_path / "whole"), "--max-steps", "20"])
     main([*train, "-o", str(tmp_path / "parts"), "--max-steps", "10"])
     main(["train", "-o", str(tmp_path / "parts"), "--resume", "--max-steps", "20"])
@@ -66,6 +70,22 @@ def test_a_run_keeps_its_dtype_when_it_is_resumed(tmp_path, capsys):
     assert parts.record["training"]["dtype"] == "bfloat16"
     assert jax.tree.all(jax.tree.map(np.array_equal, whole.params, parts.params))
     assert {leaf.dtype for leaf in jax.tree.leaves(whole.params)} == {jnp.dtype("float32")}
+
+
+def test_diagnose_measures_the_gradient_of_the_run(tmp_path):
+    ratios = {}
+    for dtype in ("float32", "bfloat16"):
+        folder = tmp_path / dtype
+        flags = {"max_steps": 1, "dtype": dtype, "diagnose": True, "learning_rate": 1e-30}
+        jaxmore.fit(WORDS, "bengio", work_dir=folder, **flags)
+        line = (folder / "metrics.jsonl").read_text().splitlines()[0]
+        ratios[dtype] = json.loads(line)["gradient_to_data"]
+    assert ratios["float32"] != ratios["bfloat16"]
+
+
+def test_fit_refuses_a_dtype_that_the_command_line_refuses():
+    with pytest.raises(InputError, match="dtype cannot be 'float16'"):
+        jaxmore.fit(WORDS, "bengio", dtype="float16")
 
 
 @pytest.mark.parametrize("flags", ["--mesh data=1", "--debug", "--dtype float16"])
