@@ -220,7 +220,8 @@ def ending_together() -> Generator[None]:
         code, line = 2, str(error)
         if isinstance(error, Stopped | KeyboardInterrupt):
             code, line = getattr(error, "exit_code", 130), line or "interrupted"
-        elif isinstance(error, jax.errors.JaxRuntimeError | ConnectionError):
+        elif isinstance(error, jax.errors.JaxRuntimeError | ConnectionError) or "Gloo" in line:
+            # Reading a result that another process never sent raises Gloo's text as a ValueError.
             first = next(iter(line.splitlines()), type(error).__name__)
             line = f"another process is gone, or cannot be reached: {first[:120]}"
         elif not isinstance(error, InputError):

@@ -88,7 +88,7 @@ def test_when_one_is_killed_the_other_ends_with_one_line(folder: Path, gone: int
             process.communicate()
     assert time.monotonic() - killed < 30
     assert processes[1 - gone].returncode != 0
-    assert err.startswith(f"jaxmore: process {1 - gone}: another process is gone")
+    assert err.startswith(f"jaxmore: process {1 - gone}: another process is gone"), err
     assert err.count("\n") == 1
 
 

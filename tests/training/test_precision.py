@@ -60,7 +60,7 @@ def test_a_run_ends_where_float32_ends():
 
 def test_a_run_keeps_its_dtype_when_it_is_resumed(tmp_path, capsys):
     words = tmp_path / "words.txt"
-    words.write_text("\n".join(WORDS))
+    words.write_text("\n".join(WORDS), "utf-8")
     train = ["train", "-i", str(words), "--type", "bengio", "--schedule", "constant"]
     train += ["--dtype", "bfloat16"]
     main([*train, "-o", str(tmp_path / "whole"), "--max-steps", "20"])
@@ -78,7 +78,7 @@ def test_diagnose_measures_the_gradient_of_the_run(tmp_path):
         folder = tmp_path / dtype
         flags = {"max_steps": 1, "dtype": dtype, "diagnose": True, "learning_rate": 1e-30}
         jaxmore.fit(WORDS, "bengio", work_dir=folder, **flags)
-        line = (folder / "metrics.jsonl").read_text().splitlines()[0]
+        line = (folder / "metrics.jsonl").read_text("utf-8").splitlines()[0]
         ratios[dtype] = json.loads(line)["gradient_to_data"]
     assert ratios["float32"] != ratios["bfloat16"]
 
