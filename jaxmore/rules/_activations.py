@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxmore.rules._precision import widen
+from jaxmore.rules._threads import on_one_thread
 
 
 def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -50,7 +51,7 @@ def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     # Derivatives of every order are those of jnp.tanh, not of the polynomials. The two values are
     # so close that their difference is exact, and subtracting it gives accurate_tanh(x) exactly.
     theirs = jnp.tanh(x)
-    return theirs - lax.stop_gradient(theirs - accurate_tanh(x))
+    return theirs - (lax.stop_gradient(theirs) - accurate_tanh(lax.stop_gradient(x)))
 
 
 def tanh_fwd(
@@ -82,8 +83,10 @@ def accurate_tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
     Autodiff of this function differentiates the polynomials; it does not give 1 − y².
     """
-    if x.dtype == jnp.float64:
-        return jnp.tanh(x)
+    return jnp.tanh(x) if x.dtype == jnp.float64 else on_one_thread(_tanh_by_quotients, x)
+
+
+def _tanh_by_quotients(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     # tanh 10 rounds to 1, and higher powers would overflow. Selecting numerator and denominator
     # first leaves a single division, the most expensive operation here.
     a = jnp.minimum(jnp.abs(widen(x)), 10)

@@ -203,7 +203,7 @@ EQUIVALENT = [
         ),
         (
             "rules/_activations",
-            "accurate_tanh",
+            "_tanh_by_quotients",
             "a = jnp.minimum(jnp.abs(widen(x)), 10)",
             "a = jnp.minimum(jnp.abs(widen(x)), 11)",
             "both tanh 10 and tanh 11 round to 1 in float32",
@@ -211,7 +211,7 @@ EQUIVALENT = [
         ),
         (
             "rules/_activations",
-            "accurate_tanh",
+            "_tanh_by_quotients",
             "return jnp.where(x == 0, x, jnp.where(x < 0, -y, y).astype(x.dtype))",
             "return jnp.where(x == 0, x, jnp.where(x <= 0, -y, y).astype(x.dtype))",
             "the outer where already handles 0",
@@ -227,7 +227,7 @@ EQUIVALENT = [
         ),
         (
             "rules/_activations",
-            "accurate_tanh",
+            "_tanh_by_quotients",
             "small, square = (a < 1, a * a)",
             "small, square = (a <= 1, a * a)",
             "both forms are valid at 1",
