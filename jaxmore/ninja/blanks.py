@@ -95,7 +95,7 @@ yourself.
 """
 
 
-def _by_other_numbers(
+def from_those_above(
     inputs: Batch, v: stepwise.Intermediates, d: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Compute what some lines make of generic cotangents above them.
@@ -125,7 +125,7 @@ BACKPROP = Exercise(
     text=FORWARD,
     closed_forms=CLOSED_FORMS,
     closed_form_blanks=EXERCISES_2_AND_3,
-    by_other_numbers=_by_other_numbers,
+    by_other_numbers=from_those_above,
     zero_by_identity=frozenset({"logit_maxes", "b1"}),
     powers={"bnvar": "1e-5"},
 )

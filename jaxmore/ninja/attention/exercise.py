@@ -64,7 +64,7 @@ MLP, its last norm, and the biases of its linear layers.
 """
 
 
-def _by_other_numbers(inputs: Batch, v: Intermediates, d: Mapping[str, Any]) -> dict[str, Any]:
+def from_those_above(inputs: Batch, v: Intermediates, d: Mapping[str, Any]) -> dict[str, Any]:
     """Compute dscores from a generic dmasked: the real one is zero where scores are masked."""
     return {"scores": jnp.where(v.masked > -1e30, d["masked"], 0)}
 
@@ -78,7 +78,7 @@ ATTENTION = Exercise(
     setup=SETUP,
     hints=HINTS,
     readme=README,
-    by_other_numbers=_by_other_numbers,
+    by_other_numbers=from_those_above,
     powers={"lnvar": "1e-5"},
 )
 """The exercise on layer norm, softmax, heads and the skip connection of a transformer."""
