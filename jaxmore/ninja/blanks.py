@@ -67,7 +67,7 @@ dhprebn_fast = None  # {hprebn}
 """
 
 README = """\
-# Backpropagation by hand
+# {title}
 
 `my_backward.py` runs a small network once: 32 contexts of three characters go through an
 embedding, a linear layer, BatchNorm, tanh, another linear layer and cross-entropy, and one

@@ -56,7 +56,7 @@ class Exercise(NamedTuple):
     """The lines before the forward pass; ``{h}`` stands for the shape of ``h``."""
     hints: Mapping[str, Hint]
     readme: str
-    """The README. ``{checking}`` and ``{writing}`` stand for what all exercises have in common."""
+    """The README; ``{checking}`` and ``{writing}`` stand for what all exercises share."""
     text: str | None = None
     """The forward lines; None for those of ``forward``."""
     closed_forms: Mapping[str, Line] = {}

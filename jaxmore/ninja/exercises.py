@@ -88,6 +88,7 @@ def readme(exercise: Exercise) -> str:
     """Make the README of an exercise."""
     first, count = exercise.cotangents[0], len(exercise.names)
     return exercise.readme.format(
+        title=exercise.title,
         checking=CHECKING.format(file=FILE, first=first, count=count),
         writing=WRITING.format(file=FILE),
     )

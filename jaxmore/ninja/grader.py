@@ -178,7 +178,7 @@ def _judge(
     if ours is None:
         return Verdict(name, line, None, f"a {type(value).__name__}, not an array of numbers")
     oracle = np.asarray(right[name])
-    cause = cause_of(_evidence(program.exercise, name, ours, oracle, forward, right))
+    cause = cause_of(_evidence(name, ours, oracle, forward, right, program.exercise))
     if ours.shape != oracle.shape:
         return Verdict(name, line, None, f"shape {ours.shape}, not {oracle.shape}", cause)
     comparison = compare(name, ours, oracle)
@@ -189,12 +189,12 @@ def _judge(
 
 
 def _evidence(
-    exercise: Exercise,
     name: str,
     ours: np.ndarray,
     oracle: np.ndarray,
     forward: Mapping[str, Any],
     right: Mapping[str, Any],
+    exercise: Exercise,
 ) -> Evidence:
     """What the diagnosis of :mod:`jaxmore.testing` wants to know of the forward lines."""
     lines = exercise.lines_that_read(name)
@@ -212,4 +212,5 @@ def _evidence(
         dy=[np.asarray(right[line.target]) for line in lines],
         y=[np.asarray(forward[line.target]) for line in lines],
         others={k: np.asarray(right[k]) for k in inputs if k in right and k != argument},
+        is_rule=False,
     )

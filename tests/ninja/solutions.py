@@ -13,12 +13,18 @@ from jaxmore.ninja.exercises import my_backward
 def solution(backward: Callable[..., Any]) -> dict[str, str]:
     """The backward lines of the solved twin, as a learner would write them."""
     source = inspect.getsource(inspect.unwrap(backward))
-    lines: dict[str, str] = {}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            code = ast.get_source_segment(source, node.value) or ""
-            lines[node.targets[0].id] = re.sub(r"\b(params|values|v)\.", "", code)
-    return {name[1:]: code for name, code in lines.items() if name.startswith("d")}
+    return {
+        node.targets[0].id[1:]: plain(ast.get_source_segment(source, node.value) or "")
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id.startswith("d")
+    }
+
+
+def plain(code: str) -> str:
+    """A line of the twin with the variables under their own names."""
+    return re.sub(r"\b(params|values|v)\.", "", code)
 
 
 def filled(name: str, lines: dict[str, str]) -> str:
@@ -36,12 +42,12 @@ ATTENTION = {
     "logits": ("jax.nn.softmax(logits, -1) - jax.nn.one_hot(Y, V)", "40 times"),
     "y": ("dlogits @ Wout", "TypeError"),
     "Wout": ("y.mT @ dlogits", "sum over axis 0, which the forward broadcast, is missing"),
-    "proj": ("-dy", "sign is wrong"),
+    "proj": ("-dy", "sign is wrong hint: "),
     "joined": ("dproj @ Wo", "Here the shapes don't tell"),
     "Wo": ("(dproj.mT @ joined).sum(0)", "it is transposed"),
     "heads": ("djoined.reshape(B, N, T, D)", "with two axes exchanged"),
     "probs": ("vh @ dheads.mT", "it is transposed"),
-    "vh": ("probs @ dheads", "place s collects"),
+    "vh": ("probs @ dheads", "a position collects from all"),
     "masked": ("probs * dprobs", "every entry of a row moves every other"),
     "scores": ("dmasked", "dy is passed on as it is"),
     "qh": ("dscores @ kh", "possibly √6"),

@@ -1,6 +1,9 @@
 """A learner does the exercises on attention and on the GRU: right lines, mistakes, blanks."""
 
 import re
+from collections import defaultdict
+from itertools import zip_longest
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
@@ -9,9 +12,12 @@ from jaxmore import cli
 from jaxmore.commands.exercise import Exercise as Command
 from jaxmore.errors import InputError
 from jaxmore.ninja import EXERCISES, check
+from tests.mutants.mutate import mutants_of
 from tests.ninja.learner import unwrapped
-from tests.ninja.solutions import MISTAKES, SOLUTIONS, filled
+from tests.ninja.solutions import MISTAKES, SOLUTIONS, filled, plain
+from tests.site.test_pages import ROOT, assert_alike
 
+PAGE = (ROOT / "docs/how-to/exercise.md").read_text("utf-8")
 each = pytest.mark.parametrize("name", SOLUTIONS)
 
 
@@ -66,6 +72,35 @@ def test_each_wrong_line_is_named_and_no_other(name, half, file):
         assert MISTAKES[name][verdict.name][1] in told, told
 
 
+EQUIVALENT = {
+    "dnormed.sum((1, 0))",
+    "(dnormed * lnraw).sum((1, 0))",
+    "dlogits.sum((1, 0))",
+    "dhs[:, 3]",  # JAX clamps an index beyond the end
+    "-0.5 * (lnvar + 1.0009999999999999e-05) ** (-1.5) * dlnvar_inv",  # off by less than 1e-6
+}
+
+
+@pytest.mark.slow
+@each
+def test_every_mutant_of_the_solution_is_refused(name, file):
+    """One mutant of each line at a time: lines are judged on their own."""
+    mutants: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for mutant in mutants_of(f"jaxmore/ninja/{name}/stepwise.py"):
+        assignment = re.fullmatch(r"d(\w+) = (.+)", mutant.after)
+        if mutant.function == "backward" and assignment and assignment[1] in SOLUTIONS[name]:
+            variable, line = assignment.groups()
+            mutants[variable].append((variable, plain(line)))
+    lacks = {"proj"}  # dproj = dy: no node to change
+    assert mutants.keys() == SOLUTIONS[name].keys() - lacks
+    for at_a_time in zip_longest(*mutants.values()):
+        lines = dict(filter(None, at_a_time))
+        file.write_text(filled(name, SOLUTIONS[name] | lines), encoding="utf-8")
+        verdicts = {verdict.name: verdict for verdict in check(file).verdicts}
+        assert {lines[v] for v in lines if not verdicts[v].problem} <= EQUIVALENT
+        assert all(verdict.is_right for v, verdict in verdicts.items() if v not in lines)
+
+
 @each
 @pytest.mark.parametrize("half", [0, 1], ids=["even", "odd"])
 def test_what_is_left_out_is_to_be_written(name, half, file):
@@ -102,6 +137,20 @@ def step_back(dh, h, z, r, hhat):
     assert check(file).passed
     file.write_text(text.replace("(hhat - h) * dh", "hhat * dh"), encoding="utf-8")
     assert [v.name for v in check(file).verdicts if v.problem][:1] == ["z3"]
+
+
+def test_the_page_shows_what_the_check_says(tmp_path, monkeypatch):
+    """The transcript with a wrong line; the others on the page are run by tests/site."""
+    (shown,) = re.findall(r"```text\n\$ jaxmore check (attention/.+)\n([\s\S]+?)```", PAGE)
+    monkeypatch.chdir(tmp_path)
+    file = Path(shown[0])
+    file.parent.mkdir()
+    names = EXERCISES["attention"].names
+    lines = {name: SOLUTIONS["attention"][name] for name in names[: names.index("masked")]}
+    assert f"`dmasked = {MISTAKES['attention']['masked'][0]}`" in PAGE
+    lines["masked"] = MISTAKES["attention"]["masked"][0]
+    file.write_text(filled("attention", lines), encoding="utf-8")
+    assert_alike(shown[1], str(check(file)))
 
 
 def test_a_masked_score_is_no_way_around_the_line(file):

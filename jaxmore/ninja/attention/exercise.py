@@ -18,17 +18,17 @@ B, T = X.shape  # {X}: names, and the first characters of each
 V, E = C.shape  # {C}: characters that there are, and numbers for each
 N, D = 2, E // 2  # heads, and numbers for each
 scale = D**-0.5  # keeps the scores from growing with D
-n = B * T  # places; at each the next character, in Y, is predicted
-causal = jnp.tril(jnp.ones((T, T), bool))  # place t (a row) sees the places s <= t (columns)
+n = B * T  # positions; each predicts the next character, Y
+causal = jnp.tril(jnp.ones((T, T), bool))  # position t (row) sees s <= t (columns)
 """
 
 README = """\
-# Backpropagation by hand: attention
+# {title}
 
 `my_backward.py` runs the heart of a transformer once: the first five characters of eight names
 go through an embedding, layer norm, self-attention with two heads, a skip connection and
-cross-entropy, and one number comes out, the loss. Every step stands on a line of its own. Your
-task is the way back.
+cross-entropy, and one number comes out, the loss. Every operation has a line of its own. Your task
+is the way back.
 
 For each variable, find its **cotangent**: how much the loss moves when one of its elements
 moves. The cotangent of `probs` is called `dprobs`, and it has the shape of `probs`. There are
@@ -42,19 +42,21 @@ moves. The cotangent of `probs` is called `dprobs`, and it has the shape of `pro
    it came from.
 
 Here `@` multiplies the last two axes, once for each name (and each head), and `a.mT` transposes
-these two alone; `a.T` would turn all axes round. A weight of two axes serves all names: a product
-with one axis too many has to be summed.
+these two alone; `a.T` would reverse all axes. All names share the weights: where the product for a
+weight has one axis too many, sum over it.
 
-They come in this order: the logits (`logits` to `Wout`), the projection (`proj` to `Wo`), the
+The blanks come in this order: the logits (`logits` to `Wout`), the projection (`proj` to `Wo`),
 attention (`heads` to `kh`), queries, keys and values (`q` to `normed`), layer norm (`gain` to
-`lnmean`), the embeddings (`x` to `P`). What is new after the lecture's exercise (`jaxmore exercise
-DIR`) is the softmax in the middle of a network, `masked`: every entry of a row moves every other.
-`logits` is that exercise's closed form, and layer norm is BatchNorm along another axis.
+`lnmean`), the embeddings (`x` to `P`). If this is your first exercise, begin with the lecture's
+(`jaxmore exercise DIR`): it leads to `dlogits`, its Exercise 2, in small steps, and layer norm is
+its BatchNorm along another axis. New here is a softmax inside a network (`dmasked`): in a row of
+probabilities, every score moves every entry.
 
 {checking}
 
-Where causality has made `dmasked` zero already, `dscores` has nothing left to do; there the check
-puts other numbers above your line, so that the line itself has to be right.
+`dmasked` is already zero wherever the mask hides a score, so on the real batch `dmasked` itself
+would do for `dscores`. The check puts other numbers for `dmasked` there, so that the line itself
+has to be right.
 
 {writing}
 
@@ -70,7 +72,7 @@ def from_those_above(inputs: Batch, v: Intermediates, d: Mapping[str, Any]) -> d
 
 
 ATTENTION = Exercise(
-    title="Backpropagation through attention by hand",
+    title="Backpropagation by hand: attention",
     batch=batch,
     parameters=Parameters,
     forward=forward,

@@ -19,9 +19,9 @@ def _projection(w: str, a: str, d: str) -> Hint:
 
 HINTS = {
     "logits": Hint(
-        "For one place the loss is log(sum(exp(logits))) - logits[y]. What is the slope of each?",
+        "For one position the loss is log(sum(exp(logits))) - logits[y]. What are the slopes?",
         "The first term's is the softmax of logits, the second's a one-hot row for y; and the mean "
-        "over all places divides by n. It is the second exercise of the lecture.",
+        "over all positions divides by n. It is the second exercise of the lecture.",
     ),
     "y": Hint(
         "A matrix product. Which product of dlogits, (8, 5, 27), and Wout, (12, 27), has y's "
@@ -59,8 +59,8 @@ HINTS = {
     "vh": Hint(
         "The second factor of a matrix product. Which product of probs, (8, 2, 5, 5), and dheads, "
         "(8, 2, 5, 6), is it?",
-        "For y = a b it is db = a transposed (.mT) times dy: place s collects from all places t "
-        "that took something from it.",
+        "For y = a b it is db = a transposed (.mT) times dy: a position collects from all that "
+        "took something from it.",
     ),
     "masked": Hint(
         "In a softmax every entry of a row moves every other, because they sum to 1. With p the "
@@ -98,20 +98,21 @@ HINTS = {
         "They add. Each is that of a matrix product: dy times the weight transposed.",
     ),
     "gain": Hint(
-        "gain, shape (12,), multiplies each place of each name. Product rule, then which sum?",
+        "gain, shape (12,), multiplies each position of each name. Product rule, then which sum?",
         "The other factor, lnraw, times dnormed, (8, 5, 12); then the sum over both axes that gain "
         "was broadcast along, (0, 1).",
     ),
     "bias": Hint(
-        "bias, shape (12,), was added to each place of each name. Which sum undoes a broadcast?",
+        "bias, shape (12,), was added to each position of each name. Which sum undoes a broadcast?",
         "The slope is 1: dnormed adds up over both axes that bias was broadcast along, (0, 1).",
     ),
     "lnraw": Hint(
         "The product rule. Which broadcast goes the right way by itself?",
-        "The other factor, gain, times dnormed: (12,) spreads over names and places as before.",
+        "The other factor, gain, times dnormed: (12,) spreads over names and positions as before.",
     ),
     "lnvar_inv": Hint(
-        "One number for each place, shape (8, 5, 1), multiplies 12. Product rule, then which sum?",
+        "lnvar_inv, shape (8, 5, 1), multiplies 12 numbers at each position. Product rule, then "
+        "which sum?",
         "The other factor times dlnraw, (8, 5, 12); then the sum over the last axis, with "
         "keepdims=True.",
     ),

@@ -1,7 +1,7 @@
 """A transformer's attention in its smallest steps, with the cotangent of each step.
 
 The network is makemore's transformer with one block, without the MLP, the last norm and the biases
-of the linear layers: embeddings of the character and of its place, layer norm, causal
+of the linear layers: embeddings of the character and of its position, layer norm, causal
 self-attention with two heads, a skip connection, and logits. :func:`backward` mirrors
 :func:`forward` line by line, last line first.
 """
@@ -110,8 +110,8 @@ def forward(params: Parameters, X: Int[Array, "B T"], Y: Int[Array, "B T"]) -> I
     n, scale = B * T, float(D**-0.5)
     causal = jnp.tril(jnp.ones((T, T), bool))
 
-    x = params.C[X] + params.P  # a vector for each character, and one for its place
-    # Layer norm: the E numbers of each place, by their own mean and variance
+    x = params.C[X] + params.P  # a vector for each character, and one for its position
+    # Layer norm: the E numbers of each position, by their own mean and variance
     lnmean = x.mean(-1, keepdims=True)
     lndiff = x - lnmean
     lnvar = (lndiff**2).mean(-1, keepdims=True)
@@ -126,7 +126,7 @@ def forward(params: Parameters, X: Int[Array, "B T"], Y: Int[Array, "B T"]) -> I
     qh = q.reshape(B, T, N, D).swapaxes(1, 2)
     kh = k.reshape(B, T, N, D).swapaxes(1, 2)
     vh = v.reshape(B, T, N, D).swapaxes(1, 2)
-    # Attention: how much place t takes from each place s <= t
+    # Attention: how much position t takes from each position s <= t
     scores = qh @ kh.mT * scale
     masked = jnp.where(causal, scores, -1e30)
     probs = jax.nn.softmax(masked, -1)
@@ -135,7 +135,7 @@ def forward(params: Parameters, X: Int[Array, "B T"], Y: Int[Array, "B T"]) -> I
     joined = heads.swapaxes(1, 2).reshape(B, T, E)
     proj = joined @ params.Wo
     y = x + proj
-    # Cross-entropy: the mean over all n places
+    # Cross-entropy: the mean over all n positions
     logits = y @ params.Wout
     loss = -(jax.nn.one_hot(Y, V) * jax.nn.log_softmax(logits, -1)).sum() / n
 
@@ -206,7 +206,7 @@ def backward(
     dWk = (values.normed.mT @ dk).sum(0)
     dWv = (values.normed.mT @ dv).sum(0)
     dnormed = dq @ params.Wq.T + dk @ params.Wk.T + dv @ params.Wv.T
-    # normed = gain * lnraw + bias: gain and bias were broadcast along names and places
+    # normed = gain * lnraw + bias: gain and bias were broadcast along names and positions
     dgain = (dnormed * values.lnraw).sum((0, 1))
     dbias = dnormed.sum((0, 1))
     dlnraw = dnormed * params.gain

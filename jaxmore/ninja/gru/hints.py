@@ -78,9 +78,9 @@ def _weight(gate: str, x: str) -> dict[str, Hint]:
 
 HINTS = {
     "logits": Hint(
-        "For one place the loss is log(sum(exp(logits))) - logits[y]. What is the slope of each?",
+        "For one position the loss is log(sum(exp(logits))) - logits[y]. What are the slopes?",
         "The first term's is the softmax of logits, the second's a one-hot row for y; and the mean "
-        "over all places divides by n. It is the second exercise of the lecture.",
+        "over all positions divides by n. It is the second exercise of the lecture.",
     ),
     "hs": Hint(
         "A matrix product. Which product of dlogits, (32, 3, 27), and Wout, (20, 27), has the "
