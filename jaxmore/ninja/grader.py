@@ -92,10 +92,10 @@ def check(path: Path, more: bool = False) -> Report:
 
     The file runs in float64, statement by statement. As soon as a cotangent has its value, the
     right one (by ``jax.vjp``) takes its place: the lines below are judged as if all above were
-    right. For the exercise's ``by_other_numbers`` it runs once more, with generic numbers in these
-    places.
-    Before that it runs as it does alone: a line that changes the array of another name, and
-    cotangents that come out wrong in spite of right lines, show there.
+    right. Where the exercise asks for other numbers (``Exercise.by_other_numbers``) it runs once
+    more, with generic ones in these places. Before that it runs as it does alone: a line that
+    changes the array of another name, and cotangents that come out wrong in spite of right lines,
+    show there.
 
     Args:
         path: the file that ``jaxmore exercise`` wrote, as far as it is filled in.

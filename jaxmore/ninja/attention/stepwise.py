@@ -96,12 +96,12 @@ def forward(params: Parameters, X: Int[Array, "B T"], Y: Int[Array, "B T"]) -> I
     """Compute every intermediate of the network, and its loss.
 
     Args:
-        params: the parameters.
+        params: the parameters, in JAX's default float dtype.
         X: (B, T) characters, ids in [0, V).
         Y: (B, T), the character that follows each, ids in [0, V).
 
     Returns:
-        The intermediates, in the dtype of the parameters.
+        The intermediates, in the same dtype.
 
     Source: Vaswani et al., Attention is all you need (2017); makemore.py, CausalSelfAttention.
     """

@@ -116,12 +116,12 @@ def forward(params: Parameters, X: Int[Array, "B 3"], Y: Int[Array, "B 3"]) -> I
     """Compute every intermediate of the network, and its loss.
 
     Args:
-        params: the parameters.
+        params: the parameters, in JAX's default float dtype.
         X: (B, 3) characters, ids in [0, V).
         Y: (B, 3), the character that follows each, ids in [0, V).
 
     Returns:
-        The intermediates, in the dtype of the parameters.
+        The intermediates, in the same dtype.
 
     Source: Cho et al., Learning phrase representations (2014), in makemore's form (GRUCell).
     """
@@ -179,7 +179,7 @@ def backward(
 
     A step is the same for every t, and so are its backward lines, derived at step 3. What ties the
     steps together is the sum over all uses of a variable. The state h_t is read out by the logits,
-    and step t + 1 uses it in four places, so
+    and three lines of step t + 1 use it (h, xrh and xh, which feeds both gates), so
 
         dh_t = dhs_t + (1 − z) dh + r d(r·h_t) + the last H columns of daz Wzᵀ + dar Wrᵀ
 
@@ -226,7 +226,7 @@ def backward(
     # xh3 is used by both gates
     dxh3 = daz3 @ params.Wz.T + dar3 @ params.Wr.T
     # Step 2
-    # h2 is read out, and step 3 uses it four times: in h3, in xrh3, in az3 and ar3
+    # h2 is read out, and three lines of step 3 use it: h3, xrh3 and xh3
     dh2 = dhs[:, 1] + (1 - v.z3) * dh3 + v.r3 * dxrh3[:, E:] + dxh3[:, E:]
     dhhat2 = v.z2 * dh2
     dz2 = (v.hhat2 - v.h1) * dh2
@@ -237,7 +237,7 @@ def backward(
     daz2 = v.z2 * (1 - v.z2) * dz2
     dxh2 = daz2 @ params.Wz.T + dar2 @ params.Wr.T
     # Step 1
-    # h1 is read out, and step 2 uses it four times: in h2, in xrh2, in az2 and ar2
+    # h1 is read out, and three lines of step 2 use it: h2, xrh2 and xh2
     dh1 = dhs[:, 0] + (1 - v.z2) * dh2 + v.r2 * dxrh2[:, E:] + dxh2[:, E:]
     dhhat1 = v.z1 * dh1
     dz1 = (v.hhat1 - v.h0) * dh1
