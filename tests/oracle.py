@@ -27,11 +27,12 @@ aten = torch.ops.aten
 # Operations that only move, add and multiply: applied to absolute values, they give the sum over
 # absolute terms.
 ADDS_AND_MULTIPLIES = {
-    aten._index_put_impl_, aten.index_put, aten.add, aten.bmm, aten.cat, aten.clone, aten.copy_,
-    aten.detach, aten.embedding_dense_backward, aten.expand, aten.index, aten.mean, aten.mm,
-    aten.mul, aten.new_empty_strided, aten.new_zeros, aten.nll_loss_backward, aten.ones_like,
-    aten.permute, aten.scatter, aten.select, aten.slice, aten.slice_backward, aten.stack, aten.sum,
-    aten.t, aten.threshold_backward, aten.transpose, aten.unsqueeze, aten.view, aten.zeros,
+    aten._index_put_impl_, aten._unsafe_view, aten.add, aten.bmm, aten.cat, aten.clone, aten.copy_,
+    aten.detach, aten.embedding_dense_backward, aten.expand, aten.index, aten.index_put,
+    aten.masked_fill, aten.mean, aten.mm, aten.mul, aten.new_empty_strided, aten.new_zeros,
+    aten.nll_loss_backward, aten.ones_like, aten.permute, aten.scatter, aten.select,
+    aten.select_backward, aten.slice, aten.slice_backward, aten.stack, aten.sum, aten.t,
+    aten.threshold_backward, aten.transpose, aten.unsqueeze, aten.view, aten.zeros,
 }  # fmt: skip
 # Functions of one number: the scale of the result is its magnitude, plus what the operand's own
 # scale makes of it through the derivative, given x, f(x) and further arguments.
@@ -40,6 +41,7 @@ DERIVATIVES = {
     aten.log: lambda x, y: 1 / x,
     aten.pow: lambda x, y, power: power * x ** (power - 1),
     aten.reciprocal: lambda x, y: y * y,
+    aten.sigmoid: lambda x, y: y * (1 - y),
     aten.sqrt: lambda x, y: 0.5 / y,
     aten.tanh: lambda x, y: 1 - y * y,
 }
@@ -59,6 +61,7 @@ def _layer_norm_backward(
 OTHERS = {
     aten.native_layer_norm_backward: _layer_norm_backward,
     aten.gelu_backward: lambda dy, x: 1.13 * dy,  # its largest slope
+    aten.nll_loss_forward: lambda *args: tuple(map(abs, aten.nll_loss_forward(*args))),
     aten.sigmoid_backward: lambda dy, y: dy * y * (1 + y),
     aten.neg: lambda x: x,
     aten.sub: lambda x, y: x + y,
@@ -124,6 +127,11 @@ class _Scales(TorchDispatchMode):
                 .gather(args[1], outs[1] if args[2:] and args[2] else outs[1].unsqueeze(args[1]))
                 .reshape(out[0].shape)
             )
+        elif operation in (aten._softmax, aten._log_softmax):
+            is_log = operation is aten._log_softmax
+            probs, (x, dim) = out.exp() if is_log else out, magnitudes[:2]
+            moved = x + (probs * x).sum(dim, keepdim=True)
+            scale = abs(out) + (moved if is_log else probs * moved)
         elif operation in DERIVATIVES:
             scale = abs(out)
             if id(args[0]) in self._made:
@@ -177,13 +185,16 @@ def model(
 
 
 def network(
-    params: Mapping[str, Any], X: Any, Y: Any
+    params: Mapping[str, Any], X: Any, Y: Any, forward: Any = stepwise.forward
 ) -> tuple[dict[str, Checked], dict[str, Checked]]:
-    """Return values and cotangents of the notebooks' network by name, in the dtype of params."""
+    """Return values and cotangents of a network by name, in the dtype of params.
+
+    The twin ``forward`` makes the values, the loss last: by default the notebooks' network.
+    """
     leaves = {k: tensor(p).requires_grad_() for k, p in params.items()}
     ids, targets = (tensor(a).long() for a in (X, Y))
     with _Scales() as value_scales:
-        values = stepwise.forward(leaves, ids, targets)
+        values = forward(leaves, ids, targets)
     with _Scales() as cotangent_scales:
         values["loss"].backward()
     return (

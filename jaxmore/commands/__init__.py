@@ -14,7 +14,7 @@ COMMANDS = {
     "data": "Tell which words a run would use, or fetch makemore's names.",
     "trace": "Spell out the contexts of words, and what each predicts.",
     "check": "Prove gradients: what ships, and what is yours.",
-    "exercise": "Write the notebooks' exercise for you to do, with hints.",
+    "exercise": "Write an exercise in backpropagation for you to do, with hints.",
     "explore": "Write a page that shows backpropagation, live in a browser.",
     "replay": "Replay what the notebooks, or microgpt, print: with JAX alone.",
     "convert": "Turn makemore.py's model.pt into a work folder, or back.",

@@ -47,7 +47,7 @@ class Check:
     """
 
     spec: Annotated[Positional[str | None], default("none", "MODULE:FWD,BWD | FILE")] = None
-    """A rule of yours: two functions of a module, or of a file.py. Or the file of the exercise."""
+    """A rule of yours: two functions of a module, or of a file.py. Or the file of an exercise."""
     args: str = ""
     """Its arguments, such as "f[5,3] f[3] i[5]<7": floats by shape, ids below a bound."""
     rule: Annotated[tuple[str, ...], default("none", "NAME ...")] = ()
@@ -71,7 +71,7 @@ class Check:
     dump: bool = False
     """Print every intermediate of the notebooks' network and its cotangent instead."""
     hint: bool = False
-    """Say more about the exercise's first wrong line, or about the next one."""
+    """Say more about an exercise's first wrong line, or about the next one."""
 
     def run(self) -> None:
         if self.json and (self.json.endswith(".py") or ".py:" in self.json):

@@ -1,21 +1,23 @@
-"""``jaxmore exercise``: the notebooks' exercise, with blanks to fill in."""
+"""``jaxmore exercise``: backpropagation by hand, with blanks to fill in."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """Write the notebooks' exercise for you to do: the forward lines, and 28 blanks."""
+    """Write an exercise for you to do: forward lines, and a blank for each cotangent."""
 
     folder: Annotated[Positional[str], arg(metavar="DIR")]
     """Where my_backward.py and its README go."""
+    of: Literal["backprop", "attention", "gru"] = "backprop"
+    """The network: the notebooks', a transformer's attention, or a GRU through time."""
 
     def run(self) -> None:
         from jaxmore import ninja
 
-        for path in ninja.write(Path(self.folder)):
+        for path in ninja.write(Path(self.folder), ninja.EXERCISES[self.of]):
             print(path)

@@ -12,7 +12,7 @@ from jaxmore.explore import network
 from jaxmore.explore.html import html, read
 from jaxmore.explore.mistakes import MISTAKES, mistaken_backward
 from jaxmore.explore.places import PLACES, source_lines
-from jaxmore.ninja.blanks import LINES, lines_that_read
+from jaxmore.ninja.blanks import BACKPROP, LINES
 from jaxmore.ninja.hints import HINTS
 from jaxmore.ninja.stepwise import Cotangents, Intermediates
 
@@ -91,7 +91,7 @@ def _places() -> dict[str, Any]:
     places: dict[str, Any] = {}
     for name in (*network.NAMES, *Intermediates._fields):
         line = by_target.get(name)
-        users = lines_that_read(name)
+        users = BACKPROP.lines_that_read(name)
         places[name] = {
             "reads": [n for n in _in_order(line.code if line else "") if n in known - {name}],
             "users": [user.target for user in users],

@@ -1,17 +1,14 @@
-"""The files of the exercise: forward lines, a blank for each cotangent, and the README."""
+"""The notebooks' exercise: forward lines, blanks in small steps and in closed form, the README."""
 
-import ast
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 
-from jaxmore.errors import InputError
-from jaxmore.files import write_atomically
 from jaxmore.ninja import stepwise
-from jaxmore.ninja.example_batch import batch
-
-FILE = "my_backward.py"
+from jaxmore.ninja.example_batch import Batch, batch
+from jaxmore.ninja.exercise import Exercise, Line, parse_lines
+from jaxmore.ninja.hints import HINTS
 
 FORWARD = """\
 emb = C[X]  # the characters of each context as vectors
@@ -41,23 +38,7 @@ logprobs = jnp.log(probs)
 loss = -logprobs[jnp.arange(n), Y].mean()
 """
 
-
-class Line(NamedTuple):
-    """A line of the forward pass: the name that it assigns, and the names that it reads."""
-
-    target: str
-    code: str
-    reads: frozenset[str]
-
-
-def _line(node: ast.stmt) -> Line:
-    names = [child for child in ast.walk(node) if isinstance(child, ast.Name)]
-    (target,) = (name.id for name in names if isinstance(name.ctx, ast.Store))
-    reads = frozenset(name.id for name in names if isinstance(name.ctx, ast.Load))
-    return Line(target, ast.get_source_segment(FORWARD, node) or "", reads)
-
-
-LINES = tuple(map(_line, ast.parse(FORWARD).body))
+LINES = parse_lines(FORWARD)
 
 CLOSED_FORMS = {
     "logits_fast": Line("loss", "", frozenset({"logits", "Y"})),
@@ -68,39 +49,14 @@ CLOSED_FORMS = {
 NAMES = (*stepwise.Cotangents._fields, *CLOSED_FORMS)
 """The variables that have a blank: 26 in the order of the backward pass, and two closed forms."""
 
-
-def lines_that_read(name: str) -> list[Line]:
-    """Return the forward lines that use a variable; its cotangent comes from them."""
-    return [line for line in LINES if name in line.reads]
-
-
-HEADER = '''\
-"""Backpropagation by hand, one line for each line of the forward pass.
-
-The task stands in README.md beside this file. How far you are:
-
-    jaxmore check {file}
-"""
-
-import jax
-import jax.numpy as jnp
-
+SETUP = """\
 from jaxmore.ninja import batch
 
 C, W1, b1, W2, b2, bngain, bnbias, X, Y = batch()
 n = X.shape[0]  # {n} examples; X {X}, Y {Y}
-
-# The forward pass. Leave these lines as they are. ------------------------------------------------
-
-'''
-
-EXERCISE_1 = """
-# Exercise 1. Put an expression in the place of each None: the cotangent d(loss)/d(variable). -----
-# Above each blank stand the forward lines that use the variable; at its right, its shape.
-
 """
 
-EXERCISE_2 = """
+EXERCISES_2_AND_3 = """
 # Exercise 2. dlogits again, from logits and Y alone, in one line: derive the loss as a whole. ----
 
 dlogits_fast = None  # {logits}
@@ -111,7 +67,7 @@ dhprebn_fast = None  # {hprebn}
 """
 
 README = """\
-# Backpropagation by hand
+# {title}
 
 `my_backward.py` runs a small network once: 32 contexts of three characters go through an
 embedding, a linear layer, BatchNorm, tanh, another linear layer and cross-entropy, and one
@@ -125,25 +81,13 @@ moves. The cotangent of `probs` is called `dprobs`, and it has the shape of `pro
    product: times the other matrix, transposed).
 2. What is used on two lines, or copied along an axis, collects the **sum** of what comes back.
 
-Replace each `None`, from the top down or in any order that you like. As often as you like:
+{checking}
 
-    jaxmore check my_backward.py           # the table, the first line that is wrong, a hint
-    jaxmore check my_backward.py --hint    # the same, and more of a hint
-
-The check runs your file in float64 and compares every cotangent with automatic differentiation:
-
-    logprobs        | exact: True  | approximate: True  | maxdiff: 0.0
-
-*exact* is equality bit for bit, *approximate* is equality up to rounding, *maxdiff* the largest
-difference. Each line is judged with the right cotangents above it, so one mistake shows once.
 Where a cotangent comes out as zero whatever you write (`dlogit_maxes`, `db1`) or adds such a
 zero (`dlogits`), the check puts other numbers above your line, so that the line itself has to be
-right. The same goes for Exercises 2 and 3, the closed forms at the end of the file. While
-something is left to do the exit code is 1; when all 28 lines are right it is 0.
+right. The same goes for Exercises 2 and 3, the closed forms at the end of the file.
 
-You may add lines, helpers, loops, prints; `python my_backward.py` runs the file alone. JAX
-arrays cannot be written into: in place of `a[i] = v` it is `a = a.at[i].set(v)`, and in place of
-`a[i] += v`, `a = a.at[i].add(v)`.
+{writing}
 
 The exercise is Andrej Karpathy's, from "Becoming a backprop ninja" (zero-to-hero, lecture 5). A
 solution with the reason for every line is `jaxmore/ninja/stepwise.py`: look when you have done it
@@ -151,43 +95,38 @@ yourself.
 """
 
 
-def my_backward() -> str:
-    """Make the Python file of the exercise, with 28 blanks."""
-    inputs = batch()
-    params, X, Y = stepwise.Parameters(*inputs[:7]), inputs.X, inputs.Y
-    values = jax.eval_shape(stepwise.forward, params, X, Y)
-    shapes = {k: v.shape for k, v in (inputs._asdict() | values._asdict()).items()}
-    blanks = [
-        "".join(f"# {line.code}\n" for line in lines_that_read(name))
-        + f"d{name} = None  # {shapes[name]}\n"
-        for name in stepwise.Cotangents._fields
-    ]
-    return (
-        HEADER.format(file=FILE, n=len(X), **shapes)
-        + FORWARD
-        + EXERCISE_1
-        + "\n".join(blanks)
-        + EXERCISE_2.format(**shapes)
-    )
+def from_those_above(
+    inputs: Batch, v: stepwise.Intermediates, d: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Compute what some lines make of generic cotangents above them.
 
-
-def write(folder: Path) -> list[Path]:
-    """Write the exercise into a folder, which is created if it does not exist.
-
-    Returns:
-        The paths of the two files, ``my_backward.py`` and ``README.md``.
-
-    Raises:
-        InputError: one of them exists already, or they cannot be written.
+    With the real ones dlogit_maxes and db1 are zero whatever is written, dlogits adds such a zero,
+    and a closed form could be copied from above.
     """
-    texts = {folder / FILE: my_backward(), folder / "README.md": README}
-    for path in texts:
-        if path.exists():
-            raise InputError(f"{path} exists already; name another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
-            write_atomically(path, text.encode())
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
-    return list(texts)
+    is_max = jax.nn.one_hot(v.logits.argmax(1), v.logits.shape[1])
+    return {
+        "logit_maxes": -d["norm_logits"].sum(1, keepdims=True),
+        "logits": d["norm_logits"] + is_max * d["logit_maxes"],
+        "b1": d["hprebn"].sum(0),
+        "logits_fast": stepwise.dlogits_closed(v.logits, inputs.Y),
+        "hprebn_fast": stepwise.dhprebn_closed(inputs.bngain, v.bnraw, v.bnvar_inv, d["hpreact"]),
+    }
+
+
+BACKPROP = Exercise(
+    title="Backpropagation by hand",
+    batch=batch,
+    parameters=stepwise.Parameters,
+    forward=stepwise.forward,
+    cotangents=stepwise.Cotangents._fields,
+    setup=SETUP,
+    hints=HINTS,
+    readme=README,
+    text=FORWARD,
+    closed_forms=CLOSED_FORMS,
+    closed_form_blanks=EXERCISES_2_AND_3,
+    by_other_numbers=from_those_above,
+    zero_by_identity=frozenset({"logit_maxes", "b1"}),
+    powers={"bnvar": "1e-5"},
+)
+"""The exercise of the lecture "Becoming a backprop ninja"."""

@@ -1,6 +1,7 @@
 """The notebooks' table: compare each hand-derived cotangent of the network with autodiff."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -12,7 +13,14 @@ from jaxmore.ninja import stepwise
 from jaxmore.testing import oracles
 from jaxmore.testing.oracles.condition import intermediate_scales
 
-autodiff_cotangents = jax.jit(partial(oracles.intermediate_cotangents, stepwise.forward))
+
+@cache
+def autodiff(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a jitted function for a network's cotangents, computed by ``jax.vjp``."""
+    return jax.jit(partial(oracles.intermediate_cotangents, forward))
+
+
+autodiff_cotangents = autodiff(stepwise.forward)
 """The cotangents of the parameters and of the intermediates, computed by ``jax.vjp``."""
 
 LINE = "{:15s} | exact: {!s:5s} | approximate: {!s:5s} | maxdiff: {}"

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxmore import data
+from jaxmore.data import IntArray, TorchGenerator, Vocabulary
 from jaxmore.ninja.notebooks import notebook_003
 
 
@@ -32,3 +33,22 @@ def batch() -> Batch:
     """
     params, X, Y = notebook_003(data.read_words(data.embedded_corpus()))
     return Batch(*(jnp.array(p, float) for p in params if p is not None), X=X, Y=Y)
+
+
+def some_names(n: int, length: int, g: TorchGenerator) -> tuple[IntArray, IntArray, int]:
+    """Draw embedded names and return the first characters of each, and what follows each of them.
+
+    Args:
+        n: how many names.
+        length: T. Only names of at least T − 1 characters are drawn, so that no place is empty.
+        g: the source of random numbers.
+
+    Returns:
+        X (n, T) and Y (n, T), ids; and V, the number of ids.
+    """
+    words = data.read_words(data.embedded_corpus())
+    vocab = Vocabulary.from_words(words)
+    long_enough = [word for word in words if len(word) >= length - 1]
+    drawn = [long_enough[i] for i in g.randperm(len(long_enough))[:n]]
+    X, Y = data.sequences(drawn, vocab)
+    return X[:, :length], Y[:, :length], vocab.size

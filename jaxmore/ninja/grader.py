@@ -9,11 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmore.ninja import stepwise
-from jaxmore.ninja.blanks import CLOSED_FORMS, NAMES, lines_that_read
-from jaxmore.ninja.comparison import Comparison, autodiff_cotangents, compare
-from jaxmore.ninja.example_batch import Batch, batch
-from jaxmore.ninja.hints import HINTS
+from jaxmore.ninja.comparison import Comparison, autodiff, compare
+from jaxmore.ninja.exercise import Exercise
 from jaxmore.ninja.program import Change, Program, Run, parse, to_numpy
 from jaxmore.testing.diagnosis import Evidence, cause_of, where
 
@@ -22,10 +19,6 @@ RIGHT = 1e-6
 
 RIGHT_ALONE = 1e-4
 """The same for a run without help, in which the roundings of such helpers add up."""
-
-BY_OTHER_NUMBERS = ("logit_maxes", "logits", "b1", *CLOSED_FORMS)
-"""Judged with generic numbers for the cotangents above. With the real ones dlogit_maxes and db1 are
-zero whatever is written, dlogits adds such a zero, and a closed form could be copied from above."""
 
 _WRAP = TextWrapper(width=96, initial_indent="  ", subsequent_indent=" " * 8)
 
@@ -61,6 +54,7 @@ class Report(NamedTuple):
     verdicts: list[Verdict]
     more: bool
     """Whether it gives the second hint, too."""
+    exercise: Exercise
 
     @property
     def passed(self) -> bool:
@@ -83,7 +77,7 @@ class Report(NamedTuple):
         elif blank:
             rows.append(f"next: {self._place(blank[0])}")
         for v in (wrong or blank)[:1]:
-            hint = HINTS[v.name]
+            hint = self.exercise.hints[v.name]
             rows.append(_WRAP.fill(f"hint: {hint.question}"))
             rows.append(_WRAP.fill(f"more: {hint.more}") if self.more else "  (--hint says more)")
         return "\n".join(rows)
@@ -98,9 +92,10 @@ def check(path: Path, more: bool = False) -> Report:
 
     The file runs in float64, statement by statement. As soon as a cotangent has its value, the
     right one (by ``jax.vjp``) takes its place: the lines below are judged as if all above were
-    right. For :data:`BY_OTHER_NUMBERS` it runs once more, with generic numbers in these places.
-    Before that it runs as it does alone: a line that changes the array of another name, and
-    cotangents that come out wrong in spite of right lines, show there.
+    right. Where the exercise asks for other numbers (``Exercise.by_other_numbers``) it runs once
+    more, with generic ones in these places. Before that it runs as it does alone: a line that
+    changes the array of another name, and cotangents that come out wrong in spite of right lines,
+    show there.
 
     Args:
         path: the file that ``jaxmore exercise`` wrote, as far as it is filled in.
@@ -114,34 +109,35 @@ def check(path: Path, more: bool = False) -> Report:
             forward lines. What goes wrong on a backward line stands in the report instead.
     """
     program = parse(path)
+    exercise = program.exercise
     with jax.enable_x64(True):
-        inputs = batch()
-        params = stepwise.Parameters(*inputs[:7])
-        values = stepwise.forward(params, inputs.X, inputs.Y)
-        of_params, of_values = autodiff_cotangents(params, inputs.X, inputs.Y)
+        inputs = exercise.batch()
+        *params, X, Y = inputs
+        values = exercise.forward(exercise.parameters(*params), X, Y)
+        of_params, of_values = autodiff(exercise.forward)(exercise.parameters(*params), X, Y)
         true = of_params._asdict() | of_values._asdict()
         rng = np.random.default_rng(0)
         other = {name: jnp.array(rng.normal(size=d.shape)) for name, d in true.items()}
         forward = inputs._asdict() | values._asdict()
         alone = program.run({}, quietly=True)
         # A line that assigns no cotangent may go on with one that is being built up.
-        blanks = {f"d{name}" for name in NAMES}
+        blanks = {f"d{name}" for name in exercise.names}
         harmful = [change for change in alone.changes if change.by & blanks]
         built_up = {c.of: c.place for c in alone.changes if c not in harmful}
         first = program.run(true, built_up=built_up)
         program.refuse_changed(first, forward)
-        again = program.run(other, quietly=True, built_up=built_up)
-        by_other = other | _from_those_above(inputs, values, other)
+        by_other = exercise.by_other_numbers(inputs, values, other)
+        again = program.run(other, quietly=True, built_up=built_up) if by_other else first
         verdicts = [
-            _judge(name, program, again, forward, by_other)
-            if name in BY_OTHER_NUMBERS
+            _judge(name, program, again, forward, other | by_other)
+            if name in by_other
             else _judge(name, program, first, forward, true)
-            for name in NAMES
+            for name in exercise.names
         ]
         verdicts = [_blame(verdict, harmful) for verdict in verdicts]
         if all(verdict.is_right for verdict in verdicts):
-            verdicts = [_judge_alone(verdict, alone, true) for verdict in verdicts]
-        return Report(path, verdicts, more)
+            verdicts = [_judge_alone(verdict, alone, true, exercise) for verdict in verdicts]
+        return Report(path, verdicts, more, exercise)
 
 
 def _blame(verdict: Verdict, changes: list[Change]) -> Verdict:
@@ -153,9 +149,11 @@ def _blame(verdict: Verdict, changes: list[Change]) -> Verdict:
     return verdict._replace(line=change.line, problem=problem, cause=None)
 
 
-def _judge_alone(verdict: Verdict, alone: Run, right: Mapping[str, Any]) -> Verdict:
+def _judge_alone(
+    verdict: Verdict, alone: Run, right: Mapping[str, Any], exercise: Exercise
+) -> Verdict:
     """Compare what stands at the end of the file when it runs without help."""
-    if verdict.name in ("logit_maxes", "b1"):  # zero by identity: what is left is rounding
+    if verdict.name in exercise.zero_by_identity:  # what is left is rounding
         return verdict
     oracle = np.asarray(right[verdict.name.removesuffix("_fast")])
     ours = to_numpy(alone.final.get(f"d{verdict.name}"))
@@ -165,20 +163,6 @@ def _judge_alone(verdict: Verdict, alone: Run, right: Mapping[str, Any]) -> Verd
             return verdict
     problem = "the line is right, and yet its value is wrong when the file runs alone"
     return verdict._replace(problem=problem)
-
-
-def _from_those_above(
-    inputs: Batch, v: stepwise.Intermediates, d: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the lines of :data:`BY_OTHER_NUMBERS` make of generic cotangents above them."""
-    is_max = jax.nn.one_hot(v.logits.argmax(1), v.logits.shape[1])
-    return {
-        "logit_maxes": -d["norm_logits"].sum(1, keepdims=True),
-        "logits": d["norm_logits"] + is_max * d["logit_maxes"],
-        "b1": d["hprebn"].sum(0),
-        "logits_fast": stepwise.dlogits_closed(v.logits, inputs.Y),
-        "hprebn_fast": stepwise.dhprebn_closed(inputs.bngain, v.bnraw, v.bnvar_inv, d["hpreact"]),
-    }
 
 
 def _judge(
@@ -194,7 +178,7 @@ def _judge(
     if ours is None:
         return Verdict(name, line, None, f"a {type(value).__name__}, not an array of numbers")
     oracle = np.asarray(right[name])
-    cause = cause_of(_evidence(name, ours, oracle, forward, right))
+    cause = cause_of(_evidence(name, ours, oracle, forward, right, program.exercise))
     if ours.shape != oracle.shape:
         return Verdict(name, line, None, f"shape {ours.shape}, not {oracle.shape}", cause)
     comparison = compare(name, ours, oracle)
@@ -210,12 +194,14 @@ def _evidence(
     oracle: np.ndarray,
     forward: Mapping[str, Any],
     right: Mapping[str, Any],
+    exercise: Exercise,
 ) -> Evidence:
     """What the diagnosis of :mod:`jaxmore.testing` wants to know of the forward lines."""
-    lines = [CLOSED_FORMS[name]] if name in CLOSED_FORMS else lines_that_read(name)
+    lines = exercise.lines_that_read(name)
     inputs = {k: np.asarray(forward[k]) for line in lines for k in line.reads & forward.keys()}
-    if name == "bnvar":  # what the power is of: an exponent that is off by one shows as this factor
-        inputs["bnvar + 1e-5"] = inputs["bnvar"] + 1e-5
+    if name in exercise.powers:  # an exponent that is off by one shows as this factor
+        added = exercise.powers[name]
+        inputs[f"{name} + {added}"] = inputs[name] + float(added)
     argument = name.removesuffix("_fast")
     return Evidence(
         argument,
@@ -226,4 +212,5 @@ def _evidence(
         dy=[np.asarray(right[line.target]) for line in lines],
         y=[np.asarray(forward[line.target]) for line in lines],
         others={k: np.asarray(right[k]) for k in inputs if k in right and k != argument},
+        is_rule=False,
     )

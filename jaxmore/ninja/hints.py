@@ -1,14 +1,6 @@
 """For each blank of the exercise a question that leads on, and what more can be said."""
 
-from typing import NamedTuple
-
-
-class Hint(NamedTuple):
-    """A question, and the idea of the answer. Neither is the line itself."""
-
-    question: str
-    more: str
-
+from jaxmore.ninja.exercise import Hint
 
 HINTS = {
     "logprobs": Hint(

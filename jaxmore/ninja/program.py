@@ -13,7 +13,8 @@ import numpy as np
 from jaxmore.data import printable
 from jaxmore.errors import InputError, describe
 from jaxmore.files import read_file
-from jaxmore.ninja.blanks import NAMES
+from jaxmore.ninja.exercise import Exercise
+from jaxmore.ninja.exercises import EXERCISES
 from jaxmore.terminal import keep_streams
 
 
@@ -49,6 +50,7 @@ class Program(NamedTuple):
     """The file's statements, and for every name the place of the last one that assigns it."""
 
     path: Path
+    exercise: Exercise
     statements: list[ast.stmt]
     last: dict[str, int]
 
@@ -80,6 +82,7 @@ class Program(NamedTuple):
         """
         namespace: dict[str, Any] = {"__name__": self.path.stem, "__file__": str(self.path)}
         run = Run({}, {}, [], namespace)
+        judged = self.exercise.names
         done = self.last | dict(built_up)
         before: dict[str, np.ndarray] = {}
         kept: dict[str, np.ndarray] = {}
@@ -94,7 +97,7 @@ class Program(NamedTuple):
                     raise
                 except BaseException as error:  # the file is a stranger's
                     failure = self._failure(error, statement)
-                    blanks = [name for name in NAMES if f"d{name}" in names]
+                    blanks = [name for name in judged if f"d{name}" in names]
                     if not blanks and given:
                         message = f"{self.path}, line {failure.line}: {failure.text}"
                         raise InputError(message) from error
@@ -114,7 +117,7 @@ class Program(NamedTuple):
                     run.values[name] = _copied(namespace.get(name))
                     if name[1:] in given and name[0] == "d":
                         namespace[name] = _as_kind_of(run.values[name], given[name[1:]])
-                    if given and name.removeprefix("d") in NAMES and name in _mutable(namespace):
+                    if given and name.removeprefix("d") in judged and name in _mutable(namespace):
                         kept[name] = np.array(to_numpy(namespace[name]))
         return run
 
@@ -183,11 +186,11 @@ def _equal(a: np.ndarray | None, b: np.ndarray) -> bool:
     return a is not None and np.array_equal(a, b, equal_nan=True)
 
 
-_RESTORE = "the lines above Exercise 1 are to stay as `jaxmore exercise` wrote them"
+_RESTORE = "the lines above the first blank are to stay as `jaxmore exercise` wrote them"
 
 
 def parse(path: Path) -> Program:
-    """Read a learner's file.
+    """Read a learner's file, and tell by its forward lines which exercise it is.
 
     Raises:
         InputError: it cannot be read, is no Python, or assigns none of the exercise's cotangents.
@@ -202,12 +205,14 @@ def parse(path: Path) -> Program:
     except (ValueError, RecursionError, MemoryError) as error:  # a null byte, too deep a nest
         raise InputError(f"{path} is no Python file: {error}") from error
     last = {name: place for place, s in enumerate(statements) for name in _assigned(s)}
-    if not any(f"d{name}" in last for name in NAMES):
+    tried = [e for e in EXERCISES.values() if any(f"d{name}" in last for name in e.names)]
+    if not tried:
         raise InputError(
             f"{path} assigns none of dlogprobs, dprobs, …: `jaxmore exercise DIR` writes the file "
             "to fill in, and a rule of yours is named as FILE.py:my_fwd,my_bwd"
         )
-    return Program(path, statements, last)
+    exercise = max(tried, key=lambda exercise: exercise.share_of_forward(last))
+    return Program(path, exercise, statements, last)
 
 
 def _assigned(statement: ast.stmt) -> set[str]:

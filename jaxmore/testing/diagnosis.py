@@ -24,6 +24,8 @@ class Evidence(NamedTuple):
     y: Sequence[np.ndarray]
     others: dict[str, np.ndarray]
     """The right cotangents of the other arguments."""
+    is_rule: bool = True
+    """Whether it is a rule, whose author can declare that gradient reversal is meant."""
 
 
 def cause_of(evidence: Evidence) -> str | None:
@@ -109,7 +111,7 @@ def _factor(e: Evidence) -> Iterator[str]:
         meant = (
             "; if that is meant (gradient reversal), declare it: op=lambda x: -x, skip=('primal',)"
         )
-        reversal = any(_equal(e.ours, -dy) for dy in e.dy)
+        reversal = e.is_rule and any(_equal(e.ours, -dy) for dy in e.dy)
         yield "its sign is wrong" + (meant if reversal else "")
     elif abs(factor - 2) < EXACT:
         yield "it is twice what it should be"

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from jaxmore.ninja.blanks import my_backward
+from jaxmore.ninja.blanks import BACKPROP
+from jaxmore.ninja.exercises import my_backward
 
 SOLUTION = {
     "logprobs": "jnp.zeros_like(logprobs).at[jnp.arange(n), Y].set(-1 / n)",
@@ -68,7 +69,7 @@ MISTAKES = {
     "hprebn_fast": ("dhprebn", "Which two sums"),
 }
 
-BLANKS = my_backward()
+BLANKS = my_backward(BACKPROP)
 
 
 def filled(lines: dict[str, str]) -> str:
