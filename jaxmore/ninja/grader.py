@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmore.ninja import stepwise
+from jaxmore.ninja.bank import answer, network_bank
 from jaxmore.ninja.blanks import CLOSED_FORMS, NAMES, lines_that_read
 from jaxmore.ninja.comparison import Comparison, autodiff_cotangents, compare
 from jaxmore.ninja.example_batch import Batch, batch
@@ -42,6 +43,8 @@ class Verdict(NamedTuple):
     """What is wrong with it, in a few words; None where it is right, or blank."""
     cause: str | None = None
     """What the pattern of the error shows."""
+    answer: str | None = None
+    """What the bank says of the mistake that gives this value; None where it knows none."""
 
     @property
     def is_blank(self) -> bool:
@@ -79,7 +82,10 @@ class Report(NamedTuple):
         rows.append(f"{n_right} right, {len(wrong)} wrong, {len(blank)} to be written")
         if wrong:
             rows.append(f"the first wrong one: {self._place(wrong[0])}: {wrong[0].problem}")
-            rows += [f"  it looks like this: {wrong[0].cause}"] if wrong[0].cause else []
+            if wrong[0].answer:
+                rows.append(_WRAP.fill(wrong[0].answer))
+            elif wrong[0].cause:
+                rows.append(f"  it looks like this: {wrong[0].cause}")
         elif blank:
             rows.append(f"next: {self._place(blank[0])}")
         for v in (wrong or blank)[:1]:
@@ -131,13 +137,15 @@ def check(path: Path, more: bool = False) -> Report:
         first = program.run(true, built_up=built_up)
         program.refuse_changed(first, forward)
         again = program.run(other, quietly=True, built_up=built_up)
-        by_other = other | _from_those_above(inputs, values, other)
-        verdicts = [
-            _judge(name, program, again, forward, by_other)
-            if name in BY_OTHER_NUMBERS
-            else _judge(name, program, first, forward, true)
-            for name in NAMES
-        ]
+        by_other = other | from_those_above(inputs, values, other)
+        verdicts: list[Verdict] = []
+        for name in NAMES:
+            run, given, right = (
+                (again, other, by_other) if name in BY_OTHER_NUMBERS else (first, true, true)
+            )
+            verdict = _judge(name, program, run, forward, right)
+            names = {**forward, "n": len(inputs.X), **{f"d{k}": d for k, d in given.items()}}
+            verdicts.append(_answer(verdict, run, names, right))
         verdicts = [_blame(verdict, harmful) for verdict in verdicts]
         if all(verdict.is_right for verdict in verdicts):
             verdicts = [_judge_alone(verdict, alone, true) for verdict in verdicts]
@@ -150,7 +158,7 @@ def _blame(verdict: Verdict, changes: list[Change]) -> Verdict:
     if change is None:
         return verdict
     problem = f"it changes {change.of}, too: the two share an array, so make a copy first"
-    return verdict._replace(line=change.line, problem=problem, cause=None)
+    return verdict._replace(line=change.line, problem=problem, cause=None, answer=None)
 
 
 def _judge_alone(verdict: Verdict, alone: Run, right: Mapping[str, Any]) -> Verdict:
@@ -167,10 +175,10 @@ def _judge_alone(verdict: Verdict, alone: Run, right: Mapping[str, Any]) -> Verd
     return verdict._replace(problem=problem)
 
 
-def _from_those_above(
+def from_those_above(
     inputs: Batch, v: stepwise.Intermediates, d: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the lines of :data:`BY_OTHER_NUMBERS` make of generic cotangents above them."""
+    """Return what the lines of :data:`BY_OTHER_NUMBERS` make of generic cotangents above them."""
     is_max = jax.nn.one_hot(v.logits.argmax(1), v.logits.shape[1])
     return {
         "logit_maxes": -d["norm_logits"].sum(1, keepdims=True),
@@ -194,7 +202,7 @@ def _judge(
     if ours is None:
         return Verdict(name, line, None, f"a {type(value).__name__}, not an array of numbers")
     oracle = np.asarray(right[name])
-    cause = cause_of(_evidence(name, ours, oracle, forward, right))
+    cause = cause_of(evidence(name, ours, oracle, forward, right))
     if ours.shape != oracle.shape:
         return Verdict(name, line, None, f"shape {ours.shape}, not {oracle.shape}", cause)
     comparison = compare(name, ours, oracle)
@@ -204,7 +212,18 @@ def _judge(
     return Verdict(name, line, comparison, f"{where(off)} off, by {comparison.maxdiff:.3g}", cause)
 
 
-def _evidence(
+def _answer(
+    verdict: Verdict, run: Run, names: Mapping[str, Any], right: Mapping[str, Any]
+) -> Verdict:
+    """Say what the bank knows of a wrong value."""
+    name = verdict.name
+    ours = to_numpy(run.values.get(f"d{name}"))
+    if verdict.problem is None or name in run.failures or ours is None:
+        return verdict
+    return verdict._replace(answer=answer(network_bank()[name], ours, right[name], names))
+
+
+def evidence(
     name: str,
     ours: np.ndarray,
     oracle: np.ndarray,
