@@ -8,6 +8,7 @@ value is wrong and unlike that of every line before it; with it goes what one do
 import ast
 import copy
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -108,12 +109,14 @@ def _confused(node: ast.expr, blank: str, names: dict[str, Any]) -> Iterator[ast
     if not isinstance(node, ast.Name) or node.id not in names:
         return
     fields = list(stepwise.Cotangents._fields)
-    above = fields[: fields.index(blank)] if blank in fields else []
-    for group in (FORWARD, [f"d{name}" for name in above]):
-        if node.id in group:
-            for name in group:
-                if name != node.id and np.shape(names[name]) == np.shape(names[node.id]):
-                    yield ast.Name(name, ast.Load())
+    if blank in fields:
+        known = (*FORWARD, *(f"d{name}" for name in fields[: fields.index(blank)]))
+    else:  # a closed form reads a few names alone
+        known = re.findall(r"\w+", RIGHT[blank])
+    for name in known:
+        alike = name in names and np.shape(names[name]) == np.shape(names[node.id])
+        if alike and name != node.id and (name in FORWARD) == (node.id in FORWARD):
+            yield ast.Name(name, ast.Load())
 
 
 class _Words(NamedTuple):
