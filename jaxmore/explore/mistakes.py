@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxmore.explore.export import Program, export
 from jaxmore.explore.network import Sizes, shapes
 from jaxmore.ninja.bank.network import MISCONCEPTIONS, RIGHT
-from jaxmore.ninja.stepwise import Cotangents, Intermediates, Parameters, forward
+from jaxmore.ninja.stepwise import Cotangents, forward
 
 SIZES = Sizes(B=32, T=3, V=27, E=10, H=64)
 
@@ -32,7 +32,7 @@ class Mistake(NamedTuple):
 @cache
 def mistakes() -> tuple[Mistake, ...]:
     """The bank's mistakes that have a name and leave a cotangent its shape, by place."""
-    arrays = _arrays(SIZES)
+    arrays = _arrays(SIZES, "float32")
     return tuple(
         Mistake(m.name, place, m.title, RIGHT[place], m.code)
         for place in Cotangents._fields
@@ -62,11 +62,10 @@ def _line(code: str, n: int) -> Callable[[dict[str, Any]], jax.Array]:
     return value
 
 
-def _arrays(sizes: Sizes, dtype: str = "float64") -> dict[str, Any]:
+def _arrays(sizes: Sizes, dtype: str) -> dict[str, Any]:
     """The shapes of all that a line may read, by the names of the exercise."""
     args = shapes(sizes, dtype)
     params, X, Y = args
     variables = params._asdict() | jax.eval_shape(forward, *args)._asdict()
-    assert variables.keys() == {*Parameters._fields, *Intermediates._fields}
     cotangents = {f"d{name}": variables[name] for name in Cotangents._fields}
     return {**variables, **cotangents, "X": X, "Y": Y}

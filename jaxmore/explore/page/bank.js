@@ -13,14 +13,14 @@ export function answer(bank, ours, right, names) {
   }
   let [best, least] = ["", SAME];
   for (const [code, sentence] of bank) {
-    const off = distance(ours, valueOf(code, names), right);
+    const off = distance(ours, computed(code, names), right);
     if (off <= least && (off < least || !best)) [best, least] = [sentence, off];
   }
   return best;
 }
 
 /** The value of a line, or null where it reads what the blank does not offer. */
-function valueOf(code, names) {
+function computed(code, names) {
   try {
     return evaluate(code, names);
   } catch {

@@ -47,7 +47,7 @@ export function judge(name, text, network, data, closed = false) {
 /** `known()` gives the bank's sentence, or nothing. */
 function compare(ours, right, name, generic, known) {
   const shapes = [ours, right].map(({ shape }) => `(${shape.join(", ")})`);
-  if (shapes[0] !== shapes[1]) return { right: false, text: `shape ${shapes[0]}, not ${shapes[1]}. ${known()}` };
+  if (shapes[0] !== shapes[1]) return { right: false, text: `shape ${shapes[0]}, not ${shapes[1]}. ${known()}`.trimEnd() };
   const top = right.data.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
   const off = Array.from(right.data, (x, i) => Math.abs(ours.data[i] - x));
   const wrong = off.filter((d) => !(d <= RIGHT * top)).length;

@@ -39,10 +39,8 @@ def known_mistake(
 ) -> Mistake | None:
     """Return the mistake whose value this is, the nearest one, or None."""
     arrays = {name: as_array(value) for name, value in names.items()}
-    off, place = min(
-        (distance_between(ours, value_of(mistake.code, arrays), right), place)
-        for place, mistake in enumerate(mistakes)
-    )
+    offs = (distance_between(ours, value_of(m.code, arrays), right) for m in mistakes)
+    off, place = min(((off, place) for place, off in enumerate(offs)), default=(np.inf, 0))
     return mistakes[place] if off <= SAME else None
 
 
