@@ -10,15 +10,15 @@ from jaxmore import __version__
 from jaxmore.data import Vocabulary, split_words
 from jaxmore.explore import network
 from jaxmore.explore.html import html, read
-from jaxmore.explore.mistakes import MISTAKES, mistaken_backward
+from jaxmore.explore.mistakes import SIZES, line_program, mistakes
 from jaxmore.explore.places import PLACES, source_lines
+from jaxmore.ninja.bank import network_bank
 from jaxmore.ninja.blanks import BACKPROP, LINES
 from jaxmore.ninja.hints import HINTS
 from jaxmore.ninja.stepwise import Cotangents, Intermediates
 
 HIDDEN = (16, 64, 200)
 BATCHES = (8, 32, 128)
-SIZES_OF_THE_NOTEBOOKS = network.Sizes(B=32, T=3, V=27, E=10, H=64)
 
 
 class Trained(NamedTuple):
@@ -39,7 +39,7 @@ def page(words: Sequence[str], vocab: Vocabulary, trained: Trained | None = None
     Raises:
         InputError: the words are too few to split, or the page cannot run a primitive.
     """
-    base = SIZES_OF_THE_NOTEBOOKS._replace(V=vocab.size)
+    base = SIZES._replace(V=vocab.size)
     hidden = HIDDEN
     if trained is not None:
         (fan_in, width), E = trained.params["W1"].shape, trained.params["C"].shape[1]
@@ -55,10 +55,11 @@ def page(words: Sequence[str], vocab: Vocabulary, trained: Trained | None = None
         "parameters": network.NAMES,
         "values": Intermediates._fields,
         "cotangents": Cotangents._fields,
-        "mistakes": [
-            {"name": m.name, "place": m.place, "title": m.title, "right": m.right, "wrong": m.wrong}
-            for m in MISTAKES
-        ],
+        "mistakes": [m._asdict() for m in mistakes()],
+        "bank": {
+            blank: [[mistake.code, mistake.answer] for mistake in known]
+            for blank, known in network_bank().items()
+        },
         "programs": {
             f"{H},{B}": _programs(base._replace(H=H, B=B)) for H in hidden for B in BATCHES
         },
@@ -72,15 +73,12 @@ def page(words: Sequence[str], vocab: Vocabulary, trained: Trained | None = None
 
 
 def _programs(sizes: network.Sizes) -> dict[str, Any]:
-    backward = network.backward_program(sizes)
     return {
         "forward": network.forward_program(sizes),
-        "backward": backward,
+        "backward": network.backward_program(sizes),
         "sgd": network.sgd_program(sizes),
         "infer": network.inference_program(sizes),
-        "mistakes": {
-            m.name: network.backward_program(sizes, function=mistaken_backward(m)) for m in MISTAKES
-        },
+        "mistakes": {m.name: line_program(sizes, m) for m in mistakes()},
     }
 
 

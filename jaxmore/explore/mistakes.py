@@ -1,12 +1,19 @@
-"""Mistakes to plant in the backward pass: one piece of ``stepwise.backward`` for another."""
+"""Mistakes to plant in the backward pass: lines of the tutor's bank in the place of right ones."""
 
-import inspect
-import sys
+import ast
 from collections.abc import Callable
-from types import ModuleType
+from functools import cache
 from typing import Any, NamedTuple
 
-from jaxmore.ninja import stepwise
+import jax
+import jax.numpy as jnp
+
+from jaxmore.explore.export import Program, export
+from jaxmore.explore.network import Sizes, shapes
+from jaxmore.ninja.bank.network import MISCONCEPTIONS, RIGHT
+from jaxmore.ninja.stepwise import Cotangents, forward
+
+SIZES = Sizes(B=32, T=3, V=27, E=10, H=64)
 
 
 class Mistake(NamedTuple):
@@ -18,49 +25,47 @@ class Mistake(NamedTuple):
     """The variable whose cotangent goes wrong first."""
     title: str
     right: str
-    """A piece of the source of ``stepwise.backward``, and what takes its place."""
+    """The line, and what takes its place: expressions of the names of the exercise."""
     wrong: str
 
 
-MISTAKES = [
-    Mistake("batchnorm-mean", "hprebn", "Forget that the mean depends on every example",
-            "dhprebn = dbndiff + 1 / n * dbnmeani", "dhprebn = dbndiff"),
-    Mistake("bessel", "bndiff2", "Divide by n in place of n − 1",
-            "dbndiff2 = 1 / (n - 1)", "dbndiff2 = 1 / n"),
-    Mistake("batchnorm-variance", "bndiff", "Forget that the variance depends on every example",
-            "dbndiff = dbndiff + _rounded(2 * v.bndiff * dbndiff2)", "dbndiff = dbndiff"),
-    Mistake("logit-maxes", "logits", "Forget logit_maxes",
-            "dlogits = dnorm_logits + is_max * dlogit_maxes", "dlogits = dnorm_logits"),
-    Mistake("one-use-of-counts", "counts", "Count one use of counts of the two",
-            "dcounts = dcounts + dcounts_sum", "dcounts = dcounts"),
-    Mistake("set-for-add", "C", "Write into dC with .set in place of .add",
-            ".at[X].add(demb)", ".at[X].set(demb)"),
-    Mistake("tanh-slope", "hpreact", "Forget the slope of tanh",
-            "(1.0 - v.h**2) * dh", "dh"),
-    Mistake("tanh-square", "hpreact", "Write 1 − h in place of 1 − h²",
-            "(1.0 - v.h**2) * dh", "(1.0 - v.h) * dh"),
-    Mistake("no-mean", "logprobs", "Forget that the loss is a mean",
-            ".set(-1.0 / n)", ".set(-1.0)"),
-    Mistake("sign", "logprobs", "Forget the minus sign of the loss",
-            ".set(-1.0 / n)", ".set(1.0 / n)"),
-    Mistake("power", "bnvar", "Keep the exponent −½ in the power rule",
-            "(v.bnvar + EPS) ** -1.5", "(v.bnvar + EPS) ** -0.5"),
-    Mistake("gain", "bnraw", "Forget bngain",
-            "dbnraw = params.bngain * dhpreact", "dbnraw = dhpreact"),
-    Mistake("bias-mean", "b2", "Take the mean over the batch in place of the sum",
-            "db2 = _sum_rows(dlogits)[0]", "db2 = _sum_rows(dlogits)[0] / n"),
-    Mistake("lost-word", "W1", "Leave the last example out of dW1",
-            "dW1 = v.embcat.T @ dhprebn", "dW1 = v.embcat[:-1].T @ dhprebn[:-1]"),
-]  # fmt: skip
+@cache
+def mistakes() -> tuple[Mistake, ...]:
+    """The bank's mistakes that have a name and leave a cotangent its shape, by place."""
+    arrays = _arrays(SIZES, "float32")
+    return tuple(
+        Mistake(m.name, place, m.title, RIGHT[place], m.code)
+        for place in Cotangents._fields
+        for m in MISCONCEPTIONS[place]
+        if jax.eval_shape(_line(m.code, SIZES.B), arrays).shape == arrays[place].shape
+    )
 
 
-def mistaken_backward(mistake: Mistake) -> Callable[..., Any]:
-    """``stepwise.backward`` with the mistake in it, not jitted."""
-    home = sys.modules[stepwise.backward.__module__]
-    source = inspect.getsource(inspect.unwrap(stepwise.backward))
-    if source.count(mistake.right) != 1:
-        raise ValueError(f"stepwise.backward does not hold {mistake.right!r} once")
-    whole = inspect.getsource(home).replace(source, source.replace(mistake.right, mistake.wrong))
-    module = ModuleType(home.__name__)
-    exec(compile(whole, home.__file__ or "", "exec"), module.__dict__)
-    return inspect.unwrap(module.backward)
+def line_program(sizes: Sizes, mistake: Mistake, dtype: str = "float64") -> Program:
+    """The wrong line as a program of what it reads; its output is the cotangent."""
+    with jax.enable_x64(dtype == "float64"):
+        arrays = _arrays(sizes, dtype)
+        names = {node.id for node in ast.walk(ast.parse(mistake.wrong)) if type(node) is ast.Name}
+        reads = sorted(names & arrays.keys())
+        line = _line(mistake.wrong, sizes.B)
+        given = {name: arrays[name] for name in reads}
+        return export(line, [given], reads, [f"d{mistake.place}"])
+
+
+def _line(code: str, n: int) -> Callable[[dict[str, Any]], jax.Array]:
+    """A line as a function of the arrays that it reads, for a batch of n."""
+
+    def value(arrays: dict[str, Any]) -> jax.Array:
+        # A line that only hands on what it reads makes an array of its own, too.
+        return jnp.copy(eval(code, {"jax": jax, "jnp": jnp, "n": n}, arrays))
+
+    return value
+
+
+def _arrays(sizes: Sizes, dtype: str) -> dict[str, Any]:
+    """The shapes of all that a line may read, by the names of the exercise."""
+    args = shapes(sizes, dtype)
+    params, X, Y = args
+    variables = params._asdict() | jax.eval_shape(forward, *args)._asdict()
+    cotangents = {f"d{name}": variables[name] for name in Cotangents._fields}
+    return {**variables, **cotangents, "X": X, "Y": Y}

@@ -1,6 +1,5 @@
 """The notebooks' network as programs for the page: forward, backward, the SGD step, inference."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -69,10 +68,8 @@ def forward_program(sizes: Sizes, dtype: str = "float64") -> Program:
         return export(forward, shapes(sizes, dtype), [*NAMES, "X", "Y"], Intermediates._fields)
 
 
-def backward_program(
-    sizes: Sizes, dtype: str = "float64", function: Callable[..., Any] = backward
-) -> Program:
-    """``stepwise.backward`` as a program, or a function that takes its place.
+def backward_program(sizes: Sizes, dtype: str = "float64") -> Program:
+    """``stepwise.backward`` as a program.
 
     Its inputs are the parameters, the batch and the forward program's outputs; its outputs the
     cotangents, each under the name of its variable with a d in front.
@@ -82,7 +79,7 @@ def backward_program(
         values = jax.eval_shape(forward, *args)
         inputs = [*NAMES, "X", "Y", *Intermediates._fields]
         outputs = [f"d{name}" for name in Cotangents._fields]
-        return export(function, (*args, values), inputs, outputs)
+        return export(backward, (*args, values), inputs, outputs)
 
 
 def sgd_program(sizes: Sizes, dtype: str = "float64") -> Program:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from jaxmore.ninja import stepwise
+from jaxmore.ninja.bank import network_bank
 from jaxmore.ninja.example_batch import Batch, batch
 from jaxmore.ninja.exercise import Exercise, Line, parse_lines
 from jaxmore.ninja.hints import HINTS
@@ -128,5 +129,6 @@ BACKPROP = Exercise(
     by_other_numbers=from_those_above,
     zero_by_identity=frozenset({"logit_maxes", "b1"}),
     powers={"bnvar": "1e-5"},
+    bank=network_bank,
 )
 """The exercise of the lecture "Becoming a backprop ninja"."""

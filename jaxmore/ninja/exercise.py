@@ -74,6 +74,9 @@ class Exercise(NamedTuple):
     powers: Mapping[str, str] = {}
     """What is added to a variable before a power is taken of it, such as "1e-5"."""
 
+    bank: Callable[[], Mapping[str, Any]] = dict
+    """Returns the mistakes that the tutor knows, by variable."""
+
     @property
     def names(self) -> tuple[str, ...]:
         """The variables that have a blank, closed forms last."""

@@ -1,6 +1,6 @@
 """Judge each backward line of a learner's file on its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import TextWrapper
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmore.ninja.bank import Mistake, answer
 from jaxmore.ninja.comparison import Comparison, autodiff, compare
 from jaxmore.ninja.exercise import Exercise
 from jaxmore.ninja.program import Change, Program, Run, parse, to_numpy
@@ -35,6 +36,8 @@ class Verdict(NamedTuple):
     """What is wrong with it, in a few words; None where it is right, or blank."""
     cause: str | None = None
     """What the pattern of the error shows."""
+    answer: str | None = None
+    """What the bank says of the mistake that gives this value; None where it knows none."""
 
     @property
     def is_blank(self) -> bool:
@@ -73,7 +76,10 @@ class Report(NamedTuple):
         rows.append(f"{n_right} right, {len(wrong)} wrong, {len(blank)} to be written")
         if wrong:
             rows.append(f"the first wrong one: {self._place(wrong[0])}: {wrong[0].problem}")
-            rows += [f"  it looks like this: {wrong[0].cause}"] if wrong[0].cause else []
+            if wrong[0].answer:
+                rows.append(_WRAP.fill(wrong[0].answer))
+            elif wrong[0].cause:
+                rows.append(f"  it looks like this: {wrong[0].cause}")
         elif blank:
             rows.append(f"next: {self._place(blank[0])}")
         for v in (wrong or blank)[:1]:
@@ -128,12 +134,15 @@ def check(path: Path, more: bool = False) -> Report:
         program.refuse_changed(first, forward)
         by_other = exercise.by_other_numbers(inputs, values, other)
         again = program.run(other, quietly=True, built_up=built_up) if by_other else first
-        verdicts = [
-            _judge(name, program, again, forward, other | by_other)
-            if name in by_other
-            else _judge(name, program, first, forward, true)
-            for name in exercise.names
-        ]
+        bank = exercise.bank()
+        verdicts: list[Verdict] = []
+        for name in exercise.names:
+            run, given, right = (
+                (again, other, other | by_other) if name in by_other else (first, true, true)
+            )
+            verdict = _judge(name, program, run, forward, right)
+            names = {**forward, "n": len(inputs.X), **{f"d{k}": d for k, d in given.items()}}
+            verdicts.append(_answer(verdict, run, names, right, bank.get(name, ())))
         verdicts = [_blame(verdict, harmful) for verdict in verdicts]
         if all(verdict.is_right for verdict in verdicts):
             verdicts = [_judge_alone(verdict, alone, true, exercise) for verdict in verdicts]
@@ -146,7 +155,7 @@ def _blame(verdict: Verdict, changes: list[Change]) -> Verdict:
     if change is None:
         return verdict
     problem = f"it changes {change.of}, too: the two share an array, so make a copy first"
-    return verdict._replace(line=change.line, problem=problem, cause=None)
+    return verdict._replace(line=change.line, problem=problem, cause=None, answer=None)
 
 
 def _judge_alone(
@@ -178,7 +187,7 @@ def _judge(
     if ours is None:
         return Verdict(name, line, None, f"a {type(value).__name__}, not an array of numbers")
     oracle = np.asarray(right[name])
-    cause = cause_of(_evidence(name, ours, oracle, forward, right, program.exercise))
+    cause = cause_of(evidence(name, ours, oracle, forward, right, program.exercise))
     if ours.shape != oracle.shape:
         return Verdict(name, line, None, f"shape {ours.shape}, not {oracle.shape}", cause)
     comparison = compare(name, ours, oracle)
@@ -188,7 +197,22 @@ def _judge(
     return Verdict(name, line, comparison, f"{where(off)} off, by {comparison.maxdiff:.3g}", cause)
 
 
-def _evidence(
+def _answer(
+    verdict: Verdict,
+    run: Run,
+    names: Mapping[str, Any],
+    right: Mapping[str, Any],
+    mistakes: Sequence[Mistake],
+) -> Verdict:
+    """Say what the bank knows of a wrong value."""
+    name = verdict.name
+    ours = to_numpy(run.values.get(f"d{name}"))
+    if not (mistakes and verdict.problem) or name in run.failures or ours is None:
+        return verdict
+    return verdict._replace(answer=answer(mistakes, ours, right[name], names))
+
+
+def evidence(
     name: str,
     ours: np.ndarray,
     oracle: np.ndarray,

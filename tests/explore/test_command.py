@@ -36,7 +36,8 @@ def small(monkeypatch):
     """One size and one mistake: tracing them all takes ten seconds."""
     monkeypatch.setattr("jaxmore.explore.assemble.BATCHES", (8,))
     monkeypatch.setattr("jaxmore.explore.assemble.HIDDEN", (16,))
-    monkeypatch.setattr("jaxmore.explore.assemble.MISTAKES", mistakes.MISTAKES[:1])
+    few = mistakes.mistakes()[:1]
+    monkeypatch.setattr("jaxmore.explore.assemble.mistakes", lambda: few)
 
 
 def _data(path):

@@ -5,7 +5,10 @@ import re
 import pytest
 
 from jaxmore.explore.network import NAMES
+from jaxmore.ninja import check
+from jaxmore.ninja.bank import network_bank
 from jaxmore.ninja.stepwise import Cotangents, Intermediates
+from tests.ninja.learner import filled
 
 PLACES = [*NAMES, *Intermediates._fields]
 LINES = {
@@ -37,21 +40,23 @@ LINES = {
     "C": "jnp.zeros_like(C).at[X].add(demb)",
 }
 WRONG = {
-    "logprobs": ("jnp.zeros_like(logprobs).at[jnp.arange(n), Y].set(1.0 / n)", "sign is wrong"),
+    "logprobs": ("jnp.zeros_like(logprobs).at[jnp.arange(n), Y].set(1.0 / n)", "minus sign of"),
     "probs": ("dlogprobs * probs", "elements are off"),
     "counts": ("counts_sum_inv * dprobs", "elements are off"),
-    "logit_maxes": ("0 * logit_maxes", "zero everywhere"),
+    "logit_maxes": ("0 * logit_maxes", "write the zero that it comes out as"),
     "logits": ("dnorm_logits", "elements are off"),
-    "b1": ("0 * b1", "zero everywhere"),
+    "b1": ("0 * b1", "write the zero that it comes out as"),
     "b2": ("dlogits.sum(0, keepdims=True)", "shape (1, 27), not (27)"),
     "h": ("dlogits @ W2", "the inner sizes differ"),
-    "bndiff2": ("1 / n * jnp.ones_like(bndiff2) * dbnvar", "times what it should be"),
+    "bndiff2": ("1 / n * jnp.ones_like(bndiff2) * dbnvar", "divide by n in place of n − 1"),
     "hprebn": ("dbndiff", "elements are off"),
     "W1": ("alert(1)", "there is no alert here"),
     "C": ("jnp.zeros_like(C).at[X].set(demb)", "elements are off"),
     "emb": ("dembcat.reshape(", "did not expect “the end”"),
     "embcat": ("constructor", "there is no constructor here"),
     "bnraw": ("", "nothing is written yet"),
+    "W2": ("2 * h.T @ dlogits", "Every element is 2.000 times what it should be"),
+    "norm_logits": ("counts / (dcounts - dcounts)", "864 of 864 elements are infinite"),
 }  # fmt: skip
 
 
@@ -185,6 +190,42 @@ def test_the_exercise_judges_right_lines_and_wrong_ones(open_page):
             assert verdict in page.inner_text(".verdict"), (name, text)
         page.click(".hint")
         assert page.inner_text(".hints")
+
+
+def test_a_wrong_line_gets_the_sentence_of_the_command(open_page, tmp_path):
+    """A line of each blank that the bank knows, typed in the page and written in the file."""
+    lines = {blank: known[-1].code for blank, known in network_bank().items()}
+    file = tmp_path / "my_backward.py"
+    file.write_text(filled(lines), encoding="utf-8")
+    told = {verdict.name: verdict.answer for verdict in check(file).verdicts}
+    page = open_page()
+    for blank, line in lines.items():
+        page.click(f"[data-name={blank.removesuffix('_fast')}]")
+        if blank.endswith("_fast"):
+            page.check(".closed")
+        page.fill("#answer", line)
+        page.press("#answer", "Enter")
+        assert told[blank].startswith("This is what you get when you "), blank
+        assert told[blank] in page.inner_text(".verdict"), blank
+
+
+def test_every_line_of_the_bank_is_understood_and_answered(open_page):
+    """On another batch than the command's: each line by its own sentence, and no right line."""
+    page = open_page("#batch=8&seed=3")
+    wrong = page.evaluate(
+        """async () => {
+          const { judge } = await import("#page/judge.js");
+          const { network, data } = explorer;
+          return Object.entries(data.bank).flatMap(([blank, known]) => {
+            const name = blank.replace("_fast", "");
+            return known.flatMap(([code, sentence]) => {
+              const { right, text } = judge(name, code, network, data, name !== blank);
+              return right || !text.includes(sentence) ? [[blank, code, text]] : [];
+            });
+          });
+        }"""
+    )
+    assert wrong == []
 
 
 def test_the_closed_forms(open_page):

@@ -51,9 +51,9 @@ def mutants_of(file: str) -> Iterator[Mutant]:
     """Yield every distinct mutant of a file."""
     tree = tree_of(file)
     seen: set[tuple[str, str, str]] = set()
-    for place in list(_places(tree, None, "")):
+    for place in list(places(tree, None, "")):
         before = _head(place.statement)
-        for new in _replacements(place.node):
+        for new in replacements(place.node):
             place.put(ast.fix_missing_locations(new))
             after = _head(place.statement)
             key = place.function, before, after
@@ -63,7 +63,7 @@ def mutants_of(file: str) -> Iterator[Mutant]:
             place.put(place.node)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     node: ast.expr
     parent: ast.AST
     field: str
@@ -81,7 +81,7 @@ class _Place(NamedTuple):
 SKIPPED_FIELDS = {"annotation", "decorator_list", "bases", "returns", "type_params"}
 
 
-def _places(parent: ast.AST, statement: ast.AST | None, function: str) -> Iterator[_Place]:
+def places(parent: ast.AST, statement: ast.AST | None, function: str) -> Iterator[Place]:
     """Yield the expressions below a node, with their statement and function."""
     for field, value in ast.iter_fields(parent):
         if field in SKIPPED_FIELDS:
@@ -97,8 +97,8 @@ def _places(parent: ast.AST, statement: ast.AST | None, function: str) -> Iterat
                 name = f"{function}.{child.name}".lstrip(".")
             if isinstance(child, ast.expr) and inside is not None:
                 place = index if isinstance(value, list) else None
-                yield _Place(child, parent, field, place, inside, name or "module")
-            yield from _places(child, inside, name)
+                yield Place(child, parent, field, place, inside, name or "module")
+            yield from places(child, inside, name)
 
 
 def _says_nothing(parent: ast.AST, field: str, index: int, child: ast.AST) -> bool:
@@ -154,7 +154,7 @@ UNWRAPPED = {
 COMMUTATIVE = {"maximum", "minimum", "max", "swapaxes", "isinstance", "getattr", "cast"}
 
 
-def _replacements(node: ast.expr) -> Iterator[ast.expr]:
+def replacements(node: ast.expr) -> Iterator[ast.expr]:
     match node:
         case ast.BinOp(left, op, right):
             if type(op) in OPERATORS:

@@ -100,6 +100,7 @@ export const METHODS = {
   mean: reduction(0, (a, b) => a + b, (sum, n) => sum / n),
   max: reduction(-Infinity, Math.max),
   argmax,
+  argmin: (x, args, options) => argmax(OPERATORS["*"](number(-1), x), args, options),
   reshape,
   view: reshape,
 };
@@ -121,7 +122,7 @@ export const FUNCTIONS = {
     ids.data.forEach((id, i) => { if (id >= 0 && id < size) out[i * size + id] = 1; });
     return array([...ids.shape, size], out);
   },
-  ...Object.fromEntries(["sum", "mean", "max", "argmax", "reshape"].map((name) =>
+  ...Object.fromEntries(["sum", "mean", "max", "argmax", "argmin", "reshape"].map((name) =>
     [name, ([x, ...args], options) => METHODS[name](x, args, options)])),
 };
 

@@ -13,7 +13,7 @@ export function exercise(name, network, data, hideAnswer) {
     ${CLOSED_FORMS[name].join(", ")} alone</label>` : ""}</div></form>
     <p class="verdict" role="status"></p><p class="hints quiet"></p>
     <details><summary>What may be used</summary><p class="quiet">All values and parameters, X, Y, n${above.length ? `, and ${above.join(", ")}` : ""}.
-    The signs + − * / @ **, .T, .sum(axis, keepdims=True), .mean, .max, .argmax, .reshape, and exp, log, tanh, sqrt, softmax,
+    The signs + − * / @ **, .T, .sum(axis, keepdims=True), .mean, .max, .argmax, .argmin, .reshape, and exp, log, tanh, sqrt, softmax,
     zeros_like, ones_like, arange, one_hot(ids, size), a.at[i].set(v), a.at[i].add(v).</p></details>`;
   const find = (selector) => box.querySelector(selector);
   const verdict = find(".verdict");

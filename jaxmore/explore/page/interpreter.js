@@ -55,3 +55,31 @@ export class Program {
     return Object.fromEntries(Object.keys(this.outputs).map((name) => [name, this.slot(name).data.slice()]));
   }
 }
+
+/** A backward program with another line for one cotangent, `name`; what follows reads its value. */
+export function withLine(program, line, name) {
+  const given = { ...program.inputs, ...program.outputs };
+  const slots = [...program.slots];
+  const places = new Map(Object.entries(line.inputs).map(([key, slot]) => [slot, given[key]]));
+  const placed = (slot) => {
+    if (!places.has(slot)) places.set(slot, slots.push(line.slots[slot]) - 1);
+    return places.get(slot);
+  };
+  const [right, wrong] = [program.outputs[name], placed(line.outputs[name])];
+  const end = program.equations.findIndex(({ writes }) => writes.includes(right)) + 1;
+  return {
+    ...program,
+    slots,
+    outputs: { ...program.outputs, [name]: wrong },
+    constants: [...program.constants, ...line.constants.map(([slot, values]) => [placed(slot), values])],
+    equations: [
+      ...program.equations.slice(0, end),
+      ...line.equations.map((equation) => ({
+        ...equation, reads: equation.reads.map(placed), writes: equation.writes.map(placed),
+      })),
+      ...program.equations.slice(end).map((equation) => ({
+        ...equation, reads: equation.reads.map((slot) => (slot === right ? wrong : slot)),
+      })),
+    ],
+  };
+}

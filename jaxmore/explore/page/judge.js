@@ -1,6 +1,7 @@
 // Judges a backward line as `jaxmore check` does: right up to 1e-6 of the largest element, and with
 // generic numbers above the lines that would come out as zero whatever one writes.
 import { array, number } from "#page/arrays.js";
+import { answer } from "#page/bank.js";
 import { evaluate } from "#page/expression.js";
 import { normals, uniforms } from "#page/random.js";
 import { element, short } from "#page/terms.js";
@@ -34,21 +35,25 @@ export function judge(name, text, network, data, closed = false) {
   const allowed = closed ? ["n", ...CLOSED_FORMS[name]] : Object.keys(names);
   const given = Object.fromEntries(allowed.map((key) => [key, names[key]]));
   try {
-    return compare(evaluate(text, given), array(network.shape(name), cotangents[`d${name}`]), `d${name}`, generic);
+    const ours = evaluate(text, given);
+    const right = array(network.shape(name), cotangents[`d${name}`]);
+    const bank = data.bank[closed ? `${name}_fast` : name];
+    return compare(ours, right, `d${name}`, generic, () => answer(bank, ours, right, given));
   } catch (error) {
     return { right: false, text: error.message };
   }
 }
 
-function compare(ours, right, name, generic) {
+/** `known()` gives the bank's sentence, or nothing. */
+function compare(ours, right, name, generic, known) {
   const shapes = [ours, right].map(({ shape }) => `(${shape.join(", ")})`);
-  if (shapes[0] !== shapes[1]) return { right: false, text: `shape ${shapes[0]}, not ${shapes[1]}` };
+  if (shapes[0] !== shapes[1]) return { right: false, text: `shape ${shapes[0]}, not ${shapes[1]}. ${known()}`.trimEnd() };
   const top = right.data.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
   const off = Array.from(right.data, (x, i) => Math.abs(ours.data[i] - x));
   const wrong = off.filter((d) => !(d <= RIGHT * top)).length;
   if (!wrong) return { right: true, text: generic ? "Right, with other numbers above it, too." : "Right." };
   const worst = off.reduce((best, d, i) => (!(d <= off[best]) ? i : best), 0);
-  const cause = causeOf(ours.data, right.data);
+  const cause = known() || causeOf(ours.data, right.data);
   return {
     right: false,
     text: `${wrong} of ${off.length} elements are off. ${element(name, right.shape, worst)} is ` +

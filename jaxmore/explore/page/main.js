@@ -155,6 +155,19 @@ function fill(id, options, value) {
   $(id).value = value;
 }
 
+/** The menu of mistakes, grouped by the line that each is in. */
+function fillMistakes() {
+  $("mistake").replaceChildren(new Option("nothing: the right lines", ""));
+  for (const place of data.cotangents) {
+    const group = document.createElement("optgroup");
+    group.label = `d${place}`;
+    group.append(...data.mistakes.filter((mistake) => mistake.place === place)
+      .map(({ name, title }) => new Option(title, name)));
+    if (group.children.length) $("mistake").append(group);
+  }
+  $("mistake").value = network.options.mistake;
+}
+
 function setUp() {
   const { trained, words, sizes } = data;
   $("intro").textContent = `A network of ${sizes.T} letters in, one letter out, trained on ` +
@@ -164,8 +177,7 @@ function setUp() {
     "jaxmore/ninja/stepwise.py; the page needs no network.";
   fill("batch", data.batches.map((n) => [n, n]), network.options.batch);
   fill("hidden", data.hidden.map((n) => [n, n]), network.options.hidden);
-  fill("mistake", [["", "nothing: the right lines"], ...data.mistakes.map(({ name, title }) => [name, title])],
-    network.options.mistake);
+  fillMistakes();
   $("rate").value = network.options.rate;
   $("seed").value = network.options.seed;
   $("overfit").checked = network.options.overfit;

@@ -1,6 +1,6 @@
 // The network in the page: its parameters, its batches, its steps, and its past.
 import { sizeOf } from "#page/indices.js";
-import { Program } from "#page/interpreter.js";
+import { Program, withLine } from "#page/interpreter.js";
 import { choose, normals, uniforms } from "#page/random.js";
 
 const MOST_SNAPSHOTS = 120;
@@ -22,7 +22,9 @@ export class Network {
     this.backward = new Program(programs.backward);
     this.sgd = new Program(programs.sgd);
     this.infer = new Program(programs.infer);
-    this.broken = mistake ? new Program(programs.mistakes[mistake]) : null;
+    const place = this.data.mistakes.find(({ name }) => name === mistake)?.place;
+    this.broken = place
+      ? new Program(withLine(programs.backward, programs.mistakes[mistake], `d${place}`)) : null;
     this.params = this.data.trained ? fromLists(this.data.trained.params) : this.fresh();
     this.step = 0;
     this.losses = [];
