@@ -92,6 +92,10 @@ def hiprim(
     def rule(*args: Any) -> Any:
         return _RulePrimitive(bound, jax.tree.map(jax.typeof, args))(*args)
 
+    rule.__name__ = getattr(op, "__name__", "rule")
+    parameters = inspect.signature(op).parameters.values()
+    arrays = [p for p in parameters if p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD]
+    rule.__signature__ = inspect.Signature(arrays)  # type: ignore[attr-defined]
     return rule
 
 
