@@ -115,7 +115,7 @@ def require_hijax() -> None:
     """Raise InputError where the installed jax has no hijax primitives."""
     if HiPrim is None:
         raise InputError(
-            f"jax {jax.__version__} has no hijax primitives; they need jax 0.9 or newer"
+            f"jax {jax.__version__} has no hijax primitives: they need jax 0.9 or newer"
         )
 
 
