@@ -16,7 +16,7 @@ from jaxmore.testing.hijax.expansion import expanded, primitives_in
 from jaxmore.testing.hijax.forward import check_forward_mode, check_parts, types_of
 from jaxmore.testing.hijax.mapped import check_vmap
 from jaxmore.testing.leaves import StructureError, is_float
-from jaxmore.testing.modes import check_modes, check_second_order
+from jaxmore.testing.modes import check_modes, check_second_order, disagreement
 from jaxmore.testing.report import Report, RuleError
 from jaxmore.testing.rule import examine
 
@@ -32,7 +32,7 @@ def check_hiprim(
 
     The oracle is ``expand``, which JAX differentiates and maps by itself. The checks are those of
     :func:`check_rule` for ``vjp_fwd`` and ``vjp_bwd`` (autodiff, differences, linearity, second
-    order, ``jit``, ``scan``, ``checkpoint``, which runs ``remat``, narrower dtypes, residuals), and
+    order, ``jit``, ``scan``, ``checkpoint``, narrower dtypes, residuals), and those of ``remat`` and
 
     1. types: ``expand`` and ``vjp_fwd`` return what ``out_aval`` declares, in every dtype;
     2. zeros: a gradient of one argument alone, or through one output alone, is the same;
@@ -101,6 +101,8 @@ def check_hiprim(
         check_vmap(case, apply, op, with_jvp=with_jvp)
         if "modes" not in skip:
             check_modes(case, function)
+            if any(type(p).remat is not HiPrim.remat for p in primitives if hasattr(p, "remat")):
+                _check_remat(case, function)
             if with_jvp and "autodiff" not in skip and not case.without_autodiff:
                 check_second_order(case, function, oracles.forward_over_reverse, "jvp of grad")
                 check_second_order(case, function, oracles.reverse_over_forward, "grad of jvp")
@@ -156,6 +158,20 @@ def _check_types(primitive: Any) -> None:
         returned = types_of(jax.tree.leaves(value))
         if returned != declared:
             raise StructureError(f"{name} returns {returned}, out_aval declares {declared}")
+
+
+def _check_remat(case: Case, function: Callable[..., Any]) -> None:
+    """Check the gradient under the ``jax.checkpoint`` that calls the primitive's own ``remat``."""
+    name = "jax_remat3"
+    before = getattr(jax.config, name)
+    jax.config.update(name, True)
+    try:
+        run = jax.jit(partial(oracles.through_checkpoint, function))
+        got = case.attempt("modes", f"under {name}", run, case.leaves.floats, case.dys[0])
+    finally:
+        jax.config.update(name, before)
+    case.report.problems += disagreement(case, f"checkpoint with {name}", got, case.jitted[0])
+    case.stop_if_wrong()
 
 
 def _note_unread_residuals(case: Case) -> None:

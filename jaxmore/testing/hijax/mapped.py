@@ -92,40 +92,56 @@ class _Mapped:
         self, ours: Callable[..., Any], plain: Callable[..., Any], modes: Sequence[str]
     ) -> list[str]:
         """Report what is wrong; return the modes that the primitive does not provide."""
-        case, where = self.case, self.where
+        case = self.case
         mapped, right = (jax.vmap(f, self.in_axes) for f in (ours, plain))
         ys = jax.eval_shape(right, *self.arrays)
         dys = [jnp.asarray(case.random.normal(size=y.shape), y.dtype) for y in ys]
         shapes = [self.arrays[i].shape for i in self.places]
         vs = [jnp.asarray(case.random.normal(size=shape)) for shape in shapes]
-        given: list[str] = []
-        for mode in modes:
-            try:
-                value = jax.eval_shape(partial(self._run, mapped, [mode]), self.arrays, dys, vs)
-            except NotImplementedError:
-                if mode == VMAP:
-                    return [VMAP]
-                continue
-            except Exception as error:  # whatever a user's primitive raises
-                case.add("vmap", f"{mode} {where} fails: {explained(error)}")
-                return []
-            if mode == VMAP and types_of(value[VMAP]) != types_of(ys):
-                text = f"vmap {where} returns {types_of(value[VMAP])}, not {types_of(ys)}"
-                case.add("vmap", text)
-                return []
-            given.append(mode)
 
-        @jit_quickly
-        def both(*args: Any) -> Any:
-            return self._run(mapped, given, *args), self._run(right, given, *args)
+        def both(given: Sequence[str]) -> Any:
+            def run(*args: Any) -> Any:
+                return self._run(mapped, given, *args), self._run(right, given, *args)
 
-        found, expected = both(self.arrays, dys, vs)
+            return jit_quickly(run)(self.arrays, dys, vs)
+
+        given = list(modes)
+        try:
+            found, expected = both(given)
+        except Exception:  # one of them: which?
+            given = self._working(mapped, modes, ys, dys, vs)
+            case.stop_if_wrong()
+            if not given:
+                return [VMAP]
+            found, expected = both(given)
         looped = self._one_by_one(ours)
         for mode in given:
             again = partial(self._run, looped, [mode], self.arrays, dys, vs)
             self._compare(mode, found[mode], expected[mode], again)
             case.stop_if_wrong()
         return [mode for mode in modes if mode not in given]
+
+    def _working(
+        self, mapped: Callable[..., Any], modes: Sequence[str], ys: Any, dys: Any, vs: Any
+    ) -> list[str]:
+        """Return the modes that the primitive provides, and report those that fail."""
+        case, given = self.case, list[str]()
+        for mode in modes:
+            try:
+                value = jax.eval_shape(partial(self._run, mapped, [mode]), self.arrays, dys, vs)
+            except NotImplementedError:
+                if mode == VMAP:
+                    return []
+                continue
+            except Exception as error:  # whatever a user's primitive raises
+                case.add("vmap", f"{mode} {self.where} fails: {explained(error)}")
+                return []
+            if mode == VMAP and types_of(value[VMAP]) != types_of(ys):
+                returned = types_of(value[VMAP])
+                case.add("vmap", f"vmap {self.where} returns {returned}, not {types_of(ys)}")
+                return []
+            given.append(mode)
+        return given
 
     def _run(
         self, function: Callable[..., Any], modes: Sequence[str], arrays: Any, dys: Any, vs: Any
