@@ -32,7 +32,7 @@ def check_hiprim(
 
     The oracle is ``expand``, which JAX differentiates and maps by itself. The checks are those of
     :func:`check_rule` for ``vjp_fwd`` and ``vjp_bwd`` (autodiff, differences, linearity, second
-    order, ``jit``, ``scan``, ``checkpoint``, narrower dtypes, residuals), and those of ``remat`` and
+    order, ``jit``, ``scan``, ``checkpoint``, ``remat``, narrower dtypes, residuals), and
 
     1. types: ``expand`` and ``vjp_fwd`` return what ``out_aval`` declares, in every dtype;
     2. zeros: a gradient of one argument alone, or through one output alone, is the same;
