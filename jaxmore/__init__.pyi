@@ -11,7 +11,7 @@ from .data import (
     split_like_makemore,
     split_words,
 )
-from .drop_in import custom_vjp
+from .drop_in import custom_vjp, hiprim
 from .errors import InputError
 from .layers import (
     Add,
@@ -106,6 +106,7 @@ __all__ = [
     "evaluate",
     "fit",
     "gru",
+    "hiprim",
     "layers",
     "load",
     "loss_and_grad",

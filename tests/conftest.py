@@ -58,7 +58,12 @@ collect_ignore = [] if find_spec("torch") else ["oracle.py", "mutants"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow the tests in a browser, and the cases that ``@pytest.mark.quick`` leaves out."""
+    """Mark as slow the tests in a browser, and the cases that ``@pytest.mark.quick`` leaves out.
+
+    The doctests of hijax primitives are skipped where the installed jax has none.
+    """
+    from jaxmore.drop_in import HiPrim  # after the import hook
+
     for item in items:
         if isinstance(item, pytest.Function):
             quick = item.get_closest_marker("quick")
@@ -69,6 +74,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 slow = "browser" in item.fixturenames
             if slow:
                 item.add_marker(pytest.mark.slow)
+        elif "hiprim" in item.name and HiPrim is None:
+            item.add_marker(pytest.mark.skip(reason="hijax primitives came with jax 0.9"))
 
 
 MODULES = itertools.count(1)

@@ -1,18 +1,21 @@
-"""custom_vjp under JAX's transformations, against JAX's gradient of the plain operation.
+"""custom_vjp and hiprim under JAX's transformations, against JAX's gradient of the plain operation.
 
-The cases cover what the bridge has to distinguish: options, integers, omitted arguments, and
-arguments that vmap does not map. ``check_rule`` tests it with every rule
-(tests/testing/test_rule.py).
+The cases cover what the bridges have to distinguish: options, integers, omitted arguments, and
+arguments that vmap does not map. ``check_rule`` tests custom_vjp with every rule
+(tests/testing/test_rule.py), and ``check_hiprim`` hiprim (tests/testing/test_hiprim.py).
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmore import rules
-from jaxmore.drop_in import custom_vjp
+from jaxmore import InputError, drop_in, rules
+from jaxmore.drop_in import custom_vjp, hiprim
 
+with_hijax = pytest.mark.skipif(drop_in.HiPrim is None, reason="hijax primitives came with jax 0.9")
 pytestmark = pytest.mark.usefixtures("strict_promotion", "x64")
 
 # The rule; for each argument its shape (float), its values (integers) or None; how many of them,
@@ -31,8 +34,13 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.fixture(params=[custom_vjp, pytest.param(hiprim, marks=with_hijax)])
+def bridge(request):
+    return request.param
+
+
 @pytest.fixture(params=CASES.values(), ids=CASES)
-def case(request):
+def case(request, bridge):
     """The drop-in, the plain operation, their arguments, and which of them to differentiate."""
     name, specs, n_batched, options = request.param
     op, fwd, bwd = [getattr(rules, name + suffix) for suffix in ("", "_fwd", "_bwd")]
@@ -44,8 +52,13 @@ def case(request):
         for spec in specs
     ]
     argnums = [i for i, spec in enumerate(specs) if isinstance(spec, tuple)]
-    drop_in = custom_vjp(op, fwd, bwd, **options)
-    return drop_in, lambda *args: op(*args, **options), args, argnums, n_batched
+    return (
+        bridge(op, fwd, bwd, **options),
+        lambda *args: op(*args, **options),
+        args,
+        argnums,
+        n_batched,
+    )
 
 
 def grad(f, argnums):
@@ -100,21 +113,127 @@ def test_value_is_that_of_the_operation(case):
     np.testing.assert_array_equal(drop_in(*args), plain(*args))
 
 
-def test_the_gradient_comes_from_op_bwd():
-    f = custom_vjp(rules.tanh, rules.tanh_fwd, lambda y, dy: (3 * dy,))
+def test_the_gradient_comes_from_op_bwd(bridge):
+    f = bridge(rules.tanh, rules.tanh_fwd, lambda y, dy: (3 * dy,))
     assert jax.grad(f)(jnp.asarray(0.5)) == 3
 
 
-def test_integer_arguments_have_no_cotangent():
-    f = custom_vjp(rules.embedding, rules.embedding_fwd, rules.embedding_bwd)
+def test_integer_arguments_have_no_cotangent(bridge):
+    f = bridge(rules.embedding, rules.embedding_fwd, rules.embedding_bwd)
     y, vjp = jax.vjp(f, jnp.array([1, 0]), jnp.ones((3, 2)))
     dids, dweight = vjp(y)
     assert dids.dtype == jax.dtypes.float0
     assert dweight.dtype == "float64"
 
 
-def test_forward_mode_takes_the_operation_itself():
+def test_forward_mode_of_custom_vjp_takes_the_operation_itself():
     f = custom_vjp(rules.tanh, rules.tanh_fwd, rules.tanh_bwd)
     x = jnp.asarray(0.5)
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(f, [x], [x])
+
+
+# Forward mode ------------------------------------------------------------------------------------
+
+
+def floats_of(case):
+    """The drop-in and the plain operation as functions of the float arguments, and these."""
+    _, _, args, argnums, _ = case
+
+    def of_floats(f):
+        def function(*floats):
+            whole = list(args)
+            for i, x in zip(argnums, floats, strict=True):
+                whole[i] = x
+            return f(*whole)
+
+        return function
+
+    return of_floats, [args[i] for i in argnums]
+
+
+@with_hijax
+@pytest.mark.parametrize("bridge", [hiprim], indirect=True)
+def test_forward_mode(case):
+    of_floats, xs = floats_of(case)
+    vs = [jnp.cos(3 * x) for x in xs]
+    last = [xs[-1], vs[-1]]  # the others have no tangent
+
+    def pushed(f):
+        f = of_floats(f)
+        alone = partial(f, *xs[:-1])
+        twice = jax.vmap(f, (0, *[None] * (len(xs) - 1)))
+        stacked = [jnp.stack([xs[0], 2 * xs[0]]), *xs[1:]]
+        return (
+            jax.jvp(f, xs, vs),
+            jax.jvp(alone, last[:1], last[1:])[1],
+            jax.jvp(twice, stacked, [jnp.stack([vs[0], vs[0] / 3]), *vs[1:]])[1],
+        )
+
+    ours, want = (jax.jit(partial(pushed, f))() for f in case[:2])
+    assert_equal(jax.tree.leaves(ours), jax.tree.leaves(want))
+
+
+@with_hijax
+@pytest.mark.parametrize("bridge", [hiprim], indirect=True)
+@pytest.mark.quick("tanh")
+def test_forward_over_reverse(case):
+    of_floats, xs = floats_of(case)
+    vs = [jnp.cos(3 * x) for x in xs]
+
+    def hessian_product(f):
+        return jax.jvp(grad(of_floats(f), range(len(xs))), xs, vs)[1]
+
+    ours, want = (jax.jit(partial(hessian_product, f))() for f in case[:2])
+    assert_equal(ours, want)
+
+
+def scaled(params, x, frozen):
+    return {"y": params["w"] * x + frozen["c"], "best": jnp.argmax(x)}
+
+
+def scaled_fwd(params, x, frozen):
+    return scaled(params, x, frozen), (params["w"], x)
+
+
+def scaled_bwd(res, dy):
+    w, x = res
+    return {"w": dy["y"] * x}, dy["y"] * w, None
+
+
+@with_hijax
+def test_trees_integer_outputs_and_trees_without_a_cotangent():
+    f = hiprim(scaled, scaled_fwd, scaled_bwd)
+    args = ({"w": jnp.array([1.0, 2.0])}, jnp.array([3.0, 5.0]), {"c": jnp.array([7.0, 11.0])})
+    y, pull_back = jax.vjp(f, *args)
+    dy = {"y": jnp.array([1.0, 10.0]), "best": np.zeros((), jax.dtypes.float0)}
+    dparams, dx, dfrozen = pull_back(dy)
+    assert (dparams["w"].tolist(), dx.tolist()) == ([3, 50], [1, 20])
+    assert dfrozen["c"].tolist() == [0, 0]
+    y, v = jax.jvp(f, args, args)
+    assert y["best"] == 1
+    assert v["y"].tolist() == [6, 20]  # frozen has no cotangent, so its tangent does not count
+    mapped = jax.vmap(f, (None, 1, None), {"y": 1, "best": 0})(args[0], jnp.eye(2), args[2])
+    np.testing.assert_array_equal(mapped["y"], [[8, 7], [11, 13]])
+
+
+@with_hijax
+def test_what_is_not_mapped_is_kept_once():
+    f = hiprim(rules.linear, rules.linear_fwd, rules.linear_bwd)
+    kept = jax.vjp(jax.vmap(f, (0, None)), jnp.ones((7, 3)), jnp.ones((3, 5)))[1]
+    assert sorted(x.shape for x in jax.tree.leaves(kept)) == [(3, 5), (7, 3)]
+
+
+@with_hijax
+def test_forward_mode_wants_a_backward_pass_that_is_linear():
+    clip = hiprim(lambda x: x, lambda x: (x, ()), lambda _, dy: (jnp.clip(dy, -1, 1),))
+    x = jnp.asarray(0.5)
+    assert jax.grad(lambda x: 3 * clip(x))(x) == 1
+    with pytest.raises(TypeError, match="must be linear in dy"):
+        jax.jvp(clip, [x], [x])
+
+
+def test_a_jax_without_hijax_is_refused(monkeypatch):
+    monkeypatch.setattr(drop_in, "HiPrim", None)
+    with pytest.raises(InputError, match=r"^jax .* has no hijax primitives: they need jax 0.9"):
+        hiprim(rules.tanh, rules.tanh_fwd, rules.tanh_bwd)

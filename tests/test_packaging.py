@@ -218,7 +218,9 @@ def test_the_exempt_files_use_no_more_than_they_need() -> None:
     everything = ("--config", "lint.per-file-ignores = {}")
     bridge = banned_in("jaxmore/drop_in.py", None, *everything)
     assert bridge
-    assert all("`jax.custom_vjp`" in message for message in bridge), bridge
+    # linear_transpose differentiates nothing: hiprim's docstring says why it is right.
+    used = ("`jax.custom_vjp`", "`jax.linear_transpose`")
+    assert all(any(name in message for name in used) for message in bridge), bridge
     oracles = banned_in("jaxmore/testing", None, *everything)
     assert oracles
     assert all("`jax." in message for message in oracles), oracles

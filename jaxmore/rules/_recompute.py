@@ -1,5 +1,8 @@
 """Rematerialisation: making XLA recompute values in the backward pass."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import jax
@@ -7,6 +10,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 _Residuals = TypeVar("_Residuals")
+_linear: ContextVar[bool] = ContextVar("linear", default=False)
+
+
+@contextmanager
+def written_as_linear() -> Generator[None]:
+    """While a backward pass is traced to be transposed, let :func:`recompute_after` do nothing.
+
+    Its comparison changes no value, but JAX transposes a program only if each operation in it is
+    linear. (In forward mode there is nothing to recompute: nothing is kept.)
+    """
+    token = _linear.set(True)
+    try:
+        yield
+    finally:
+        _linear.reset(token)
 
 
 def recompute_after(signal: Float[Array, "*shape"], residuals: _Residuals) -> _Residuals:
@@ -30,4 +48,6 @@ def recompute_after(signal: Float[Array, "*shape"], residuals: _Residuals) -> _R
     >>> recompute_after(jnp.array(0.5), {"x": jnp.array([3.0])})["x"].tolist()
     [3.0]
     """
+    if _linear.get():
+        return residuals
     return jax.tree.map(lambda x: jnp.where(signal == signal, x, jnp.nan), residuals)

@@ -2,6 +2,7 @@
 
 from jaxmore.prove import prove_rule
 from jaxmore.testing.arguments import parse_args
+from jaxmore.testing.hijax import check_hiprim
 from jaxmore.testing.model import ModelReport, check_layer, check_model
 from jaxmore.testing.named import check_named_rule, load_rule, parse_options
 from jaxmore.testing.report import Problem, Report, Row, RuleError
@@ -14,6 +15,7 @@ __all__ = [
     "Report",
     "Row",
     "RuleError",
+    "check_hiprim",
     "check_layer",
     "check_model",
     "check_named_rule",

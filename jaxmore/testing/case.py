@@ -94,9 +94,9 @@ class Case:
 
     def _counted_bwd(self, residuals: Any, dy: Any) -> Any:
         self.n_traces += 1
-        return self.rule.bwd(residuals, self._whole_dy(dy))
+        return self.rule.bwd(residuals, self.whole_dy(dy))
 
-    def _whole_dy(self, dy: Sequence[Any]) -> Any:
+    def whole_dy(self, dy: Sequence[Any]) -> Any:
         """Return the cotangent of the whole value: float0 beside those of its floats."""
         given = iter(dy)
         return jax.tree.map(
@@ -121,7 +121,7 @@ class Case:
     def pull_back(self, floats: Sequence[Any], dy: Any) -> tuple[Any, ...]:
         """Run the rule forward and backward. Can be run eagerly or transformed."""
         residuals = self.rule_fwd(*floats)[1]
-        return self.leaves.cotangents(self.rule.bwd(residuals, self._whole_dy(dy)), floats)
+        return self.leaves.cotangents(self.rule.bwd(residuals, self.whole_dy(dy)), floats)
 
     def run_bwd(self, residuals: Any, dy: Any) -> tuple[Any, ...]:
         """Run the compiled backward function."""

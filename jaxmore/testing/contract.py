@@ -11,7 +11,7 @@ from jaxmore.errors import InputError
 from jaxmore.testing.case import NARROW, Case, all_numpy, to_numpy
 from jaxmore.testing.diagnosis import where
 from jaxmore.testing.judgement import AUTODIFF, bracketed, difference, worst
-from jaxmore.testing.leaves import is_float
+from jaxmore.testing.leaves import StructureError, is_float
 from jaxmore.testing.misuse import explained
 
 MEANT = (
@@ -23,7 +23,10 @@ MEANT = (
 def check_structure(case: Case) -> None:
     """Run the rule eagerly and under jit, and check outputs and residuals."""
     floats = case.leaves.floats
-    value = case.rule_fwd(*floats)
+    try:
+        value = case.rule_fwd(*floats)
+    except StructureError as error:
+        case.fail("structure", str(error), error.argument)
     if not isinstance(value, tuple) or len(value) != 2:
         given = f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
         raise InputError(f"fwd returns {given}, not a pair; write return y, residuals")

@@ -127,6 +127,19 @@ class Leaves:
         hashable = tuple(a if a is None else HashableArray(a) for a in others)
         return FloatFunction(function, self._tree, tuple(self.places), hashable, float_outputs)
 
+    def on_arrays(self, function: Callable[..., Any]) -> Callable[..., list[Any]]:
+        """Return the float outputs of a function as a function of all leaves that are arrays."""
+        places = [i for i, array in enumerate(self.arrays) if array is not None]
+
+        def of_arrays(*arrays: Any) -> list[Any]:
+            whole: list[Any] = [None] * len(self.arrays)
+            for i, array in zip(places, arrays, strict=True):
+                whole[i] = array
+            value = function(*jax.tree.unflatten(self._tree, whole))
+            return [y for y in jax.tree.leaves(value) if is_float(y)]
+
+        return of_arrays
+
     def cotangents(self, result: Any, floats: Sequence[Any]) -> tuple[Any, ...]:
         """Return the cotangents of the float leaves from the result of a backward function.
 

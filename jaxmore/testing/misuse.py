@@ -123,6 +123,8 @@ def explained(error: Exception) -> str:
     """Return the first line of an error of JAX, and what commonly causes it."""
     text = describe(error)
     errors = jax.errors
+    if isinstance(error, errors.UnexpectedTracerError):
+        return f"{type(error).__name__}: it keeps a value of the forward besides the residuals"
     if isinstance(error, errors.TracerArrayConversionError):
         return text + "; it calls a NumPy function where jax.numpy's is needed"
     if isinstance(error, errors.TracerBoolConversionError):

@@ -28,8 +28,14 @@ MODES = 64
 """How far eager, jit, vmap, scan and checkpoint may differ, in ulps of the condition scale."""
 
 
-def check_modes(case: Case) -> None:
-    """Run the rule in every mode and compare; then differentiate it a second time."""
+def check_modes(case: Case, drop_in: Callable[..., Any] | None = None) -> None:
+    """Run the rule in every mode and compare; then differentiate it a second time.
+
+    Args:
+        case: the rule.
+        drop_in: the rule as a hijax primitive, which may lack what a mode needs; by default
+            ``custom_vjp`` makes it a function that JAX differentiates.
+    """
     case.report.modes = True
     floats, (dy, dy2) = case.leaves.floats, case.dys
     first, second = case.jitted
@@ -38,7 +44,8 @@ def check_modes(case: Case) -> None:
         case.fail("modes", "the same executable gives other bits on the second run")
     if case.n_traces != 1:
         case.fail("modes", f"bwd was traced {case.n_traces} times for one shape")
-    drop_in = case.leaves.on_floats(
+    is_primitive = drop_in is not None
+    drop_in = drop_in or case.leaves.on_floats(
         custom_vjp(case.rule.plain, case.rule.fwd, case.rule.bwd), float_outputs=True
     )
     dys = [np.stack(pair) for pair in zip(dy, dy2, strict=True)]
@@ -56,11 +63,27 @@ def check_modes(case: Case) -> None:
         "checkpoint": first,
     }
     for mode, (run, *args) in modes.items():
-        got = case.attempt("modes", f"under {mode}", jax.jit(run), *args)
+        program = jax.jit(run)
+        if is_primitive and not _is_provided(case, mode, program, args):
+            continue
+        got = case.attempt("modes", f"under {mode}", program, *args)
         case.report.problems += disagreement(case, mode, got, expected[mode])
     case.stop_if_wrong()
     if "autodiff" not in case.rule.skip and not case.without_autodiff:
-        _check_grad_of_grad(case, drop_in)
+        check_second_order(case, drop_in)
+
+
+def _is_provided(case: Case, mode: str, program: Callable[..., Any], args: Any) -> bool:
+    """Return whether a primitive has the rules that a mode needs; say in the report if not."""
+    try:
+        jax.eval_shape(program, *args)
+    except NotImplementedError:
+        if mode not in case.report.not_provided:
+            case.report.not_provided.append(mode)
+        return False
+    except Exception:  # the run itself will report it
+        return True
+    return True
 
 
 def disagreement(case: Case, mode: str, got: Sequence[Any], jitted: Sequence[Any]) -> list[Problem]:
@@ -79,18 +102,31 @@ def disagreement(case: Case, mode: str, got: Sequence[Any], jitted: Sequence[Any
     return problems
 
 
-def _check_grad_of_grad(case: Case, drop_in: Callable[..., Any]) -> None:
+def check_second_order(
+    case: Case,
+    drop_in: Callable[..., Any],
+    twice: Callable[..., Any] = oracles.second_order,
+    mode: str = "grad of grad",
+) -> None:
+    """Compare the second derivative of the rule with that of the plain forward.
+
+    Args:
+        case: the rule.
+        drop_in: the rule as a function that JAX differentiates.
+        twice: how to differentiate it a second time; takes what ``oracles.second_order`` takes.
+        mode: what to call that.
+    """
     floats, dy = case.leaves.floats, case.dys[0]
     directions = tuple(jnp.asarray(case.random.normal(size=x.shape)) for x in floats)
     second_order = _jit(oracles.second_order)
     expected = all_numpy(second_order(case.plain, floats, dy, directions))
     try:
-        got = second_order(drop_in, floats, dy, directions)
+        got = _jit(twice)(drop_in, floats, dy, directions)
     except Exception as error:  # whatever a user's rule raises
         if not _reversible(case):
-            case.report.notes.append(f"grad of grad: not checked: {explained(error)}")
+            case.report.notes.append(f"{mode}: not checked: {explained(error)}")
             return
-        case.fail("modes", f"bwd fails grad of grad: {explained(error)}")
+        case.fail("modes", f"bwd fails {mode}: {explained(error)}")
     scale = max(np.abs(x).max(initial=0) for x in [*expected, *case.scales[0]])
     ours = all_numpy(got)
     off = [np.abs(a - b) for a, b in zip(ours, expected, strict=True)]
@@ -110,7 +146,7 @@ def _check_grad_of_grad(case: Case, drop_in: Callable[..., Any]) -> None:
         error = share(o, scale)
         case.report.grad_of_grad = max(case.report.grad_of_grad or 0.0, error)
         if not error <= SECOND_ORDER:
-            case.add("modes", f"{name}: grad of grad is off by {error:.1e}", name)
+            case.add("modes", f"{name}: {mode} is off by {error:.1e}", name)
     case.stop_if_wrong()
 
 

@@ -66,9 +66,13 @@ class Report:
     """Whether the rule ran in every mode, not eagerly and under jit alone."""
     grad_of_grad: float | None = None
     """The largest error of the second derivative, in units of the condition scale."""
+    dual: float | None = None
+    """The largest difference of ⟨dy, jvp(v)⟩ and ⟨vjp(dy), v⟩, in units of the condition scale."""
     residual_bytes: int | None = None
     """None where they were not counted."""
     autodiff_bytes: int = 0
+    not_provided: list[str] = field(default_factory=list[str])
+    """What a hijax primitive has no rule for: jvp, linearize, vmap, ..."""
     left_out: tuple[str, ...] = ()
     """Checks that the caller left out."""
 
@@ -111,6 +115,7 @@ class Report:
 
     def __str__(self) -> str:
         remarks = [f"not judged: {text}" for text in self.unjudged]
+        remarks += [f"not provided: {', '.join(self.not_provided)}"] if self.not_provided else []
         remarks += [f"note: {note}" for note in self.notes]
         if self.problems:
             lines = [f"{self.name} is wrong", *map(str, self.problems)]
@@ -124,6 +129,8 @@ class Report:
             measured.append(f"modes within {self.agreement:.1f} ulp")
         if self.grad_of_grad is not None:
             measured.append(f"grad of grad {self.grad_of_grad:.0e}")
+        if self.dual is not None:
+            measured.append(f"jvp dual to vjp within {self.dual:.0e}")
         if self.taylor is not None:
             measured.append(f"Taylor order {self.taylor:.2f}")
         if self.residual_bytes is not None:

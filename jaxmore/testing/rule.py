@@ -127,6 +127,7 @@ def examine(
     skip: Sequence[str] = (),
     nondiff_argnums: Sequence[int] = (),
     seed: int = 0,
+    more: Callable[[Case], None] | None = None,
     progress: Callable[[str], None] = lambda check: None,
     options: Mapping[str, Any] | None = None,
     **more_options: Any,
@@ -147,6 +148,7 @@ def examine(
         skip: as in :func:`check_rule`.
         nondiff_argnums: as in :func:`check_rule`.
         seed: as in :func:`check_rule`.
+        more: further checks, run after the modes.
         progress: called with the name of each check before it runs, and with "" at the end.
         options: as in :func:`check_rule`.
         **more_options: as in :func:`check_rule`.
@@ -175,7 +177,7 @@ def examine(
             if only_dtype:
                 _run_checks_in(case, only_dtype)
             else:
-                _run_checks(case, dtypes, progress)
+                _run_checks(case, dtypes, more, progress)
         except CheckFailed:
             pass  # it is in the report
         finally:
@@ -183,7 +185,12 @@ def examine(
     return report
 
 
-def _run_checks(case: Case, dtypes: Sequence[str], progress: Callable[[str], None]) -> None:
+def _run_checks(
+    case: Case,
+    dtypes: Sequence[str],
+    more: Callable[[Case], None] | None,
+    progress: Callable[[str], None],
+) -> None:
     """Run the checks in order; each relies on those before it."""
     skip = case.rule.skip
     progress("structure")
@@ -197,6 +204,8 @@ def _run_checks(case: Case, dtypes: Sequence[str], progress: Callable[[str], Non
     if "modes" not in skip:
         progress("modes")
         check_modes(case)
+    if more:
+        more(case)
     for dtype in dtypes:
         if not skip & {"dtypes", "autodiff"}:
             progress(dtype)

@@ -130,3 +130,36 @@ def count_bytes(function: Callable[..., Any], inputs: Sequence[Any]) -> int:
     outs = jax.make_jaxpr(function)(*inputs).jaxpr.outvars
     arrays = {out for out in outs if not isinstance(out, jax.extend.core.Literal)}
     return sum(a.aval.size * a.aval.dtype.itemsize for a in arrays)
+
+
+def pushed(
+    function: Callable[..., Any], inputs: Sequence[Any], directions: Sequence[Any]
+) -> tuple[Any, Any]:
+    """Return the value of ``function`` and its tangent, by ``jax.jvp``."""
+    return jax.jvp(function, tuple(inputs), tuple(directions))
+
+
+def linearized(
+    function: Callable[..., Any], inputs: Sequence[Any], directions: Sequence[Any]
+) -> tuple[Any, Any]:
+    """Return the value of ``function`` and its tangent, by ``jax.linearize``."""
+    value, push = jax.linearize(function, *inputs)
+    return value, push(*directions)
+
+
+def forward_over_reverse(
+    function: Callable[..., Any], inputs: Sequence[Any], dy: Any, directions: Sequence[Any]
+) -> tuple[Any, ...]:
+    """Return what :func:`second_order` returns, by forward mode over reverse mode."""
+    return pushed(partial(_first_order, function, dy), inputs, directions)[1]
+
+
+def reverse_over_forward(
+    function: Callable[..., Any], inputs: Sequence[Any], dy: Any, directions: Sequence[Any]
+) -> tuple[Any, ...]:
+    """Return what :func:`second_order` returns, by reverse mode over forward mode."""
+
+    def tangent(*inputs: Any) -> Any:
+        return pushed(function, inputs, directions)[1]
+
+    return cotangents(tangent, inputs, dy)
