@@ -241,11 +241,14 @@ def _layer_norm(module: ModuleType) -> None:
 
 
 def _recompute_after(module: ModuleType) -> None:
-    """Residuals are unchanged, except for NaN where the signal is NaN."""
+    """Residuals are unchanged, except for NaN where the signal is NaN and nothing is transposed."""
     residuals = {"x": jnp.array([3.0, -1.0]), "y": jnp.array([2.0, 5.0])}
     for signal in (0.5, 0.0, jnp.inf):
         same(module.recompute_after(jnp.array(signal), residuals), residuals)
-    lost = module.recompute_after(jnp.array([0.5, jnp.nan]), residuals)
+    signal = jnp.array([0.5, jnp.nan])
+    with module.written_as_linear():
+        same(module.recompute_after(signal, residuals), residuals)
+    lost = module.recompute_after(signal, residuals)
     same(lost, {"x": jnp.array([3.0, jnp.nan]), "y": jnp.array([2.0, jnp.nan])})
 
 
