@@ -81,7 +81,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert tops == {"jaxmore", f"jaxmore-{jaxmore.__version__}.dist-info"}
     sources = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.py", "*.pyi", "py.typed", "colours.css")
+        for pattern in ("*.py", "*.pyi", "py.typed", "colours.css", "network.json")
         for path in (ROOT / "jaxmore").rglob(pattern)
     }
     page = (ROOT / "jaxmore" / "explore" / "page").iterdir()

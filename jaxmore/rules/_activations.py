@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxmore.rules._precision import widen
-from jaxmore.rules._threads import on_one_thread
+from jaxmore.rules._reductions import on_one_thread
 
 
 def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
