@@ -1,4 +1,4 @@
-"""Mistakes to plant in the backward pass: lines of the tutor's bank in the place of right ones."""
+"""Mistakes to plant in the backward pass: lines of the bank in the place of right ones."""
 
 import ast
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from jaxmore.ninja.stepwise import Cotangents, forward
 SIZES = Sizes(B=32, T=3, V=27, E=10, H=64)
 
 
-class Mistake(NamedTuple):
+class Planted(NamedTuple):
     """A line of the backward pass that someone might write."""
 
     name: str
@@ -30,22 +30,24 @@ class Mistake(NamedTuple):
 
 
 @cache
-def mistakes() -> tuple[Mistake, ...]:
-    """The bank's mistakes that have a name and leave a cotangent its shape, by place."""
+def mistakes() -> tuple[Planted, ...]:
+    """Return the bank's mistakes that have a name and leave a cotangent its shape, by place."""
     arrays = _arrays(SIZES, "float32")
     return tuple(
-        Mistake(m.name, place, m.title, RIGHT[place], m.code)
+        Planted(m.name, place, m.title, RIGHT[place], m.code)
         for place in Cotangents._fields
         for m in MISCONCEPTIONS[place]
         if jax.eval_shape(_line(m.code, SIZES.B), arrays).shape == arrays[place].shape
     )
 
 
-def line_program(sizes: Sizes, mistake: Mistake, dtype: str = "float64") -> Program:
-    """The wrong line as a program of what it reads; its output is the cotangent."""
+def line_program(sizes: Sizes, mistake: Planted, dtype: str = "float64") -> Program:
+    """Return the wrong line as a program of what it reads; its output is the cotangent."""
     with jax.enable_x64(dtype == "float64"):
         arrays = _arrays(sizes, dtype)
-        names = {node.id for node in ast.walk(ast.parse(mistake.wrong)) if type(node) is ast.Name}
+        names = {
+            node.id for node in ast.walk(ast.parse(mistake.wrong)) if isinstance(node, ast.Name)
+        }
         reads = sorted(names & arrays.keys())
         line = _line(mistake.wrong, sizes.B)
         given = {name: arrays[name] for name in reads}

@@ -73,9 +73,8 @@ class Exercise(NamedTuple):
     """The variables whose cotangents are zero, but for rounding, on every batch."""
     powers: Mapping[str, str] = {}
     """What is added to a variable before a power is taken of it, such as "1e-5"."""
-
     bank: Callable[[], Mapping[str, Any]] = dict
-    """Returns the mistakes that the tutor knows, by variable."""
+    """Returns the known mistakes, by variable."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -108,10 +108,10 @@ def write(folder: Path, exercise: Exercise = BACKPROP) -> list[Path]:
         InputError: one of them exists already, or they cannot be written.
     """
     texts = {folder / FILE: my_backward(exercise), folder / "README.md": readme(exercise)}
-    for path in texts:
-        if path.exists():
-            raise InputError(f"{path} exists already; name another folder")
     try:
+        for path in texts:
+            if path.exists():
+                raise InputError(f"{path} exists already; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
             write_atomically(path, text.encode())

@@ -21,6 +21,7 @@ RIGHT = 1e-6
 RIGHT_ALONE = 1e-4
 """The same for a run without help, in which the roundings of such helpers add up."""
 
+_LOST = "{} of {} elements are infinite or no number, as after a division by zero or log(0)"
 _WRAP = TextWrapper(width=96, initial_indent="  ", subsequent_indent=" " * 8)
 
 
@@ -185,9 +186,14 @@ def _judge(
         return Verdict(name, line, None, None)
     ours = to_numpy(value)
     if ours is None:
-        return Verdict(name, line, None, f"a {type(value).__name__}, not an array of numbers")
+        return Verdict(name, line, None, f"of type {type(value).__name__}, not an array of numbers")
     oracle = np.asarray(right[name])
-    cause = cause_of(evidence(name, ours, oracle, forward, right, program.exercise))
+    if n_lost := int((~np.isfinite(ours)).sum()):
+        cause: str | None = (
+            f"{n_lost} of {ours.size} elements are infinite or no number, {_DIVISION}"
+        )
+    else:
+        cause = cause_of(evidence(name, ours, oracle, forward, right, program.exercise))
     if ours.shape != oracle.shape:
         return Verdict(name, line, None, f"shape {ours.shape}, not {oracle.shape}", cause)
     comparison = compare(name, ours, oracle)

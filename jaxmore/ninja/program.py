@@ -193,7 +193,7 @@ def parse(path: Path) -> Program:
     """Read a learner's file, and tell by its forward lines which exercise it is.
 
     Raises:
-        InputError: it cannot be read, is no Python, or assigns none of the exercise's cotangents.
+        InputError: it cannot be read, is no Python, or assigns no cotangent of any exercise.
     """
     try:
         statements = ast.parse(read_file(path), str(path)).body  # BOM and coding line as Python
@@ -208,8 +208,8 @@ def parse(path: Path) -> Program:
     tried = [e for e in EXERCISES.values() if any(f"d{name}" in last for name in e.names)]
     if not tried:
         raise InputError(
-            f"{path} assigns none of dlogprobs, dprobs, …: `jaxmore exercise DIR` writes the file "
-            "to fill in, and a rule of yours is named as FILE.py:my_fwd,my_bwd"
+            f"{path} assigns no cotangent of an exercise (dlogits, dh, …): `jaxmore exercise DIR` "
+            "writes the file to fill in, and a rule of yours is named as FILE.py:my_fwd,my_bwd"
         )
     exercise = max(tried, key=lambda exercise: exercise.share_of_forward(last))
     return Program(path, exercise, statements, last)

@@ -127,13 +127,13 @@ def fails(error):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("Array()", "a Array, not an array of numbers"),
-        ("Exits()", "a Exits, not an array of numbers"),
-        ("Detached()", "a Detached, not an array of numbers"),
+        ("Array()", "of type Array, not an array of numbers"),
+        ("Exits()", "of type Exits, not an array of numbers"),
+        ("Detached()", "of type Detached, not an array of numbers"),
         ("fails(Text())", "Text"),
         ("fails(ValueError('\\x1b[31mred'))", r"ValueError: \x1b[31mred"),
         ("fails(GeneratorExit())", "GeneratorExit"),
-        ("[[1], [2, 3]]", "a list, not an array of numbers"),
+        ("[[1], [2, 3]]", "of type list, not an array of numbers"),
     ],
 )
 def test_code_that_runs_when_a_value_is_read_is_guarded(line, problem, file):

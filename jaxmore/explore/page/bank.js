@@ -1,4 +1,4 @@
-// The tutor's bank, as in jaxmore/ninja/bank: lines that people write, and the sentence for each.
+// The bank of known mistakes, as in jaxmore/ninja/bank: lines that people write, and the sentence for each.
 import { evaluate } from "#page/expression.js";
 
 const SAME = 1e-6;
@@ -6,11 +6,6 @@ const largest = (data) => data.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
 
 /** The sentence for a wrong value, or "" where the bank, [[code, sentence], ...], knows none. */
 export function answer(bank, ours, right, names) {
-  const lost = ours.data.reduce((count, x) => count + !Number.isFinite(x), 0);
-  if (lost) {
-    return `${lost} of ${ours.data.length} elements are infinite or no number, as after a division ` +
-      "by zero or the log of zero.";
-  }
   let [best, least] = ["", SAME];
   for (const [code, sentence] of bank) {
     const off = distance(ours, computed(code, names), right);

@@ -63,6 +63,10 @@ function compare(ours, right, name, generic, known) {
 
 /** What the pattern of the error shows, as in the command line's diagnosis: one factor everywhere. */
 function causeOf(ours, right) {
+  const lost = ours.reduce((count, x) => count + !Number.isFinite(x), 0);
+  if (lost) {
+    return `${lost} of ${ours.length} elements are infinite or no number, as after a division by zero or log(0).`;
+  }
   if (ours.every((x) => x === 0)) return "It is zero everywhere.";
   const [dot, square] = right.reduce(([d, s], x, i) => [d + x * ours[i], s + x * x], [0, 0]);
   const factor = dot / square;

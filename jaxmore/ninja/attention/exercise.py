@@ -27,7 +27,7 @@ README = """\
 
 `my_backward.py` runs the heart of a transformer once: the first five characters of eight names
 go through an embedding, layer norm, self-attention with two heads, a skip connection and
-cross-entropy, and one number comes out, the loss. Every operation has a line of its own. Your task
+cross-entropy, and one number comes out, the loss. Every step has a line of its own. Your task
 is the way back.
 
 For each variable, find its **cotangent**: how much the loss moves when one of its elements

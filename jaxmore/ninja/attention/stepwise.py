@@ -190,7 +190,7 @@ def backward(
     # heads = probs @ vh
     dprobs = dheads @ values.vh.mT
     dvh = values.probs.mT @ dheads
-    # probs = softmax(masked): the slope itself, less the row's mean of dprobs weighted by probs
+    # probs = softmax(masked): dprobs less its mean weighted by probs, all times probs
     dmasked = values.probs * (dprobs - (dprobs * values.probs).sum(-1, keepdims=True))
     # masked = scores where causal, else a constant: nothing flows to a masked score
     dscores = jnp.where(causal, dmasked, 0)

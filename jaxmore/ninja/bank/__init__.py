@@ -1,4 +1,4 @@
-"""The bank of the tutor: for each blank of an exercise the mistakes that people make there.
+"""The bank of known mistakes: for each blank of an exercise the mistakes that people make there.
 
 :mod:`jaxmore.ninja.bank.network` holds those that are written by hand, and ``network.json`` those
 that ``python -m tests.mutants.bank`` generates from the right lines, as ``make mutants`` does.
@@ -17,7 +17,7 @@ __all__ = ["Mistake", "answer", "network_bank"]
 
 @cache
 def network_bank() -> dict[str, tuple[Mistake, ...]]:
-    """The mistakes in the blanks of the notebooks' network, those written by hand first."""
+    """Return the mistakes in the blanks of the notebooks' network, those written by hand first."""
     file = resources.files("jaxmore.ninja.bank") / "network.json"
     generated: dict[str, dict[str, str]] = json.loads(file.read_text("utf-8"))
     return {

@@ -1,4 +1,4 @@
-"""The value of a line of the bank, by NumPy: JAX would compile each of its operations."""
+"""Evaluate a line of the bank with NumPy, because JAX would compile each of its operations."""
 
 from collections.abc import Mapping
 from functools import cache

@@ -21,7 +21,7 @@ README = """\
 `my_backward.py` runs a recurrent network once: the first three characters of 32 names go through
 an embedding and, one after the other, through a gated recurrent unit. From a character and the
 previous state it computes the next state: `h1` from `h0`, and so on. The states predict the next
-characters, and one number comes out, the loss. Every operation has a line of its own, and the
+characters, and one number comes out, the loss. Every step has a line of its own, and the
 three time steps are written out one below the other. Your task is the way back.
 
 For each variable, find its **cotangent**: how much the loss moves when one of its elements
