@@ -62,7 +62,7 @@ PLACES = {
         r" + [v = \text{argmax}_u\, \text{logits}_{iu}]\,\text{dlogit_maxes}_i",
         "logits is used twice, in norm_logits and for the maximum. norm_logits hands its cotangent "
         "on as it is, and the maximum hands its own to the largest entry alone. All together this "
-        "is (softmax − onehot(Y)) / n, Exercise 2.",
+        "is (softmax(logits) − onehot(Y)) / n.",
     ),
     "h": Place(
         r"\text{dh} = \text{dlogits}\; W_2^{\top}",
@@ -130,9 +130,10 @@ PLACES = {
     ),
     "hprebn": Place(
         r"\text{dhprebn}_{ij} = \text{dbndiff}_{ij} + \frac{1}{n}\,\text{dbnmeani}_j",
-        "hprebn is used twice, in bndiff and in the mean. bndiff hands its cotangent on as it is, "
-        "and the mean hands 1/n of its own to every example. Because of it each column of dhprebn "
-        "sums to 0: a shift of the whole batch changes nothing.",
+        "hprebn is used twice: in bndiff = hprebn − bnmeani, with slope 1, and in bnmeani, the "
+        "mean of its column, with slope 1/n. So each element collects dbndiff at its own place and "
+        "1/n of its column's dbnmeani. Since dbnmeani is minus the column's sum of dbndiff, each "
+        "column of dhprebn sums to 0: BatchNorm removes whatever is added to a whole column.",
     ),
     "embcat": Place(
         r"\text{dembcat} = \text{dhprebn}\; W_1^{\top}",

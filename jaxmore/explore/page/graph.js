@@ -60,8 +60,9 @@ export class Graph {
     return this.tiles.get(name);
   }
 
+  /** Frame the inputs and the users of a place; without one, of the open place. */
   light(name) {
-    const { reads = [], users = [] } = name ? this.data.places[name] : {};
+    const { reads = [], users = [] } = this.data.places[name ?? this.selected] ?? {};
     for (const [other, tile] of this.tiles) {
       tile.classList.toggle("reads", reads.includes(other));
       tile.classList.toggle("users", users.includes(other));
@@ -69,8 +70,10 @@ export class Graph {
   }
 
   select(name) {
+    this.selected = name;
     for (const [other, tile] of this.tiles) tile.setAttribute("aria-current", String(other === name));
     this.focusable(name);
+    this.light(name);
   }
 
   /** Draw the network's values and cotangents; `offs` says how far each cotangent is wrong. */

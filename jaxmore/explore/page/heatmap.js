@@ -56,7 +56,8 @@ export function bigMap(title, name, data, shape, pick) {
   const [heading, canvas, cursor, readout] =
     ["h3", "canvas", ".cursor", ".readout"].map((q) => box.querySelector(q));
   const redraw = () => {
-    heading.textContent = `${title}, from −${short(largest(data))} to ${short(largest(data))}`;
+    const top = short(largest(data));
+    heading.textContent = data.length === 1 ? `${title}: ${short(data[0])}` : `${title}, colours from −${top} to ${top}`;
     draw(canvas, data, shape);
   };
   canvas.setAttribute("aria-label", `${title} of ${shape.join(" by ") || "one number"}. ` +
@@ -89,5 +90,11 @@ export function bigMap(title, name, data, shape, pick) {
     else if (place + step >= 0 && place + step < data.length) show(place + step);
     event.preventDefault();
   });
-  return { box, show, update: (next) => { data = next; redraw(); } };
+  const update = (next, playing) => {
+    data = next;
+    redraw();
+    readout.setAttribute("aria-live", playing ? "off" : "polite");
+    if (!cursor.hidden) show(place);
+  };
+  return { box, show, update };
 }

@@ -29,8 +29,12 @@ const network = new Network(data, {
 
 let playing = false;
 const toGraph = () => graph.focusable(view.name).focus();
-const follow = (name, place) => {
+const follow = (name, place = null) => {
   open(name, place);
+  if (!matchMedia("(max-width: 800px)").matches) {
+    graph.focusable(name).scrollIntoView({ block: "nearest" });
+    if (place === null) $("place").scrollTop = 0;
+  }
   $("place").focus({ preventScroll: true });
 };
 const view = new PlaceView($("place"), data, { backToGraph: toGraph, follow });
@@ -39,7 +43,7 @@ const graph = new Graph($("graph"), data, (name) => open(name));
 function open(name, place = null) {
   graph.select(name);
   view.open(name, network, place);
-  if (place !== null) $("place").querySelector(".number").scrollIntoView({ block: "nearest" });
+  if (place !== null) $("place").querySelector(".number")?.scrollIntoView({ block: "nearest" });
   else if (matchMedia("(max-width: 800px)").matches) {
     $("place").scrollIntoView();
     $("place").focus({ preventScroll: true });
@@ -138,7 +142,8 @@ function change(options) {
   $("broken").hidden = !mistake;
   if (mistake) {
     $("broken").replaceChildren(`${mistake.title}. In the line of d${mistake.place}, `, code(mistake.right),
-      " has become ", code(mistake.wrong), ". Training goes on with it.");
+      " has become ", code(mistake.wrong), ". Training goes on with it. The tiles say how far each cotangent is off, " +
+        "as a share of its largest right element (of its terms where that is 0).");
   }
   if (view.name) view.open(view.name, network, null);
   settled(diverged() ? "" : `Loss ${network.values.loss[0].toFixed(4)} at step ${network.step}.`);
@@ -170,9 +175,10 @@ function fillMistakes() {
 
 function setUp() {
   const { trained, words, sizes } = data;
-  $("intro").textContent = `A network of ${sizes.T} letters in, one letter out, trained on ` +
-    `${words.length.toLocaleString("en")} names by ${trained ? `the run ${trained.name}` : "you"}. ` +
-    "Every gradient on this page is computed by the hand-derived lines that you see.";
+  $("intro").textContent = `A network that reads ${sizes.T} letters of a name and predicts the next. ` +
+    `${trained ? `It was trained by the run ${trained.name}; Play goes on training it` : "Play trains it"} on ` +
+    `${words.length.toLocaleString("en")} names, with gradients from the hand-derived lines shown here.`;
+  $("uniform").textContent = `; even guesses cost ${Math.log(sizes.V).toFixed(2)}`;
   $("about").textContent = `Written by jaxmore ${data.version}. The programs in this page are traced from ` +
     "jaxmore/ninja/stepwise.py; the page needs no network.";
   fill("batch", data.batches.map((n) => [n, n]), network.options.batch);
@@ -185,7 +191,7 @@ function setUp() {
   ratioKey($("ratio-key"), data.parameters);
   $("play").addEventListener("click", () => (playing ? pause() : play()));
   $("one-step").addEventListener("click", oneStep);
-  $("reset").addEventListener("click", () => { network.reset(); settled("Reset."); });
+  $("reset").addEventListener("click", () => { network.reset(); settled(`Back to step 0, with the parameters of seed ${network.options.seed}.`); });
   $("help").addEventListener("click", () => welcome($("welcome"), true));
   $("time").addEventListener("input", (event) => {
     if (playing) pause();

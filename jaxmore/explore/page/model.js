@@ -90,8 +90,8 @@ function refresh({ quick = false } = {}) {
   if (quick) return;
   predictions();
   graph.update(network, {});
-  opened.value.update(valueAt(opened.path));
-  opened.cotangent.update(network.cotangents[`d${opened.path}`]);
+  opened.value.update(valueAt(opened.path), playing);
+  opened.cotangent.update(network.cotangents[`d${opened.path}`], playing);
   number(opened.place);
 }
 

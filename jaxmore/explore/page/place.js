@@ -4,6 +4,9 @@ import { bigMap } from "#page/heatmap.js";
 import { Terms, element, short } from "#page/terms.js";
 
 const MOST_TERMS = 12;
+const LETTERS = "i: an example of the batch, n of them. j: a hidden unit. v and u: a character. t: a position in the context. " +
+  "k: one number of an embedding of E. ⊙: element by element. ⊤: transposed. [v = a]: 1 where v is a, else 0. " +
+  "In the code, params holds the parameters and v the values of the forward pass.";
 
 export class PlaceView {
   /** `follow(name, place)` opens the element of another cotangent. */
@@ -16,29 +19,66 @@ export class PlaceView {
     Object.assign(this, { name, network, place });
     const { forward, backward, formula, derivation } = data.places[name];
     panel.innerHTML = `<button type="button" class="to-graph">Back to the graph</button>
-      <h2 id="place-title"></h2><h3>Forward</h3><pre class="forward"></pre>
-      <div class="answer"><h3>Backward</h3><pre class="backward"></pre><div class="formula" role="region" tabindex="0" aria-label="Formula"></div>
-      <p class="derivation"></p></div><div class="maps"></div><div class="number" aria-live="polite"></div>
+      <h2 id="place-title"></h2><p class="around"></p><h3>Forward</h3><pre class="forward"></pre>
+      <div class="answer"><h3>Backward</h3><p class="planted" hidden></p><pre class="backward"></pre><div class="formula" role="region" tabindex="0" aria-label="Formula"></div>
+      <p class="derivation"></p><details class="letters"><summary>What the letters mean</summary><p class="quiet">${LETTERS}</p></details></div><div class="maps"></div><div class="number" aria-live="polite"></div>
       <div class="exercise"></div>`;
     const find = (selector) => panel.querySelector(selector);
     find(".to-graph").addEventListener("click", this.backToGraph);
     find("#place-title").textContent = `${name} and d${name}`;
     code(find(".forward"), forward);
-    code(find(".backward"), backward || "The loss is what everything is compared with: its own cotangent is 1.");
+    code(find(".backward"), backward);
     find(".formula").innerHTML = formula;
     find(".derivation").textContent = derivation;
+    this.around();
+    this.planted();
     const shape = network.shape(name);
     this.value = bigMap("Value", name, this.valueOf(name), shape);
     find(".maps").append(this.value.box);
     this.cotangent = null;
-    if (name === "loss") return;
+    if (name === "loss") {
+      for (const box of [".backward", ".formula", ".letters"]) find(box).remove();
+      find(".derivation").textContent = "The backward pass starts here. Every cotangent says how much the loss changes, " +
+        "and the loss changes exactly as much as itself, so dloss is 1. Go on to logprobs, its input.";
+      return;
+    }
     this.cotangent = bigMap("Cotangent", `d${name}`, network.cotangents[`d${name}`], shape,
-      (picked) => this.showNumber(picked));
+      (picked) => {
+        this.showNumber(picked);
+        panel.querySelector(".number").scrollIntoView({ block: "nearest" });
+      });
     find(".maps").append(this.cotangent.box);
     find(".maps").insertAdjacentHTML("beforeend",
-      `<p class="quiet">Pick an element of the cotangent to see the sum that it is.</p>`);
+      `<p class="quiet">Click an element of the cotangent, or press Enter on it, to see the sum that makes it.</p>`);
     find(".exercise").append(exercise(name, network, data, (hide) => { find(".answer").hidden = hide; }));
     this.showNumber(place ?? largestPlace(network.cotangents[`d${name}`]));
+    this.cotangent.show(this.place);
+  }
+
+  /** Links to what the place is made of and to what uses it, which its cotangent comes from. */
+  around() {
+    const { reads, users } = this.data.places[this.name];
+    const links = (names) => names.flatMap((name, i) => {
+      const link = document.createElement("button");
+      Object.assign(link, { type: "button", className: "link", textContent: name });
+      link.addEventListener("click", () => this.follow(name));
+      return i ? [", ", link] : [link];
+    });
+    this.panel.querySelector(".around").replaceChildren(
+      ...(reads.length ? ["Made of ", ...links(reads), ". "] : ["A parameter. "]),
+      ...(users.length ? ["Used by ", ...links(users), users.length > 1
+        ? ": its cotangent is collected from theirs." : ": its cotangent comes from there."] : []));
+  }
+
+  /** Say so where a mistake runs in the place of the line shown. */
+  planted() {
+    const mistake = this.network.broken && this.data.mistakes.find(({ name }) => name === this.network.options.mistake);
+    const note = this.panel.querySelector(".planted");
+    note.hidden = mistake?.place !== this.name;
+    if (note.hidden) return;
+    const line = document.createElement("code");
+    line.textContent = mistake.wrong;
+    note.replaceChildren("A mistake is planted: in place of the line below, the page runs ", line, ".");
   }
 
   valueOf(name) {
@@ -49,9 +89,9 @@ export class PlaceView {
   update(playing) {
     if (!this.name) return;
     this.panel.querySelector(".number").setAttribute("aria-live", playing ? "off" : "polite");
-    this.value.update(this.valueOf(this.name));
+    this.value.update(this.valueOf(this.name), playing);
     if (!this.cotangent) return;
-    this.cotangent.update(this.network.cotangents[`d${this.name}`]);
+    this.cotangent.update(this.network.cotangents[`d${this.name}`], playing);
     this.showNumber(this.place);
   }
 
@@ -82,7 +122,7 @@ export class PlaceView {
     const size = terms.reduce((s, { value }) => s + Math.abs(value), 0);
     const cancels = terms.length > 1 && Math.abs(sum) < 1e-12 * size;
     target.innerHTML = `<h3>One number: ${title}</h3>
-      <p>${terms.length === 0 ? "No term reaches it: it is 0." : `The sum of ${count(terms.length)}, largest first; each leads on to where it comes from.`}
+      <p>${terms.length === 0 ? "No term reaches it: it is 0." : `The sum of ${count(terms.length)}${terms.length > 1 ? ", largest first" : ""}. A term is a cotangent times a slope; a link opens where that cotangent comes from.`}
       ${cancels ? " They cancel: what is left is rounding." : ""}</p>
       <table class="terms"><thead><tr><th>Cotangent</th><th>Its value</th><th>Slope</th><th class="n">Term</th><th><span class="quiet">size</span></th></tr></thead>
       <tbody>${rows.join("")}<tr><th colspan="3">Sum of the terms</th><td class="n"><b>${short(sum)}</b></td><td></td></tr>
@@ -101,9 +141,9 @@ export class PlaceView {
     const difference = network.byDifferences(name, place);
     const scale = Math.max(Math.abs(difference), size, 1e-3 * largestOf(network.right[`d${name}`]));
     const agrees = Math.abs(difference - total) <= 1e-4 * scale + 1e-9;
-    return `<p class="check">Check by central differences (move ${name} there, look at the loss):
+    return `<p class="check">Check by central differences (change this element of ${name} a little, watch the loss):
       <span class="mono">${short(difference)}</span>, <span class="${agrees ? "right" : "wrong"}">
-      ${agrees ? "✓ agrees" : "✗ differs"}</span> (by ${short(Math.abs(difference - total))}).</p>`;
+      ${agrees ? "✓ agrees" : "✗ differs"}</span> (by ${short(Math.abs(difference - total))})${agrees || !network.broken ? "" : ": the planted mistake reaches this number"}.</p>`;
   }
 }
 

@@ -1,13 +1,13 @@
 // The first visit, explained in four steps that can be skipped.
 const STEPS = [
   ["A network, one line at a time",
-    "Each tile is a line of the forward pass of a small network that predicts the next letter of a name. The left picture is its value, the right one its cotangent: how much the loss moves when an element moves. Blue is negative, orange positive."],
+    "Each tile is a line of the forward pass of a small network that predicts the next letter of a name. The left picture is its value, the right one its cotangent: how much the loss changes when each element changes a little, also called the gradient. Blue is negative, orange positive."],
   ["Walk back from the loss",
-    "Open the lowest tile and go up, with ↑ or by click. Each place shows its backward line, the very code of the package, with a derivation. Pick an element of a cotangent to see the sum that it is."],
+    "Open loss, the tile at the bottom, and go up: click the next tile, or press ↑ and Enter. Each place shows its backward line, the very code of the package, and where its cotangent comes from. Click a number of a cotangent to see the sum that makes it."],
   ["Let it learn",
-    "Play trains the network here, in your browser, with these hand-derived lines. Nothing is loaded and nothing is sent. Step, go back in time, change the learning rate."],
+    "Play trains the network here, in your browser, with these hand-derived lines. Nothing is loaded and nothing is sent. You can also take one step, drag the slider to go back in time, or change the learning rate."],
   ["Break it, then do it",
-    "Choose a mistake under “Break it” and see which cotangents turn wrong, and whether the loss minds. Then type a backward line yourself: it is judged at once."],
+    "Choose a mistake under “Break it” and see which cotangents turn wrong, and whether the loss still falls. Then open a place and write its backward line under “Do it”: the page says whether it is right. Help shows these steps again."],
 ];
 const SEEN = "jaxmore-explorer-seen";
 
