@@ -188,12 +188,9 @@ def _judge(
     if ours is None:
         return Verdict(name, line, None, f"of type {type(value).__name__}, not an array of numbers")
     oracle = np.asarray(right[name])
+    cause = cause_of(evidence(name, ours, oracle, forward, right, program.exercise))
     if n_lost := int((~np.isfinite(ours)).sum()):
-        cause: str | None = (
-            f"{n_lost} of {ours.size} elements are infinite or no number, {_DIVISION}"
-        )
-    else:
-        cause = cause_of(evidence(name, ours, oracle, forward, right, program.exercise))
+        cause = _LOST.format(n_lost, ours.size)
     if ours.shape != oracle.shape:
         return Verdict(name, line, None, f"shape {ours.shape}, not {oracle.shape}", cause)
     comparison = compare(name, ours, oracle)

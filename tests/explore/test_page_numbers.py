@@ -91,9 +91,16 @@ def mistaken(mistake, names):
     return {place: names[f"d{place}"] for place in stepwise.Cotangents._fields}
 
 
+SAME_ON_A_REAL_BATCH = {
+    "max-sign", "max-zero", "logit-maxes", "max-everywhere", "max-at-the-target", "max-shared-out",
+    "closed-form-above", "b1-zero", "b1-mean",
+}  # fmt: skip
+"""Mistakes that leave the numbers of a real batch as they are, which is their lesson."""
+
+
 @pytest.mark.slow
 def test_each_mistake_equals_jaxs_and_marks_its_place(open_page, oracle, x64):
-    page = open_page()
+    page = open_page("#hidden=16&batch=8")
     start = state(page)
     X, Y = start["batch"]
     params = stepwise.Parameters(**{k: jnp.array(v) for k, v in start["params"].items()})
@@ -105,10 +112,11 @@ def test_each_mistake_equals_jaxs_and_marks_its_place(open_page, oracle, x64):
         page.select_option("#mistake", mistake.name)
         now = state(page)
         wrong = mistaken(mistake, names)
+        # A mistake may make the terms of what follows larger than those of the right cotangents.
+        growth = max(1, *(np.abs(d).max() / scales[k].scale.max() for k, d in wrong.items()))
         for name, ours in now["cotangents"].items():
             theirs = wrong[name[1:]]
-            # A mistake may make an element larger than the terms of the right one.
-            scale = np.maximum(scales[name[1:]].scale, np.abs(theirs).max())
+            scale = np.maximum(growth * scales[name[1:]].scale, np.abs(theirs).max())
             assert (np.abs(ours - theirs) <= 1e-12 * scale).all(), (mistake.name, name)
         marks = page.evaluate(
             "() => [...document.querySelectorAll('.tile .off:not([hidden])')]"
@@ -120,8 +128,8 @@ def test_each_mistake_equals_jaxs_and_marks_its_place(open_page, oracle, x64):
             if jnp.abs(value - getattr(right, name)).max() > 1e-6 * scales[name].scale.max()
         }
         assert changed <= set(marks), mistake.name
-        # Not where the mistake leaves the numbers of a real batch as they are: the lesson of some.
-        print("MARK", mistake.name, mistake.place in marks)
+        told = mistake.place in marks
+        assert told == (mistake.name not in SAME_ON_A_REAL_BATCH), mistake.name
 
 
 def test_the_terms_of_every_element_add_up_to_it(open_page):
