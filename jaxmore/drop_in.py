@@ -60,11 +60,11 @@ def hiprim(
     dy ↦ Jᵀ dy for the Jacobian J of ``op``, a linear map of dy, and its transpose is (Jᵀ)ᵀ = J.
     So ``jax.jvp`` runs ``op_fwd`` and the transposed program of ``op_bwd``, which
     ``jax.linear_transpose`` makes from it operation by operation: matrix product for matrix
-    product, broadcast for sum. All that is differentiated is differentiated by hand, and both modes
-    have the same Jacobian. It takes an ``op_bwd`` that is linear in dy, which
-    :func:`jaxmore.testing.check_rule` checks, and written in operations that JAX can transpose: a
-    ``while_loop`` or a ``custom_vjp`` between dy and a cotangent raises an error, and so does an
-    operation that is not linear, such as the clipping of a gradient.
+    product, broadcast for sum. No derivative comes from JAX. Forward and reverse mode have the same
+    Jacobian. ``op_bwd`` must be linear in dy, which :func:`jaxmore.testing.check_rule` checks, and
+    JAX must be able to transpose each operation between dy and a cotangent: a ``while_loop`` or a
+    ``custom_vjp`` there raises an error, and so does an operation that is not linear, such as the
+    clipping of a gradient.
 
     Args:
         op: as in :func:`custom_vjp`.
@@ -90,7 +90,7 @@ def hiprim(
     bound = _bind(op, op_fwd, op_bwd, options)
 
     def rule(*args: Any) -> Any:
-        return _RulePrimitive(bound, jax.tree.map(jax.typeof, args))(*args)
+        return RulePrimitive(bound, jax.tree.map(jax.typeof, args))(*args)
 
     rule.__name__ = getattr(op, "__name__", "rule")
     parameters = inspect.signature(op).parameters.values()
@@ -156,7 +156,7 @@ def _bind(
     return _Bound(forward, fwd, bwd)
 
 
-class _RulePrimitive(_Base):
+class RulePrimitive(_Base):
     """A rule on arguments of given shapes and dtypes, as a hijax primitive."""
 
     skip_linearization_on_zero_tangents = True
@@ -238,7 +238,7 @@ class _RulePrimitive(_Base):
             mapped(self.rule.fwd, in_axes=dims, out_axes=(0, residual_axes)),
             bwd,
         )
-        y = _RulePrimitive(rule, jax.tree.map(jax.typeof, args))(*args)
+        y = RulePrimitive(rule, jax.tree.map(jax.typeof, args))(*args)
         return y, jax.tree.map(lambda _: 0, self.out_aval)
 
     def _residual_axes(self, dims: list[int | None]) -> Any:

@@ -14,7 +14,9 @@ if drop_in.HiPrim is None:
 
 X, Y = np.array([0.3, -1.2, 0.8]), np.array([1.1, 0.4, -0.6])
 NEWER = hasattr(hijax, "HiPrim")
-newer = pytest.mark.skipif(not NEWER, reason="lin, linearized and this remat came with jax 0.12")
+newer = pytest.mark.skipif(not NEWER, reason="this remat came with jax 0.12")
+HAS_LIN = hasattr(drop_in.HiPrim, "lin")
+with_lin = pytest.mark.skipif(not HAS_LIN, reason="lin and linearized came with jax 0.10")
 
 
 class ReverseOnly(drop_in.HiPrim):
@@ -42,8 +44,11 @@ class Right(ReverseOnly):
         (x, y), (vx, vy) = primals, map(hijax.instantiate_zeros, tangents)
         return self(x, y), vx * jnp.sin(y) + vy * x * jnp.cos(y)
 
-    if NEWER:
-        lin, linearized = hijax.linearize_from_jvp
+    def lin(self, nzs_in, x, y):
+        return self(x, y), (x, y)
+
+    def linearized(self, res, *tangents):
+        return self.jvp(res, tangents)[1]
 
     def batch(self, axis_data, args, dims):
         args = [
@@ -81,7 +86,12 @@ def test_a_right_primitive_passes_every_check():
 def test_rules_that_are_not_there_are_no_mistake():
     report = check_hiprim(apply(ReverseOnly), X, Y, dtypes=())
     assert report.verdict == "right"
-    lacking = ["jvp", *(["linearize"] if NEWER else []), "vmap", "checkpoint"]
+    lacking = [
+        "jvp",
+        *(["linearize"] if HAS_LIN else []),
+        "vmap",
+        "checkpoint",
+    ]
     assert report.not_provided == lacking
     assert f"not provided: {', '.join(lacking)}\n" in f"{report}\n"
 
@@ -219,12 +229,9 @@ def test_a_wrong_rematerialisation_is_found():
     assert "checkpoint with jax_remat3 and jit differ by" in message(WrongRemat)
 
 
-@newer
+@with_lin
 def test_a_wrong_linearization_is_found():
     class WrongLinearized(Right):
-        def lin(self, nzs_in, x, y):
-            return self(x, y), (x, y)
-
         def linearized(self, res, vx, vy):
             (x, y), (vx, vy) = res, map(hijax.instantiate_zeros, (vx, vy))
             return vx * jnp.sin(y) - vy * x * jnp.cos(y)
@@ -278,15 +285,104 @@ def test_a_residual_that_nobody_reads_is_noted():
 # What can be given -------------------------------------------------------------------------------
 
 
-def test_an_instance_is_checked_in_its_dtype():
-    avals = [jax.typeof(jnp.asarray(a, "float32")) for a in (X, Y)]
+def test_an_instance_is_checked_in_float64_alone():
+    with jax.enable_x64(True):
+        avals = [jax.typeof(jnp.asarray(a)) for a in (X, Y)]
     report = check_hiprim(Right(*avals), X, Y)
-    assert report.passed
+    assert report.verdict == "right"
     assert [row.argument for row in report.rows] == ["x", "y"]
-    assert list(report.rows[0].narrow) == ["float32"]
-    assert "bound to float32" in report.notes[-1]
+    assert report.not_provided == []
     with pytest.raises(RuleError, match="y: "):
         check_hiprim(WrongVjp(*avals), X, Y)
+    with pytest.raises(InputError, match=r"narrow dtype, .*: lambda x: Right\(jax.typeof\(x\)\)"):
+        check_hiprim(Right(avals[0], jax.typeof(np.float32(Y))), X, Y)
+
+
+class AppliesAnother(ReverseOnly):
+    """The primitive in ``expand`` has the same mistake."""
+
+    def expand(self, x, y):
+        return apply(WrongVjp)(x, y)
+
+    def vjp_bwd_retval(self, res, dz):
+        return WrongVjp.vjp_bwd_retval(self, res, dz)
+
+
+def test_a_primitive_inside_expand_is_expanded_too():
+    with pytest.raises(RuleError, match="argument 1: all 3 elements; worst at argument 1"):
+        check_hiprim(apply(AppliesAnother), X, Y, dtypes=(), skip=("differences",))
+
+
+def scanned(x, y):
+    return jax.lax.scan(lambda carry, xy: (carry, apply(WrongVjp)(*xy)), None, (x, y))[1]
+
+
+def branched(x, y):
+    return jax.lax.cond(x[0] > 0, apply(WrongVjp), apply(WrongVjp), x, y)
+
+
+def looped(x, y):
+    return jax.lax.while_loop(lambda z: z[0] > 1, lambda z: apply(WrongVjp)(z, y), x)
+
+
+class Scans(ReverseOnly):
+    def expand(self, x, y):
+        return scanned(x, y)
+
+
+@pytest.mark.parametrize(
+    ("function", "where"),
+    [
+        (scanned, "scan"),
+        (lambda x, y: apply(Right)(x, y) + jax.jit(scanned)(x, y), "scan"),
+        (branched, "cond"),
+        (looped, "while"),
+        (jax.checkpoint(apply(WrongVjp)), "(checkpoint|remat2)"),
+        (lambda x, y: jax.lax.map(lambda _: scanned(x, y), jnp.arange(2)), "scan"),
+        (apply(Scans), "scan"),
+    ],
+)
+def test_a_primitive_inside_another_transformation_is_refused(function, where):
+    with pytest.raises(InputError, match=f"a hijax primitive inside {where} cannot be checked"):
+        check_hiprim(function, X, Y)
+
+
+class JvpLater(Right):
+    def jvp(self, primals, tangents):
+        raise NotImplementedError("later")
+
+
+class BatchLater(Right):
+    def batch(self, axis_data, args, dims):
+        raise NotImplementedError("later")
+
+
+class VjpLater(Right):
+    def vjp_fwd(self, nzs_in, x, y):
+        raise NotImplementedError("later")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (JvpLater, "jvp fails: NotImplementedError: later"),
+        (BatchLater, "vmap along the first axis fails: NotImplementedError: later"),
+        (VjpLater, "vjp_fwd fails: NotImplementedError: later"),
+    ],
+)
+def test_a_rule_that_raises_is_not_a_rule_that_is_absent(wrong, found):
+    assert found in message(wrong)
+
+
+def test_skipped_dtypes_are_skipped_in_forward_mode():
+    report = check_hiprim(apply(WideTangent), X, Y, dtypes=("bfloat16",), skip=("dtypes",))
+    assert report.passed
+
+
+def test_a_rule_of_lambdas_is_called_the_rule():
+    tripled = hiprim(lambda x: 3 * x, lambda x: (3 * x, ()), lambda _, dy: (2 * dy,))
+    with pytest.raises(RuleError, match=r"^the rule is wrong"):
+        check_hiprim(tripled, X, dtypes=())
 
 
 def test_what_cannot_be_checked_is_one_sentence(monkeypatch):

@@ -7,15 +7,21 @@ from typing import Any
 import jax
 from jax.extend import core
 
-from jaxmore.drop_in import HiPrim, require_hijax
+from jaxmore.drop_in import HiPrim, RulePrimitive, require_hijax
 from jaxmore.errors import InputError
 from jaxmore.prove.program import names_of
 from jaxmore.testing import oracles
 from jaxmore.testing.case import DTYPES, Case
 from jaxmore.testing.hijax.expansion import expanded, primitives_in
-from jaxmore.testing.hijax.forward import check_forward_mode, check_parts, types_of
+from jaxmore.testing.hijax.forward import (
+    check_forward_mode,
+    check_single_gradients,
+    is_missing,
+    types_of,
+)
 from jaxmore.testing.hijax.mapped import check_vmap
 from jaxmore.testing.leaves import StructureError, is_float
+from jaxmore.testing.misuse import explained
 from jaxmore.testing.modes import check_modes, check_second_order, disagreement
 from jaxmore.testing.report import Report, RuleError
 from jaxmore.testing.rule import examine
@@ -48,7 +54,8 @@ def check_hiprim(
 
     Args:
         prim: the function that applies the primitive, as ``lambda x: Square(jax.typeof(x))(x)``
-            does. An instance of the primitive is checked in the dtype of its arguments alone.
+            does. An instance of the primitive must be bound to float64, and is checked in that
+            alone.
         *args: as in :func:`check_rule`.
         dtypes: as in :func:`check_rule`.
         skip: as in :func:`check_rule`.
@@ -59,8 +66,9 @@ def check_hiprim(
 
     Raises:
         RuleError: a rule is wrong; the message says which, where and by how much.
-        InputError: the installed jax has no hijax primitives, ``prim`` applies none, or it has no
-            reverse mode.
+        InputError: the installed jax has no hijax primitives; ``prim`` applies none, or one inside
+            ``scan``, ``cond`` or the like; it has no reverse mode; or it is an instance bound to a
+            narrow dtype.
 
     >>> import jax.numpy as jnp
     >>> from jaxmore import hiprim
@@ -71,12 +79,14 @@ def check_hiprim(
     """
     require_hijax()
     instance: Any = prim if isinstance(prim, HiPrim) else None
+    if instance:
+        _require_float64(instance)
     primitives = [instance] if instance else primitives_in(prim, args)
     if not primitives:
         raise InputError("the function applies no hijax primitive; for a rule use check_rule")
-    name = getattr(prim, "__name__", "<lambda>").replace("<lambda>", type(primitives[0]).__name__)
-    op = instance.expand if instance else partial(expanded, prim)
-    only_dtype = _dtype_of(instance) if instance else None
+    kind = "the rule" if isinstance(primitives[0], RulePrimitive) else type(primitives[0]).__name__
+    name = getattr(prim, "__name__", "<lambda>").replace("<lambda>", kind)
+    op = partial(expanded, instance.expand if instance else prim)
 
     def apply(*args: Any) -> Any:  # an instance may not be hashable
         return prim(*args)
@@ -89,15 +99,17 @@ def check_hiprim(
         try:
             return jax.vjp(apply, *args)
         except NotImplementedError as error:
-            raise InputError(f"{name} has no reverse mode to check: {error}") from error
+            if is_missing(error):
+                raise InputError(f"{name} has no reverse mode to check: {error}") from error
+            raise StructureError(f"the forward pass fails: {explained(error)}") from error
 
     def bwd(pull_back: Any, dy: Any) -> Any:
         return pull_back(dy)
 
     def check_primitive(case: Case) -> None:
         function = case.leaves.on_floats(apply, float_outputs=True)
-        check_parts(case, function)
-        with_jvp = check_forward_mode(case, function, dtypes)
+        check_single_gradients(case, function)
+        with_jvp = check_forward_mode(case, function, () if "dtypes" in skip else dtypes)
         check_vmap(case, apply, op, with_jvp=with_jvp)
         if "modes" not in skip:
             check_modes(case, function)
@@ -112,24 +124,20 @@ def check_hiprim(
     names = names_of(instance.expand if instance else prim, args)
     report = examine(
         fwd, bwd, *args, op=op, bitwise=False, names=names, name=name, modes=False, skip=skip,
-        dtypes=dtypes, only_dtype=only_dtype, seed=seed, more=check_primitive,
+        dtypes=dtypes, seed=seed, more=check_primitive,
     )  # fmt: skip
-    if instance:
-        report.notes.append(
-            f"the primitive is bound to {only_dtype or 'float64'}; pass the function that applies "
-            "it, to check it in every dtype"
-        )
     if not report.passed:
         raise RuleError(report)
     return report
 
 
-def _dtype_of(primitive: Any) -> str | None:
-    """Return the narrow dtype that a primitive is bound to; None for float64."""
-    dtypes = {str(aval.dtype) for aval in primitive.in_avals_flat if is_float(aval)}
-    if len(dtypes) > 1:
-        raise InputError(f"the primitive takes {', '.join(sorted(dtypes))}: pass arguments of one")
-    return None if dtypes <= {"float64"} else dtypes.pop()
+def _require_float64(instance: Any) -> None:
+    """Refuse a primitive that is bound to a narrow dtype: most checks run in float64."""
+    if any(aval.dtype != "float64" for aval in instance.in_avals_flat if is_float(aval)):
+        raise InputError(
+            "the instance is bound to a narrow dtype, in which only its types can be checked; pass "
+            f"the function that applies it: lambda x: {type(instance).__name__}(jax.typeof(x))(x)"
+        )
 
 
 def _check_types(primitive: Any) -> None:
@@ -142,15 +150,17 @@ def _check_types(primitive: Any) -> None:
     """
     nonzero = jax.tree.map(lambda _: True, primitive.in_avals)
     forwards: dict[str, Callable[..., Any]] = {
-        "expand": primitive.expand,
+        "expand": partial(expanded, primitive.expand),
         "vjp_fwd": lambda *args: primitive.vjp_fwd(nonzero, *args)[0],
     }
     declared = types_of(primitive.out_avals_flat)
     for name, forward in forwards.items():
         try:
             value = jax.eval_shape(forward, *primitive.in_avals)
-        except NotImplementedError:  # no reverse mode, as the check will say
-            continue
+        except NotImplementedError as error:
+            if is_missing(error):  # no reverse mode, as the check will say
+                continue
+            raise StructureError(f"{name} fails: {explained(error)}") from error
         if jax.tree.structure(value) != primitive.out_tree:
             raise StructureError(
                 f"{name} returns {jax.tree.structure(value)}, out_aval is {primitive.out_tree}"
