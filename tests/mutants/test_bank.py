@@ -64,7 +64,7 @@ def test_each_line_is_wrong_and_is_told_by_its_own_sentence(blank):
 def test_the_bank_or_a_rule_of_thumb_tells_every_mutant_of_a_line():
     told = Counter(_told(blank, value) for blank, value in _values_of_mutants())
     assert told["nothing"] == 0, told
-    assert told["bank"] > 170, told
+    assert told["bank"] > 0.85 * told.total(), told
 
 
 def _values_of_mutants() -> Iterator[tuple[str, Any]]:
@@ -124,6 +124,8 @@ def _told(blank: str, value: Any) -> str:
         return "an exception or a blank"
     names, right = numbers()[blank]
     ours = np.asarray(value, float)
+    if not np.isfinite(ours).all():
+        return "infinite"  # the grader counts these elements
     if distance_between(ours, right, right) <= SAME:
         return "right"
     if answer(BANK[blank], ours, right, names):
