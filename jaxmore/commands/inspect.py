@@ -1,4 +1,4 @@
-"""``jaxmore inspect``: figures of what a batch does in a trained model."""
+"""``jaxmore inspect``: plot activations, cotangents and ratios of a trained model on a batch."""
 
 import math
 from collections.abc import Iterator
@@ -29,23 +29,23 @@ SUFFIXES = (".png", ".svg")
 
 @dataclass(frozen=True)
 class Inspect:
-    """Draw what a batch does in a trained model: activations, cotangents, ratios, attention.
+    """Plot activations, cotangents, ratios and attention of a trained model on one batch.
 
-    The figures go into the folder inspect of the work folder, as PNG and SVG, light and dark.
+    The figures go to inspect/ in the work folder, as PNG and SVG, light and dark.
     """
 
     work_dir: WorkDir = "out"
     """The folder of a trained model: out is the best of a run, out/last its last."""
     input_file: WordsOfRun = None
-    """Words to draw the batch from; those of the train split."""
+    """Words to draw the batch from; only their train split is used."""
     seed: Annotated[int | None, default("the run's", "INT")] = None
-    """Seed of the batch."""
+    """Seed for the batch."""
     overwrite: bool = False
-    """Replace the figures that are there."""
+    """Replace existing figures."""
     device: Device = None
     """The platform to compute on."""
     json: Json = None
-    """Write the numbers of the table to a file; without FILE print them as JSON."""
+    """Write the numbers of the table to a file; without FILE, print them as JSON."""
 
     def run(self) -> None:
         """Print a table of the layers and of the parameters, and write the figures."""

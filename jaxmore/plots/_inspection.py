@@ -1,4 +1,4 @@
-"""Figures of what a batch does in a trained model."""
+"""Figures of a trained model on one batch: activations, cotangents, embeddings, attention."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,19 @@ from jaxmore.plots._training import (
 
 N_BINS = 80
 TALLEST = 100
-"""The limit on the inches of a figure: no format holds one of a thousand layers, row by row."""
+"""The maximum height of a figure in inches: image formats limit the number of pixels."""
 MOST_LABELS = 64
-"""A picture of numbers names its rows and columns up to so many."""
+"""Rows and columns of an image are labelled up to this number."""
 Rows = Mapping[str, tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]]
 
 
 def histograms(layers: Rows, notes: Mapping[str, str], title: str) -> Picture:
-    """Histograms of the activations of each layer, and of the sizes of their cotangents.
+    """Plot histograms of each layer's activations and of the magnitudes of their cotangents.
 
     Args:
         layers: (activations, cotangents) by path, in the order of computation.
-        notes: what stands beside a layer, by path.
-        title: what was inspected.
+        notes: the text beside a layer, by path.
+        title: the title of the figure.
     """
     figure = Picture(figsize=(8, min(TALLEST, 1.6 + 0.32 * len(layers))), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -70,13 +70,13 @@ def histograms(layers: Rows, notes: Mapping[str, str], title: str) -> Picture:
 def gradient_sizes(
     gradient_to_data: Mapping[str, float], update_to_data: Mapping[str, float], title: str
 ) -> Picture:
-    """How large the gradient and the last update of each parameter are beside the parameter.
+    """Plot the size of each parameter's gradient and last update relative to the parameter.
 
     Args:
-        gradient_to_data: log10 of std(gradient) / std(parameter) by path; what is not finite is
-            not drawn.
-        update_to_data: the same of the update.
-        title: what was inspected.
+        gradient_to_data: log10 of std(gradient) / std(parameter) by path; values that are not
+            finite are left out.
+        update_to_data: the same for the update.
+        title: the title of the figure.
     """
     paths = list(gradient_to_data)
     figure = Picture(figsize=(8, min(TALLEST, 1.8 + 0.22 * len(paths))), layout="constrained")
@@ -108,17 +108,17 @@ def over_time(
     results: Mapping[str, float],
     title: str,
 ) -> Picture:
-    """The loss from the initial parameters on, and the ratios of updates and gradients over time.
+    """Plot the loss, and the ratios of updates and gradients to parameters, over the steps.
 
     Args:
         steps: the last step of every chunk.
         losses: the mean loss of every chunk.
         update_to_data: log10 of std(update) / std(parameter) after every chunk, by path.
-        gradient_to_data: the same of the gradient; empty where it was not kept.
+        gradient_to_data: the same for the gradient; empty where it was not recorded.
         first_loss: the loss of the initial parameters.
         uniform_loss: the loss of equal probabilities, −log 1/V.
         results: the final loss of each split.
-        title: what was trained.
+        title: the title of the figure.
     """
     panels = {"update": update_to_data, "gradient": gradient_to_data}
     panels = {name: ratios for name, ratios in panels.items() if any(ratios)}
@@ -147,13 +147,14 @@ def embedding_scatter(
     characters: Sequence[str],
     title: str,
 ) -> Picture:
-    """The rows of an embedding in the plane, each drawn as its character.
+    """Plot the rows of an embedding in the plane, each labelled with its character.
 
     Args:
-        points: a row for each character.
-        shares: of the variance that the two axes show; None where they are the two dimensions.
-        characters: their names.
-        title: what was inspected.
+        points: one row per character.
+        shares: the fraction of the variance that each axis explains; None for an embedding of
+            two dimensions, which is shown as it is.
+        characters: the label of each row.
+        title: the title of the figure.
     """
     figure = Picture(figsize=(8, 8), layout="constrained")
     axes = figure.subplots()
@@ -183,14 +184,14 @@ def cotangent_image(
     title: str,
     theme: Theme,
 ) -> Picture:
-    """The cotangent of the logits as an image: its rows sum to zero.
+    """Plot the cotangent of the logits as an image, whose rows sum to zero.
 
     Args:
-        dlogits: a row for each prediction.
-        rows: the context and the target of each.
-        columns: the characters.
-        title: what was inspected.
-        theme: the look, which the colours depend on.
+        dlogits: one row per prediction.
+        rows: the context and the target of each prediction.
+        columns: the V characters.
+        title: the title of the figure.
+        theme: selects the colour scale.
     """
     figure = Picture(figsize=(8, 1.6 + 0.2 * len(dlogits)), layout="constrained")
     axes = figure.subplots()
@@ -212,12 +213,12 @@ def cotangent_image(
 def attention_maps(
     attention: Mapping[str, Float[np.ndarray, "N T T"]], characters: Sequence[str], title: str
 ) -> Picture:
-    """How much each place of a word attends to those before it: a map for each head.
+    """Plot how much each position of a word attends to the earlier ones: one map per head.
 
     Args:
-        attention: the weights of each layer, by path: queries in rows, keys in columns.
-        characters: the T characters that the places read.
-        title: what was inspected.
+        attention: the weights of each layer by path, queries in rows and keys in columns.
+        characters: the T input characters.
+        title: the title of the figure.
     """
     n_heads = max(map(len, attention.values()))
     side = min(7 / n_heads, 4)
@@ -239,8 +240,8 @@ def attention_maps(
                 axes.set_xticks(places, list(characters), parse_math=False)
                 axes.set_yticks(places, list(characters), parse_math=False)
             axes.tick_params(length=0, labelsize="x-small", pad=1)
-    figure.supxlabel("attended place", fontsize="medium")
-    figure.supylabel("attending place", fontsize="medium")
+    figure.supxlabel("key position", fontsize="medium")
+    figure.supylabel("query position", fontsize="medium")
     if image is not None:
         figure.colorbar(image, ax=panels, label="weight", aspect=40, pad=0.01)
     return figure

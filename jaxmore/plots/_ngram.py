@@ -10,14 +10,14 @@ from matplotlib.colors import LogNorm
 from jaxmore.plots._picture import Picture
 
 MOST_CHARACTERS = 36
-"""So many are drawn of a table: more could not be read."""
+"""The most characters of a table that are drawn; more would be illegible."""
 
 
 def ngram_counts(counts: Int[np.ndarray, "*table"], characters: str) -> Picture:
-    """How often each character follows each context, for the most frequent characters.
+    """Plot how often each character follows each context, for the most frequent characters.
 
-    Bigrams as in zero-to-hero's lecture 2: one map, the two characters and their count in each
-    cell. Trigrams: such a map, its counts by colour alone, for each first character.
+    Bigrams are drawn as in zero-to-hero's lecture 2: one map with the two characters and their
+    count in each cell. Trigrams have one map per first character, with counts by colour alone.
 
     Args:
         counts: V × V, or V × V × V.
@@ -49,7 +49,7 @@ def _trigram_maps(counts: Int[np.ndarray, "V V V"], characters: str) -> Picture:
     side = 0.6 + 0.1 * len(characters)
     figure = Picture(figsize=(side * n_columns + 1, side * n_rows), layout="constrained")
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    # Logarithmic: most of the trigrams that occur are rare. Never seen is white.
+    # Logarithmic, since most trigrams that occur are rare. Those that never occur are white.
     scale = LogNorm(1, max(2, int(counts.max())))
     places = range(len(characters))
     for axes, first, table in zip(panels, characters, counts, strict=False):

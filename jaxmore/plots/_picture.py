@@ -1,4 +1,4 @@
-"""A figure without global state, its light and dark looks, and how it is saved."""
+"""Figures without global state: the class, the light and dark themes, saving."""
 
 import io
 import re
@@ -18,7 +18,7 @@ from jaxmore.notebook import colours
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
 _PAPER_AND_INK = {"light": ("#ffffff", "#1b1f24"), "dark": ("#14171b", "#eceff3")}
-"""Those of the explorer's page."""
+"""The same colours as the explorer's page."""
 
 
 @contextmanager
@@ -33,22 +33,22 @@ def theme(name: Theme) -> Generator[None]:
 
 
 def diverging(name: Theme) -> LinearSegmentedColormap:
-    """Return the scale of the explorer's heat maps: blue below zero, orange above."""
+    """Return the colour scale of the explorer's heat maps: blue below zero, orange above."""
     found = [re.findall(rf"--{end}: (#\w{{6}})", colours()) for end in ("low", "mid", "high")]
     scale = [colors[("light", "dark").index(name)] for colors in found]
     return LinearSegmentedColormap.from_list(f"jaxmore-{name}", scale)
 
 
 class Picture(Figure):
-    """A figure that a notebook shows, without pyplot and its global state."""
+    """A matplotlib figure that notebooks display, without pyplot's global state."""
 
     def encode(self, suffix: str) -> bytes:
         """Return the figure as the content of a file: ".png" or ".svg"."""
-        # Else an SVG would hold the hour, and names that differ from run to run.
+        # Otherwise an SVG contains the time and ids that differ from run to run.
         metadata = {"Date": None} if suffix == ".svg" else None
         salt = rc_context({"svg.hashsalt": "jaxmore"})
         with salt, warnings.catch_warnings(), io.BytesIO() as content:
-            # A box in the place of a character that the font has not is all that can be done.
+            # A character that the font lacks is drawn as a box; there is nothing better to do.
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
             self.savefig(content, format=suffix[1:], dpi=120, metadata=metadata)
             return content.getvalue()
@@ -58,5 +58,5 @@ class Picture(Figure):
 
 
 def save(figure: Picture, path: Path) -> None:
-    """Write a figure as PNG or SVG, by the suffix of the path, whole or not at all."""
+    """Write a figure atomically, as PNG or SVG depending on the suffix of the path."""
     write_atomically(path, figure.encode(path.suffix))

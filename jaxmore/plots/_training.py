@@ -1,4 +1,4 @@
-"""Figures of training: losses, the sizes of updates, learning rates, sweeps."""
+"""Figures of training: losses, update-to-parameter ratios, learning rates, sweeps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxmore.plots._picture import Picture
 
 RESULTS = (("s", 11), ("o", 7), ("^", 4))
-"""The marker and its size for the final loss of each split."""
+"""Marker and size for the final loss of each split."""
 
 
 def loss_curve(
@@ -22,15 +22,15 @@ def loss_curve(
     results: Mapping[str, float],
     title: str = "",
 ) -> Picture:
-    """The training loss over the steps, and how large each parameter's updates were.
+    """Plot the training loss and the update-to-parameter ratios over the steps.
 
     Args:
         steps: the last step of every chunk.
         losses: the mean loss of every chunk, nats per character.
-        update_to_data: log10 of std(update) / std(parameter) after every chunk, by path; a path
-            may be missing where it was not finite.
+        update_to_data: log10 of std(update) / std(parameter) after every chunk, by path; paths
+            whose ratio is not finite are missing.
         results: the final loss of each split, by name.
-        title: what was trained.
+        title: the title of the figure.
     """
     paths = paths_of(update_to_data)
     figure = Picture(figsize=(8, 7 + legend_height(paths)), layout="constrained")
@@ -40,23 +40,23 @@ def loss_curve(
     above.legend()
     draw_ratios(below, steps, update_to_data, "update")
     below.set_xlabel("step")
-    if paths:  # none where every ratio was out of float32's range
+    if paths:  # empty if every ratio was out of float32's range
         draw_legend(figure, below)
     return figure
 
 
 def paths_of(ratios: Sequence[Mapping[str, float]]) -> list[str]:
-    """Return every path that has a ratio at any time."""
+    """Return every path that has a ratio in some chunk."""
     return list(dict.fromkeys(path for chunk in ratios for path in chunk))
 
 
 def legend_height(paths: Sequence[str]) -> float:
-    """Return the inches that :func:`draw_legend` needs."""
+    """Return the height in inches of the legend of :func:`draw_legend`."""
     return 0.2 * math.ceil(len(paths) / 3)
 
 
 def draw_legend(figure: Picture, axes: Any) -> None:
-    """Name the lines of the axes below all axes."""
+    """Place the legend of one pair of axes below the whole figure."""
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside lower center", fontsize="small", ncols=3
     )
@@ -65,10 +65,10 @@ def draw_legend(figure: Picture, axes: Any) -> None:
 def draw_losses(
     axes: Any, steps: Sequence[int], losses: Sequence[float], results: Mapping[str, float]
 ) -> None:
-    """Draw the loss of every chunk, and at the end that of each split."""
+    """Draw the loss of every chunk, and the final loss of each split at the last step."""
     axes.plot(steps, losses, _marker(steps), linewidth=1, label="batches (mean of a chunk)")
     ink = rcParams["text.color"]
-    # Hollow and of several sizes, so that equal losses do not hide each other.
+    # Hollow markers of different sizes, so that equal losses do not hide each other.
     for (name, loss), (shape, size) in zip(results.items(), RESULTS, strict=False):
         axes.plot(steps[-1], loss, shape, ms=size, mfc="none", color=ink, clip_on=False,
                   label=f"{name} {loss:.4f}")  # fmt: skip
@@ -78,10 +78,10 @@ def draw_losses(
 def draw_ratios(
     axes: Any, steps: Sequence[int], ratios: Sequence[Mapping[str, float]], of: str
 ) -> None:
-    """Draw the ratio of every parameter over the steps, and the line at −3."""
+    """Draw the ratio of every parameter over the steps, with a line at −3."""
     paths = paths_of(ratios)
     colors = colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
-    if len(paths) > len(colors):  # by depth: so many colours could not be told apart
+    if len(paths) > len(colors):  # by depth: this many hues are hard to tell apart
         colors = colormaps["viridis"](np.linspace(0.15, 0.95, len(paths)))
     for path, color in zip(paths, colors, strict=False):
         heights = [chunk.get(path, math.nan) for chunk in ratios]
@@ -93,7 +93,7 @@ def draw_ratios(
 
 
 def learning_rate_curve(rates: Any, losses: Any, smoothed: Any, suggested: float) -> Picture:
-    """The loss against the learning rate of a sweep, and the rate that it suggests."""
+    """Plot the loss against the learning rate of a sweep, and mark the suggested rate."""
     figure = Picture(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot(rates, losses, linewidth=0.5, alpha=0.5, label="batch")
@@ -111,13 +111,13 @@ def sweep_curves(
     finals: Mapping[tuple[float, float], Float[np.ndarray, " K"]],
     split: str,
 ) -> Picture:
-    """The loss curves of a sweep, and where each setting ends: mean and deviation over its seeds.
+    """Plot the loss curves of a sweep and its final losses: mean and deviation over the seeds.
 
     Args:
         steps: the last step of each of C chunks.
         curves: the mean loss of every chunk in each of K runs, by learning rate and weight decay.
-        finals: the final loss of the K runs on a split, likewise; NaN where one diverged.
-        split: its name.
+        finals: the final loss of the K runs on a split, likewise; NaN for runs that diverged.
+        split: the name of the split.
     """
     figure = Picture(figsize=(14, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -150,7 +150,7 @@ def sweep_curves(
         right.legend()
     for axes, drawn in (left, curves), (right, finals):
         lowest = min(losses[np.isfinite(losses)].min(initial=np.inf) for losses in drawn.values())
-        if axes.get_ylim()[1] > 2 * lowest:  # what diverges would leave no room for the others
+        if axes.get_ylim()[1] > 2 * lowest:  # a diverging run would squash the others
             axes.set_ylim(0.95 * lowest, 2 * lowest)
     figure.legend(
         *left.get_legend_handles_labels(),
@@ -163,4 +163,4 @@ def sweep_curves(
 
 
 def _marker(steps: Sequence[int]) -> str:
-    return "o-" if len(steps) == 1 else "-"  # a line through one point is not seen
+    return "o-" if len(steps) == 1 else "-"  # a line through one point is invisible

@@ -52,7 +52,7 @@ CADENCE = (
     "debug",
     *PROCESS,
 )
-"""Flags that do not decide what a step does, so a resumed run may change them."""
+"""Flags that do not affect what a step computes, so a resumed run may change them."""
 
 
 def default(text: str, metavar: str, *aliases: str) -> Any:
@@ -76,7 +76,7 @@ class TrainConfig:
     input_file: Annotated[str | None, default(WORDS, "FILE", "-i")] = None
     """Words, one per line."""
     work_dir: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "out"
-    """Where the model, its metrics and the loss curve go."""
+    """Folder for the model, its metrics and the loss curve."""
     overwrite: bool = False
     """Replace the run that the work folder holds."""
     resume: bool = False
@@ -89,11 +89,11 @@ class TrainConfig:
     block_size: Annotated[int | None, default("the type's own", "INT")] = None
     """T, the length of the context, or of a sequence."""
     n_layer: Annotated[int | None, default("the type's own", "INT")] = None
-    """How many blocks."""
+    """Number of blocks."""
     n_head: Annotated[int | None, default("4", "INT")] = None
-    """N, heads of the attention."""
+    """N, the number of attention heads."""
     n_embd: Annotated[int | None, default("the type's own, makemore's 64", "INT")] = None
-    """E, the length of a character's embedding."""
+    """E, the size of a character's embedding."""
     n_embd2: Annotated[int | None, default("the type's own, makemore's 64", "INT")] = None
     """H, the width of the hidden layer."""
 
@@ -113,33 +113,33 @@ class TrainConfig:
             "step, makemore's types constant, microgpt linear", "{constant,step,cosine,linear}"
         ),
     ] = None
-    """step: a tenth of the learning rate from halfway on; cosine, linear: down to zero."""
+    """step: a tenth of the learning rate in the second half; cosine, linear: decay to zero."""
     warmup_steps: int = 0
-    """Steps over which the learning rate first grows linearly."""
+    """Steps of linear learning-rate warmup."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward and the backward pass; what a step updates stays in float32."""
+    """Precision of forward and backward; parameters and optimizer state stay in float32."""
     clip_norm: Annotated[float | None, default("no clipping", "FLOAT")] = None
     """Scale gradients down to this global norm."""
     weight_decay: Annotated[
         float | None, default("sgd and adam 0, adamw 0.01, muon 0.1", "FLOAT", "-w")
     ] = None
-    """Decay of every parameter, with Muon of every matrix."""
+    """Weight decay of every parameter; with Muon, of every matrix."""
     seed: Annotated[int | None, SEED] = None
-    """Seed of the parameters, the batches and the samples."""
+    """Seed for the parameters, the batches and the samples."""
     chunk_size: int = 1_000
     """Steps per jitted call; progress and metrics are written once per chunk."""
     eval_every: int = 0
-    """Steps between evaluations on all words; the best model is kept. 0: at the end only."""
+    """Steps between evaluations on all words; the best model is kept. 0: only at the end."""
     sample_every: int = 0
-    """Steps between samples of ten words; 0: at the end only."""
+    """Steps between samples of ten words; 0: only at the end."""
     patience: Annotated[int | None, default("no early stop", "INT")] = None
     """Stop after this many evaluations without a better dev loss (makemore's types: test loss)."""
     save_every: float = 30.0
     """Seconds between checkpoints; 0: after every chunk."""
     tensorboard: bool = False
-    """Write scalars for TensorBoard into the work folder, too. Needs jaxmore[tensorboard]."""
+    """Also write TensorBoard scalars to the work folder. Needs jaxmore[tensorboard]."""
     diagnose: bool = False
-    """Keep the gradient-to-data ratios in the metrics, too, for jaxmore inspect to draw."""
+    """Also record gradient-to-data ratios in the metrics, for jaxmore inspect to draw."""
     on_nan: Literal["stop", "skip"] = "stop"
     """At a NaN or infinite gradient: stop the run, or skip the step (at most 1,000 in a row)."""
     device: Device = None
@@ -157,7 +157,7 @@ class TrainConfig:
     process_id: Annotated[int | None, default("one process", "INT")] = None
     """Which of them this is; the first, 0, alone prints and writes."""
     debug: bool = False
-    """Turn on JAX's checks for NaN, for reused keys and for leaked tracers. Slow."""
+    """Turn on JAX's checks for NaNs, reused keys and leaked tracers. Slow."""
 
     def __post_init__(self) -> None:
         """Raise InputError, naming the flag, for a number that no run can have."""
