@@ -1,4 +1,4 @@
-"""One file a command: its flags and what it does. JAX is imported when a command runs."""
+"""One module per command, with its flags and what it does. Running a command imports JAX."""
 
 from importlib import import_module
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 COMMANDS = {
     "train": "Train a model on a file of words and make more of them.",
     "sample": "Make more words with a trained model.",
-    "evaluate": "The exact train, dev and test loss of a trained model.",
-    "inspect": "Draw what a batch does in a trained model, layer by layer.",
+    "evaluate": "Compute the exact train, dev and test loss of a trained model.",
+    "inspect": "Plot activations, cotangents and ratios of a trained model.",
     "find-lr": "Sweep the learning rate of an optimiser, and suggest one.",
     "sweep": "Train once for each learning rate, weight decay and seed.",
-    "ngram": "Count bigrams or trigrams: their loss, a heat map, and new words.",
-    "data": "Tell which words a run would use, or fetch makemore's names.",
-    "trace": "Spell out the contexts of words, and what each predicts.",
-    "check": "Prove gradients: what ships, and what is yours.",
-    "exercise": "Write an exercise in backpropagation for you to do, with hints.",
+    "ngram": "Count bigrams or trigrams; print their loss, sample words.",
+    "data": "Print which words a run would use, or fetch makemore's names.",
+    "trace": "Print the contexts of words, and what each predicts.",
+    "check": "Check gradients: those that ship, and your own.",
+    "exercise": "Write an exercise in backpropagation, with hints.",
     "explore": "Write a page that shows backpropagation, live in a browser.",
-    "replay": "Replay what the notebooks, or microgpt, print: with JAX alone.",
+    "replay": "Recompute what the notebooks, or microgpt, print.",
     "convert": "Turn makemore.py's model.pt into a work folder, or back.",
 }
-"""What ``jaxmore --help`` says of each command. It imports none of them, so it answers at once."""
+"""The line of each command in ``jaxmore --help``, which imports none of them to answer fast."""
 
 
 def command(name: str) -> Any:

@@ -15,15 +15,15 @@ class Convert:
     source: Annotated[str, arg(name="from", metavar="PATH")]
     """A model.pt of makemore.py, or a work folder."""
     target: Annotated[str, arg(name="to", metavar="PATH")]
-    """The other one."""
+    """The work folder or model.pt to write."""
     input_file: Words = None
-    """The words that makemore.py was trained on: model.pt does not hold its characters."""
+    """The words that makemore.py was trained on; model.pt does not contain its characters."""
     n_head: int = 4
-    """N of a transformer: model.pt does not hold it."""
+    """N of a transformer; model.pt does not contain it."""
     seed: int = 3407
-    """makemore.py's --seed, which decides the words that it held out: model.pt does not hold it."""
+    """makemore.py's --seed, which selects the held-out words; model.pt does not contain it."""
     overwrite: bool = False
-    """Replace what is there."""
+    """Replace an existing target."""
 
     def run(self) -> None:
         from jaxmore.interop import convert

@@ -16,7 +16,7 @@ from jaxmore.runs.config import Device
 
 @dataclass(frozen=True)
 class Evaluate:
-    """The exact train, dev and test loss of a trained model."""
+    """Compute the exact train, dev and test loss of a trained model."""
 
     work_dir: WorkDir = "out"
     """The folder of a trained model: out is the best of a run, out/last its last."""
@@ -25,10 +25,10 @@ class Evaluate:
     device: Device = None
     """The platform to evaluate on."""
     json: Json = None
-    """Write the losses to a file; without FILE print them as JSON."""
+    """Write the losses to a file; without FILE, print them as JSON."""
 
     def run(self) -> None:
-        """Print the loss of each split, and the number of characters that it is the mean over."""
+        """Print the loss of each split and the number of characters that it averages over."""
         try_json(self.json)
         from jaxmore.runs.inference import split_losses
         from jaxmore.runs.trained import load

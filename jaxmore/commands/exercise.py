@@ -9,10 +9,10 @@ from tyro.conf import Positional, arg
 
 @dataclass(frozen=True)
 class Exercise:
-    """Write an exercise for you to do: forward lines, and a blank for each cotangent."""
+    """Write an exercise: the forward lines of a network, and a blank for each cotangent."""
 
     folder: Annotated[Positional[str], arg(metavar="DIR")]
-    """Where my_backward.py and its README go."""
+    """Folder for my_backward.py and its README."""
     of: Literal["backprop", "attention", "gru"] = "backprop"
     """The network: the notebooks', a transformer's attention, or a GRU through time."""
 

@@ -1,4 +1,4 @@
-"""``jaxmore explore``: a page that shows backpropagation and trains in the browser, as one file."""
+"""``jaxmore explore``: a single-file page that shows backpropagation and trains in the browser."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,27 +21,27 @@ PATHS = {
     "bngain": "norm.gain",
     "bnbias": "norm.bias",
 }
-"""Where a trained mlp-bn keeps the parameters that the notebooks call by these names."""
+"""The path in a trained mlp-bn of each parameter that the notebooks name."""
 
 
 @dataclass(frozen=True)
 class Explore:
-    """Write a page that shows backpropagation, live in a browser.
+    """Write a page that shows backpropagation live in a browser.
 
-    The page is one file. It opens from disk, without a server and without a network. It holds the
-    notebooks' network, or with a word the model of a run and that word in it.
+    The page is one file and needs neither a server nor a network. It shows the notebooks' network
+    or, given a word, how a run's model processes that word.
     """
 
     word: Positional[Annotated[str | None, default("a training word", "WORD")]] = None
-    """The word whose way through the run's model the page shows."""
+    """The word that the page follows through the run's model."""
     work_dir: Annotated[str | None, default("fresh parameters", "DIR", "-o")] = None
     """The folder of a trained model."""
     page: Annotated[str | None, default(f"{FILE}, in DIR where one is given", "FILE")] = None
-    """Where the page goes."""
+    """File to write the page to."""
     input_file: Annotated[str | None, default(WORDS, "FILE", "-i")] = None
     """Words, one per line."""
     overwrite: bool = False
-    """Replace what is there."""
+    """Replace an existing page."""
 
     def run(self) -> None:
         """Write the page and print its path."""

@@ -12,28 +12,28 @@ FIGURE = "find-lr.png"
 
 @dataclass(frozen=True)
 class FindLr:
-    """Sweep the learning rate of the optimiser that train would use; suggest one, with a figure.
+    """Sweep the learning rate of the optimiser that train would use, and suggest one.
 
-    Plain gradient descent: from 0.001 to 1; AdamW and Muon: from 0.00001 to 0.1.
+    The range is 0.001 to 1 for plain gradient descent, and 0.00001 to 0.1 for AdamW and Muon.
     """
 
     input_file: Words = None
     """Words, one per line."""
     work_dir: WorkDir = "out"
-    """Where the figure goes."""
+    """Folder for the figure."""
     type: ModelName = "mlp-bn"
     """The model."""
     optimizer: Optimizer = None
-    """As in train."""
+    """The optimiser, as in train."""
     batch_size: Annotated[int | None, BATCH_SIZE] = None
     """Examples per step."""
     seed: Annotated[int | None, SEED] = None
-    """Seed of the parameters and the batches."""
+    """Seed for the parameters and the batches."""
     device: Device = None
     """The platform to train on."""
 
     def run(self) -> None:
-        """Run the range test, write its figure and print the rate that it suggests."""
+        """Run the range test, write its figure and print the suggested rate."""
         config = TrainConfig(**asdict(self))
         import jax.numpy as jnp
 

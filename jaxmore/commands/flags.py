@@ -17,13 +17,13 @@ Words = Annotated[str | None, default(WORDS, "FILE", "-i")]
 WordsOfRun = Annotated[str | None, default("those it was trained on", "FILE", "-i")]
 WorkDir = Annotated[str, arg(aliases=["-o"], metavar="DIR")]
 MOST = 10_000
-"""The limit on the numbers of a list, and on the runs of a sweep."""
+"""The most numbers in a list, and the most runs in a sweep."""
 Number = TypeVar("Number", int, float)
 Json = Annotated[str | None, default("none", "[FILE]")]
 
 
 def try_json(target: str | None) -> None:
-    """Raise InputError, before all the work, if ``--json`` names a file that cannot be written."""
+    """Raise InputError early if ``--json`` names a file that cannot be written."""
     from jaxmore.files import check_output
 
     if target and target != "-":
@@ -31,9 +31,9 @@ def try_json(target: str | None) -> None:
 
 
 def write_json(target: str | None, content: Any) -> None:
-    """Write what a command found: to a file, to standard output for "-", nowhere for None.
+    """Write the result of a command to a file; to standard output for "-", nowhere for None.
 
-    NaN and infinity, which JSON does not have, become null.
+    NaN and infinity become null, since JSON has neither.
     """
     from jaxmore.files import write_output
 
@@ -55,12 +55,12 @@ def _finite(content: Any) -> Any:
 
 
 def words_path(input_file: str | None) -> Path | None:
-    """Return the path of ``-i``, or None where the flag is not given."""
+    """Return the path of ``-i``, or None without the flag."""
     return None if input_file is None else Path(input_file)
 
 
 def as_text(argument: str) -> str:
-    """Decode an argument as UTF-8, whatever the locale; what is not UTF-8 stays as it is."""
+    """Decode an argument as UTF-8 in any locale; leave it unchanged if it is not UTF-8."""
     try:
         return os.fsencode(argument).decode("utf-8")
     except UnicodeError:
@@ -68,10 +68,10 @@ def as_text(argument: str) -> str:
 
 
 def choose_device(platform: str) -> None:
-    """Make JAX compute on a platform from now on: ``cpu``, ``gpu``, ``cuda``, ``tpu``, ...
+    """Select the platform that JAX computes on: ``cpu``, ``gpu``, ``cuda``, ``tpu``, ...
 
     Raises:
-        InputError: JAX does not find it, or already computes on another one.
+        InputError: JAX does not find it, or has already started on another one.
     """
     import jax
 
@@ -93,7 +93,7 @@ def choose_device(platform: str) -> None:
 
 
 def note_last(work_dir: str) -> None:
-    """Say where the last model of a run is, if the folder also holds the best one."""
+    """Print where the last model of a run is, if the folder has both the best and the last."""
     from jaxmore.runs.folder import LAST
 
     last = Path(work_dir) / LAST

@@ -1,4 +1,4 @@
-"""``jaxmore ngram``: bigrams or trigrams, counted and learned, and words sampled from them."""
+"""``jaxmore ngram``: count or learn bigrams or trigrams, and sample words from them."""
 
 import math
 import sys
@@ -15,33 +15,33 @@ from jaxmore.terminal import say
 
 NAMES = {2: "bigrams", 3: "trigrams"}
 MOST_CELLS = 10**8
-"""The limit on the cells of a table: 0.8 GB of counts. A trigram reaches it at 464 characters."""
+"""The most cells of a table, 0.8 GB of counts. Trigrams reach it at 464 characters."""
 
 
 @dataclass(frozen=True)
 class Ngram:
-    """Count bigrams or trigrams: their mean NLL, a heat map and words made of them."""
+    """Count bigrams or trigrams; print their mean NLL, draw a heat map and sample words."""
 
     input_file: Words = None
     """Words, one per line."""
     work_dir: WorkDir = "out"
-    """Where the figure goes."""
+    """Folder for the figure."""
     n: Literal[2, 3] = 2
-    """2: a character by the one before. 3: by the two before."""
+    """2: predict a character from the previous one. 3: from the previous two."""
     smoothing: float = 1.0
     """Added to every count."""
     neural: bool = False
-    """Learn the table by gradient descent, too: one linear layer on one-hot vectors."""
+    """Also learn the table by gradient descent: one linear layer on one-hot vectors."""
     steps: int = 1_000
-    """Steps of the neural form, each over all words."""
+    """Steps of gradient descent, each over all words."""
     learning_rate: Annotated[float, arg(aliases=["-l"])] = 50.0
-    """Learning rate of the neural form."""
+    """Learning rate of gradient descent."""
     penalty: float = 0.01
-    """The share of mean(W²) in the neural form's loss; 0 learns what is counted."""
+    """Weight of mean(W²) in the learned table's loss; with 0 it converges to the counts."""
     n_words: int = 20
-    """How many words to make."""
+    """Number of words to sample."""
     seed: int = 2147483647
-    """The same seed, the same words."""
+    """Seed for the sampled words."""
 
     def run(self) -> None:
         """Print the losses of the counted and the learned table, sample words, draw a figure."""

@@ -1,4 +1,4 @@
-"""``jaxmore replay``: the figures of the notebooks, and of microgpt."""
+"""``jaxmore replay``: recompute the figures that the notebooks and microgpt print."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ from jaxmore.commands.flags import Words
 
 @dataclass(frozen=True)
 class Replay:
-    """Replay what the five backprop-ninja notebooks, or microgpt, print: with JAX alone."""
+    """Recompute with JAX alone what the five backprop-ninja notebooks, or microgpt, print."""
 
     of: Positional[Literal["notebooks", "microgpt"]] = "notebooks"
     """What to replay."""
@@ -18,7 +18,7 @@ class Replay:
     """makemore's names.txt, which both read."""
 
     def run(self) -> None:
-        """Print each figure as it was printed, and as it is computed here."""
+        """Print each figure beside the value computed here."""
         from jaxmore import data, ninja
 
         words = data.read_words(data.corpus_path(self.input_file))

@@ -26,24 +26,24 @@ class Sample:
     work_dir: WorkDir = "out"
     """The folder of a trained model: out is the best of a run, out/last its last."""
     input_file: WordsOfRun = None
-    """Words to mark the samples by."""
+    """Words that the samples are compared with, to mark each as train, dev, test or new."""
     n_words: Annotated[int, arg(aliases=["-n"])] = 20
-    """How many words."""
+    """Number of words."""
     seed: int = 2147483647
-    """The same seed, the same words."""
+    """Seed for the sampled words."""
     temperature: Annotated[float | None, default("1, microgpt 0.5", "FLOAT")] = None
-    """Below 1 more likely words, above 1 more surprising ones."""
+    """Below 1, samples are more likely words; above 1, more surprising ones."""
     top_k: Annotated[int | None, default("all", "INT")] = None
-    """Draw among the k likeliest characters only."""
+    """Sample only from the k likeliest characters."""
     prompt: str = ""
-    """What every word begins with."""
+    """Prefix of every word."""
     device: Device = None
     """The platform to sample on."""
     json: Json = None
-    """Write the words to a file; without FILE print them as JSON."""
+    """Write the words to a file; without FILE, print them as JSON."""
 
     def run(self) -> None:
-        """Print the words as they are sampled, each marked by where it stands."""
+        """Print the words as they are sampled, each marked with the split that contains it."""
         check_at_least("n_words", self.n_words, 1)
         check_seed(self.seed)
         if self.top_k is not None and self.top_k < 1:

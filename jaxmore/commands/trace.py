@@ -8,12 +8,12 @@ from jaxmore.commands.flags import as_text
 from jaxmore.errors import InputError
 
 LARGEST = 10**8
-"""The limit on the characters that are printed for one word."""
+"""The most characters to print for one word."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Spell out the contexts of words and the character that each predicts."""
+    """Print the contexts of words and the character that each predicts."""
 
     words: Positional[tuple[str, ...]]
     """The words."""
