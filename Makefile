@@ -4,6 +4,7 @@
 #   make train ARGS="--max-steps 10000"     arguments of `jaxmore train`
 #   make train ARGS=--resume                go on with a run that was stopped
 #   make bench ARGS=--quick                 the seeds' network alone, in three minutes
+#   make bench JAX=newest                   the same with the newest jax, a column of its own
 #   make faults ARGS="kills damage"         only these of the fault injections
 #   make test ARGS="-k cross_entropy"       arguments of pytest
 #   make test PYTHON=python3.12             another Python
@@ -23,7 +24,7 @@ PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST := $(PY) -m pytest $(if $(ARGS),,-n $(JOBS) --dist worksteal)
 
-.PHONY: help train test test-all test-browser docs docs-serve notebooks pictures bench faults mutants alarms prove test-newest lint lint-types lint-rest audit format lock clean FORCE
+.PHONY: help train test test-all test-browser docs docs-serve notebooks pictures bench bench-here faults mutants alarms prove test-newest lint lint-types lint-rest audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
@@ -75,9 +76,18 @@ pictures: $(VENV)/.ready-dev
 docs-serve: $(VENV)/.ready-docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve
 
-# On a machine with nothing else to do: it writes docs/benchmarks.md, .json and the figure.
-bench: $(VENV)/.ready-dev
-	$(PY) -m benchmarks $(ARGS)
+# On a machine with nothing else to do: it writes docs/benchmarks.md, .json and the figures. The
+# newest jax runs on the newest Python, for which there is no tested torch: there .venv runs torch.
+ifeq ($(JAX),newest)
+bench:
+	$(MAKE) --no-print-directory .venv/.ready-dev JAX= VENV=.venv
+	$(MAKE) --no-print-directory bench-here VENV=.venv-newest EXTRAS=$(NEWEST_EXTRAS) PYTHON='$(NEWEST_PYTHON)'
+else
+bench: bench-here
+endif
+
+bench-here: $(VENV)/.ready-dev
+	PYTHON_WITH_TORCH=.venv/bin/python $(PY) -m benchmarks $(ARGS)
 
 faults: $(VENV)/.ready-dev
 	$(PY) -m tests.faults $(ARGS)
@@ -131,13 +141,15 @@ NEWEST_PYTHON ?= $(shell \
 	  done; \
 	done)
 
+NEWEST_EXTRAS := test-base,lint,tensorboard
+
 test-newest:
 	@newest='$(NEWEST_PYTHON)'; \
 	if [ -z "$$newest" ]; then \
 	  echo 'make test-newest: no Python 3.12 or newer here; name one: NEWEST_PYTHON=/path/to/python' >&2; \
 	  exit 1; \
 	fi; \
-	$(MAKE) --no-print-directory test-all VENV=.venv-newest JAX=newest EXTRAS=test-base,lint,tensorboard PYTHON="$$newest"
+	$(MAKE) --no-print-directory test-all VENV=.venv-newest JAX=newest EXTRAS=$(NEWEST_EXTRAS) PYTHON="$$newest"
 
 # The environment ---------------------------------------------------------------------------------
 

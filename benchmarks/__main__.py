@@ -30,7 +30,9 @@ ALL: tuple[Section, ...] = get_args(Section)
 class Benchmarks:
     """Run jaxmore beside its peers; write docs/benchmarks.md, .json and figures.
 
-    Run it on a machine with nothing else to do. Sections that are not run keep their last results.
+    Run it on a machine with nothing else to do. Each run is a column of the page: this jax, these
+    vectors, these cores. ``XLA_FLAGS=--xla_cpu_max_isa=AVX2`` and ``taskset -c 0`` make others.
+    Other columns, and sections that are not run, keep their last results.
     """
 
     sections: Annotated[Positional[tuple[Section, ...]], arg(metavar="SECTION")] = ALL
@@ -38,6 +40,8 @@ class Benchmarks:
     budget; all by default."""
     quick: bool = False
     """Fewer rounds; training alone by default."""
+    page_only: bool = False
+    """Measure nothing; write the page anew, with a note where the code has changed since."""
 
     def run(self) -> None:
         from benchmarks import (
@@ -52,13 +56,14 @@ class Benchmarks:
             startup,
             training,
         )
+        from benchmarks.columns import put
         from benchmarks.data import require_names
         from benchmarks.figure import growth_figure, training_figure
         from benchmarks.machine import describe_machine
-        from benchmarks.report import TABLES, write_report
+        from benchmarks.report import write_report
+        from benchmarks.tables import TABLES
         from jaxmore.plots import save
 
-        require_names()
         runners = {
             "training": training.run,
             "evaluation": inference.run_evaluation,
@@ -73,23 +78,23 @@ class Benchmarks:
             "budget": budget.run,
         }
         json_file = DOCS / "benchmarks.json"
-        results: dict[str, Any] = (
-            json.loads(json_file.read_text("utf-8")) if json_file.exists() else {}
-        )
+        results: dict[str, list[dict[str, Any]]] = json.loads(json_file.read_text("utf-8"))
         sections = ("training",) if self.quick and self.sections == ALL else self.sections
+        if self.page_only:
+            sections = ()
+        else:
+            require_names()
         machine = describe_machine() | {"rounds": "quick run" if self.quick else "full run"}
         for name in sections:
-            results[name] = {"machine": machine, "rows": runners[name](self.quick)}
+            section = {"machine": machine, "rows": runners[name](self.quick)}
+            results[name] = put(results.get(name, []), section)
             results = {name: results[name] for name in TABLES if name in results}
             json_file.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
         (DOCS / "benchmarks.md").write_text(write_report(results), "utf-8")
-        if "training" in results:
-            figure = training_figure(results["training"]["rows"])
-            save(figure, DOCS / "images" / "benchmarks.png")
-        if "growth" in results:
-            ceiling = results["growth"]["machine"]["matmul_ceiling_gflops"]
-            figure = growth_figure(results["growth"]["rows"], ceiling)
-            save(figure, DOCS / "images" / "growth.png")
+        figure = training_figure(results["training"])
+        save(figure, DOCS / "images" / "benchmarks.png")
+        figure = growth_figure(results["growth"])
+        save(figure, DOCS / "images" / "growth.png")
         print("docs/benchmarks.md, docs/benchmarks.json, docs/images")
 
 

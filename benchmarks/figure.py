@@ -1,35 +1,42 @@
 """Figures in docs/images: steps per second of the seeds' network, and time per example."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from benchmarks.columns import COMPARED, Section, column
 from benchmarks.growth import by_axis, slope
 from jaxmore.plots import Picture
 
 
-def training_figure(rows: Sequence[dict[str, Any]]) -> Picture:
-    """Draw a panel per batch size, a bar per contestant, and its time over jaxmore's."""
-    sizes = sorted({row["batch_size"] for row in rows})
+def training_figure(columns: Sequence[Section]) -> Picture:
+    """Draw a panel per column, a bar per contestant, and its time over jaxmore's."""
     figure = Picture(figsize=(12, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
-    for axes, size in zip(panels, sizes, strict=True):
-        mine = [row for row in rows if row["batch_size"] == size]
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for axes, section in zip(panels, columns, strict=True):
+        mine = [row for row in section["rows"] if row["batch_size"] == COMPARED]
         names = [row["contestant"] for row in mine]
         colours = ["tab:orange" if name == "jaxmore" else "tab:blue" for name in names]
         bars = axes.barh(names, [row["steps_per_second"] for row in mine], color=colours)
         axes.bar_label(bars, [f"×{row['ratio']:.2f}" for row in mine], padding=2, fontsize=8)
-        axes.set(title=f"batch {size:,}", xlabel="steps a second")
+        axes.set_title(column(section["machine"]), fontsize="small")
+        axes.set_xlabel("steps a second")
         axes.margins(x=0.25)
         axes.invert_yaxis() if axes is panels[0] else None
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("Training the seeds' network (×: time of a step over jaxmore's)")
+    figure.suptitle(
+        f"Training the seeds' network at batch {COMPARED} (×: time of a step over jaxmore's)"
+    )
     return figure
 
 
-def growth_figure(rows: Sequence[dict[str, Any]], ceiling_gflops: float) -> Picture:
-    """Draw a panel per axis: the time per example, and the time of its matrix products alone."""
+def growth_figure(columns: Sequence[Section]) -> Picture:
+    """Draw a panel per axis: the time per example, and the time of its matrix products alone.
+
+    Of several columns the one that was measured last.
+    """
+    section = max(columns, key=lambda its: its["machine"]["date"])
+    ceiling_gflops = section["machine"]["matmul_ceiling_gflops"]
     figure = Picture(figsize=(12, 3.2), layout="constrained")
-    axes_of_rows = by_axis(rows)
+    axes_of_rows = by_axis(section["rows"])
     panels = figure.subplots(1, len(axes_of_rows), sharey=True, squeeze=False)[0]
     for axes, (name, mine) in zip(panels, axes_of_rows.items(), strict=True):
         values = [row["value"] for row in mine]

@@ -6,13 +6,13 @@ import subprocess
 import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.columns import code_digest, cpuinfo, isa
 from jaxmore.runs.machine import n_threads
 
 PACKAGES = ["jax", "jaxlib", "numpy", "optax", "torch"]
@@ -23,6 +23,8 @@ def describe_machine() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": _cpu(),
+        "isa": isa(),
+        "code": code_digest(),
         "device": jax.devices()[0].device_kind,
         "cores": n_threads(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
@@ -52,11 +54,9 @@ def matmul_ceiling(n: int = 2048, repeats: int = 5) -> float:
 
 
 def _cpu() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text("utf-8") if cpuinfo.exists() else ""
-    models = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
-    widest = next((f", {f}" for f in ("avx512f", "avx2") if f in text), "")
-    return (models[0] if models else platform.processor()) + widest
+    lines = cpuinfo().splitlines()
+    models = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return models[0] if models else platform.processor()
 
 
 def _version(package: str) -> str | None:

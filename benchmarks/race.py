@@ -1,6 +1,7 @@
 """Interleaved rounds: contestants run the same task in turn; ratios are within a round."""
 
 import contextlib
+import os
 import pickle
 import random
 import shutil
@@ -45,8 +46,9 @@ class Worker:
     def __init__(self, module: str) -> None:
         self.module = module
         start = time.perf_counter()
+        python = (python_with_torch() if "torch" in module else None) or sys.executable
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", module],
+            [python, "-m", "benchmarks.worker", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -80,13 +82,21 @@ def start(contestants: dict[str, str]) -> Iterator[dict[str, Worker]]:
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for name, module in contestants.items():
-            if "torch" in module and find_spec("torch") is None:
+            if "torch" in module and python_with_torch() is None:
                 print(f"{name}: left out, for torch is not installed")
             elif module.endswith("_c") and not (sys.platform == "linux" and shutil.which("gcc")):
                 print(f"{name}: left out, for it wants Linux and gcc")
             else:
                 workers[name] = stack.enter_context(Worker(f"benchmarks.contestants.{module}"))
         yield workers
+
+
+def python_with_torch() -> str | None:
+    """Return the Python that runs PyTorch: this one, else ``$PYTHON_WITH_TORCH``.
+
+    The newest jax runs on Pythons that have no tested build of PyTorch, which needs no jax.
+    """
+    return sys.executable if find_spec("torch") else os.environ.get("PYTHON_WITH_TORCH")
 
 
 def race(workers: dict[str, Worker], task: Any, rounds: int) -> dict[str, Result]:

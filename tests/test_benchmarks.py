@@ -1,5 +1,6 @@
 """The benchmarks' contestants compute the same losses, at a tiny size; nothing is timed here."""
 
+import json
 import shutil
 import sys
 from functools import partial
@@ -24,11 +25,13 @@ from benchmarks import (
     training,
 )
 from benchmarks.account import gradient_account, product_flops
+from benchmarks.columns import Section, code_lines, column, put
 from benchmarks.contestants import microgpt_c, microgpt_numpy
 from benchmarks.figure import growth_figure
 from benchmarks.machine import describe_machine
 from benchmarks.race import Result, Worker, check_losses, race
 from benchmarks.report import write_report
+from benchmarks.tables import floor_of
 from benchmarks.task import Task, make_task
 from jaxmore import plots
 from jaxmore.backprop import loss_and_grad
@@ -109,7 +112,7 @@ def test_a_race_gives_a_report(seeds_task: Task, seeds_losses: np.ndarray) -> No
     assert len(results["jaxmore"].seconds) == 2
     row = inference.row_of("jaxmore", results["jaxmore"], results["jaxmore"])
     section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [row]}
-    assert "| jaxmore |" in write_report({"sampling": section})
+    assert "| jaxmore |" in write_report({"sampling": [section]})
 
 
 @pytest.mark.slow
@@ -125,7 +128,7 @@ def test_the_account_of_a_gradient_and_of_a_rule(seeds_task: Task) -> None:
     rule = memory.residuals_of("tanh")
     assert 0 < rule["residual_bytes"] <= rule["autodiff_bytes"]
     section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [*rows, rule]}
-    assert "| tanh | `f[*B,E]` |" in write_report({"memory": section})
+    assert "| tanh | `f[*B,E]` |" in write_report({"memory": [section]})
 
 
 def test_products_in_a_loop_count_as_often_as_it_runs() -> None:
@@ -159,8 +162,9 @@ def test_growth_tells_the_power_and_the_share_of_the_ceiling(tmp_path: Path) -> 
     ]
     assert growth.slope(growth.by_axis(rows)["T"]) == pytest.approx(2)
     machine = describe_machine() | {"rounds": "test", "matmul_ceiling_gflops": 400.0}
-    assert "| 2.00 | 50%, 50%" in write_report({"growth": {"machine": machine, "rows": rows}})
-    figure = growth_figure(rows, 400.0)
+    section = {"machine": machine, "rows": rows}
+    assert "| 2.00 | 50%, 50%" in write_report({"growth": [section]})
+    figure = growth_figure([section])
     assert len(figure.axes) == len(growth.AXES)
     plots.save(figure, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
@@ -178,7 +182,7 @@ def test_forms_have_the_numbers_of_the_plain_forms() -> None:
     pairs = list(zip(forms.FORMS, small, strict=True))
     rows = [forms.compare(form, shapes, n_steps=8, rounds=1) for form, shapes in pairs]
     section = {"machine": describe_machine() | {"rounds": "test"}, "rows": rows}
-    assert "| softmax: maximum | (9, 6) |" in write_report({"forms": section})
+    assert "| softmax: maximum | (9, 6) |" in write_report({"forms": [section]})
     wrong = forms.FORMS[0]._replace(plain=lambda x: x.min(-1, keepdims=True))
     with pytest.raises(AssertionError, match=wrong.name):
         forms.compare(wrong, ((9, 6),), n_steps=8, rounds=1)
@@ -216,6 +220,43 @@ def test_stratified_batches_draw_every_example_equally_often() -> None:
     counts = np.bincount(batches.ravel(), minlength=2560)
     mean = speedrun.STEPS / 10
     assert (abs(counts - mean) < 6 * mean**0.5).all()
+
+
+def test_a_column_is_replaced_by_its_next_run() -> None:
+    here = describe_machine() | {"rounds": "test"}
+    newest = here | {"versions": here["versions"] | {"jax": "99"}}
+    row = {"contestant": "jaxmore", "model": "gru", "us_per_step": 1.0, "seconds_to_first_step": 1}
+    row |= {"peak_mb": 1, "ratio": 1.0}
+    columns: list[Section] = []
+    for machine, ratio in (here, 1.0), (newest, 2.0), (here, 4.0):
+        columns = put(columns, {"machine": machine, "rows": [row | {"ratio": ratio}]})
+    assert [its["rows"][0]["ratio"] for its in columns] == [4.0, 2.0]
+    page = write_report({"ladder": columns})
+    assert f"|  | {column(here)} | {column(newest)} |" in page
+    assert "| jaxmore | ×4.00 (worst ×4.00) | ×2.00 (worst ×2.00) |" in page
+    assert "The code has changed since" not in page
+    older = {"machine": here | {"code": "of yesterday"}, "rows": [row]}
+    assert "The code has changed since" in write_report({"ladder": [older]})
+
+
+def test_the_page_says_which_figures_are_older_than_the_code() -> None:
+    docs = Path(training.__file__).resolve().parents[1] / "docs"
+    results = json.loads((docs / "benchmarks.json").read_text("utf-8"))
+    page = (docs / "benchmarks.md").read_text("utf-8")
+    assert write_report(results) == page, "python -m benchmarks --page-only writes the page anew"
+
+
+def test_only_code_is_compared_with_the_code_that_was_measured() -> None:
+    source = 'def f(x):\n    """Say."""\n    # why\n    return f"{x}"  # here\n\n'
+    assert code_lines(source) == ["def f(x):", '    return f"{x}"']
+
+
+@pytest.mark.parametrize(
+    ("share", "slowest", "verdict"),
+    [(0.9, 0.6, "the floor, reaches 90%"), (0.5, 1.1, "less than"), (0.9, 2.5, "no floor here")],
+)
+def test_c_is_called_a_floor_where_it_is_one(share, slowest, verdict) -> None:
+    assert verdict in floor_of(share, slowest)
 
 
 def test_tables_are_written_between_what_stands_around_them() -> None:
@@ -268,6 +309,6 @@ def test_the_microgpt_tables() -> None:
     row = {"batch_size": 1, "contestant": "jaxmore", "us_per_example": 9.0, "ratio": 1.0}
     row |= {"losses": {1: 2.25, 5: 2.125}}
     section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [row]}
-    written = write_report({"microgpt": section})
+    written = write_report({"microgpt": [section]})
     assert "| batch 1 | µs an example | loss after 1 s | loss after 5 s |" in written
     assert "| jaxmore | 9.0 (×1.00) | 2.250 | 2.125 |" in written

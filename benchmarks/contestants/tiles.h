@@ -1,7 +1,10 @@
 /* Vectors as wide as the processor's, and a matrix product whose tiles stay in its registers. */
 
-#ifdef __AVX512F__
+/* AVX-512 and NEON have 32 registers, for tiles of 6 x 4. AVX2 has 16, for 6 x 2. */
+#if defined __AVX512F__
 enum { LANES = 16, WIDEST = 4 };
+#elif defined __ARM_NEON
+enum { LANES = 4, WIDEST = 4 };
 #else
 enum { LANES = 8, WIDEST = 2 };
 #endif
