@@ -54,7 +54,7 @@ if find_spec("hypothesis"):
     settings.load_profile("suite")
 
 # Searched for doctests like every module, and they need torch.
-collect_ignore = [] if find_spec("torch") else ["oracle.py", "mutants"]
+collect_ignore = [] if find_spec("torch") else ["oracle.py", "mutants", "prove/mutants.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
