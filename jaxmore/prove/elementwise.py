@@ -146,23 +146,28 @@ def _erfc(run: Interpreter, a: Any, **_: Any) -> Cell:
 
 @handles("abs")
 def _abs(run: Interpreter, a: Any, **_: Any) -> Cell:
+    _note_ties(run, a, 0)
     return run.choose(a.real < 0, [a, -a])
 
 
 @handles("max")
 def _max(run: Interpreter, a: Any, b: Any, **_: Any) -> Any:
     shape = np.broadcast_shapes(real(a).shape, real(b).shape)
+    _note_ties(run, a, b)
     return run.choose(np.broadcast_to(real(b) > real(a), shape), [a, b])
 
 
 @handles("min")
 def _min(run: Interpreter, a: Any, b: Any, **_: Any) -> Any:
     shape = np.broadcast_shapes(real(a).shape, real(b).shape)
+    _note_ties(run, a, b)
     return run.choose(np.broadcast_to(real(b) < real(a), shape), [a, b])
 
 
 @handles("clamp")
 def _clamp(run: Interpreter, low: Any, x: Any, high: Any, **_: Any) -> Any:
+    _note_ties(run, x, low)
+    _note_ties(run, x, high)
     which = np.where(real(x) < real(low), 0, np.where(real(x) > real(high), 2, 1))
     return run.choose(which, [low, x, high])
 
@@ -178,10 +183,16 @@ COMPARISONS = {
 }  # fmt: skip
 
 
+def _note_ties(run: Interpreter, a: Any, b: Any) -> None:
+    if a is not b and np.any(real(a) == real(b)):
+        run.tied.add(run.place)
+
+
 def _compare(name: str) -> Any:
     def handler(run: Interpreter, a: Any, b: Any, **_: Any) -> Any:
         if np.isnan(real(a)).any() or np.isnan(real(b)).any():
             raise NotProved("a comparison with NaN")
+        _note_ties(run, a, b)
         return COMPARISONS[name](real(a), real(b))
 
     return handler

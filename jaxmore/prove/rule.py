@@ -117,6 +117,14 @@ def _notes(run: Interpreter) -> list[str]:
         for place, taken in run.reached.items()
         if len(taken) < run.sizes[place]
     ]
+    notes += [
+        f"{place} takes an order from these arguments: other orders, and ties, are not proved"
+        for place in sorted(run.ordered)
+    ]
+    notes += [
+        f"{place} is a tie at these arguments: it is not proved around this point"
+        for place in sorted(run.tied)
+    ]
     if run.unrecognised:
         values = ", ".join(map(repr, sorted(run.unrecognised)))
         notes.append(f"taken as exact binary numbers: {values}")
@@ -162,7 +170,11 @@ def _compare(
 
 
 def _bound(program: Program) -> float:
-    """Degree over the number of values that are drawn: Schwartz and Zippel's bound."""
+    """Degree over the number of values that are drawn: Schwartz and Zippel's bound.
+
+    Of two identities, the derivative's and that of fwd and op, the one of larger degree counts: a
+    wrong rule breaks at least one of them.
+    """
     run, rng = Interpreter(Degrees.constant), np.random.default_rng(0)
     one = [Degrees(x.shape, 1, 0) for x in program.floats]
     cells = [Cell(a, x, x) for a, x in zip(program.floats, one, strict=True)]
@@ -170,4 +182,8 @@ def _bound(program: Program) -> float:
     ys, cotangents = evaluate(program, run, cells, dys)
     total = dot(run, [(dy.number, y.tangent) for dy, y in zip(dys, ys, strict=True)])
     difference = total - dot(run, [(d.number, v) for d, v in zip(cotangents, one, strict=True)])
-    return min((difference.above + difference.below) / PRIMES[-1], 1.0)
+    degrees = [difference]
+    if program.op:
+        theirs = [run.lift(y).number for y in run.run(program.op, cells)]
+        degrees += [y.number - other for y, other in zip(ys, theirs, strict=True)]
+    return min(max(d.above + d.below for d in degrees) / PRIMES[-1], 1.0)
