@@ -3,25 +3,25 @@
 Let P be the difference of the two sides that a proof compares, ⟨dy, J v⟩ − ⟨bwd(dy), v⟩ (and
 ⟨w, fwd − op⟩), on an axis with n places; z_i holds all numbers that belong to place i.
 
-**A sum over places.** If no product in P joins two places, and no constant depends on n, then
-P = G(z_1) + … + G(z_n) with one G for all n. P = 0 at any one n gives G = 0, hence P = 0 at all.
+**A sum over places.** If no product in P joins two places, P = G(z_1) + … + G(z_n) with one G for
+all places. P = 0 at one n gives G = 0. If a constant depends on n, so does G, and the coefficients
+of its numerator are polynomials in n: if they have degree D, D + 1 sizes give G = 0 for all n.
 
-**Symmetric in places.** If places meet only in sums over the whole axis, P's numerator is
-Q(n, p_a, p_b, …) with one polynomial Q for all n, in power sums p_a = Σ_i z_i^a. Let the degree of Q
-be k in the z and D in n. For n ≥ k, products of power sums of degree up to k are linearly independent,
-so P = 0 at such an n makes every coefficient of Q zero at this n. A coefficient is a polynomial
-in n of degree at most D: zero at D + 1 sizes, it is zero. A place that a maximum or a target singles
-out is left out of the sums, and needs one more place. Where P holds a root R of a number
-that is no square, P = A + B R = 0 means A = B = 0, and this is said of both.
+**Symmetric in the places.** If places meet only in sums over the whole axis, P's numerator is
+Q(n, p_a, p_b, …), with one polynomial Q for all n, of power sums p_a = Σ_i z_i^a (that of a = 0 is
+n). Let Q have degree k in the z, and D in n. For n ≥ k the products of power sums of degree up to k
+are linearly independent, so P = 0 at such an n makes each coefficient of Q zero at this n. It is a
+polynomial in n of degree at most D: zero at D + 1 sizes, it is zero. A place that a maximum or a
+target singles out stays outside the sums, and takes one more place. Where P holds a root R of a
+number that is no square, P = A + B R = 0 means A = B = 0, and all this is said of A and of B.
 
-Both hold where the rule is the program that was looked at: the program is compared at three sizes.
+Both hold where the rule is this program: the program is compared at three sizes.
 """
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -35,9 +35,9 @@ from jaxmore.prove.interpreter import Interpreter, closed
 from jaxmore.prove.modular import is_square
 from jaxmore.prove.program import Program, dot, evaluate
 from jaxmore.prove.residues import NotProved, Residues
-from jaxmore.prove.rule import Proof, prove_rule
 from jaxmore.prove.shapes import ELEMENTWISE
 from jaxmore.testing.arguments import parse_args
+from tests.prove.numbers import Degree, Degrees, Places
 
 SEEN = (47, 59, 83)
 """Sizes at which programs are compared: none of them is any other number in a program."""
@@ -54,7 +54,7 @@ class Axis(NamedTuple):
     arguments: str
     axis: str
     others: Mapping[str, int]
-    options: Mapping[str, Any] = {}  # noqa: RUF012 -- never changed
+    options: Mapping[str, Any] = {}
 
     def arguments_at(self, n: int) -> Any:
         """The arguments with n places on the axis."""
@@ -132,179 +132,7 @@ def _only_whole(equation: Any, avals: list[Any], n: int, m: int) -> None:
         raise NotProved(f"{name} on the axis")
 
 
-# A sum over places --------------------------------------------------------------------------------
-
-
-class Places:
-    """For each element the set of places that it depends on, as bits; several only in a sum."""
-
-    def __init__(self, bits: Any) -> None:
-        self.bits = np.asarray(bits, np.uint64)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.bits.shape
-
-    @classmethod
-    def constant(cls, value: Constant) -> "Places":
-        return cls(0)
-
-    def take(self, index: Any) -> "Places":
-        return Places(self.bits.reshape(-1)[index])
-
-    @classmethod
-    def concatenate(cls, arrays: "list[Places]") -> "Places":
-        return cls(np.concatenate([a.bits.reshape(-1) for a in arrays]))
-
-    def like(self, other: "Places") -> "Places":
-        return self.take(np.zeros(other.shape, int))
-
-    def __add__(self, other: "Places") -> "Places":
-        return Places(self.bits | other.bits)
-
-    __sub__ = __add__
-
-    def __neg__(self) -> "Places":
-        return self
-
-    def __mul__(self, other: "Places") -> "Places":
-        both = Places(self.bits | other.bits)
-        if (both._joined() & (self.bits != 0) & (other.bits != 0)).any():
-            raise NotProved("a product joins two places")
-        return both
-
-    def _joined(self) -> Any:
-        return self.bits & (self.bits - np.uint64(1)) != 0
-
-    def reciprocal(self) -> "Places":
-        if self._joined().any():
-            raise NotProved("a function of a sum over places")
-        return self
-
-    exp = log = sqrt = erf = sin = cos = reciprocal
-
-    def __truediv__(self, other: "Places") -> "Places":
-        return self * other.reciprocal()
-
-    def integer_pow(self, n: int) -> "Places":
-        return self if n == 1 else self.reciprocal()
-
-
-# Degrees in the places and in n -------------------------------------------------------------------
-
-
-@dataclass(eq=False)
-class Degree:
-    """The degree of a number's numerator in the places and in n, and its denominator's factors."""
-
-    places: float
-    n: float
-    below: "dict[Degree, int]"
-    power: "tuple[Degree, Degree] | None" = None
-    """(c, m) where the number is c + log m."""
-
-    def missing(self, below: "dict[Degree, int]") -> tuple[float, float]:
-        """The degrees of the numerator over a denominator."""
-        rest = [(f, power - self.below.get(f, 0)) for f, power in below.items()]
-        return (
-            self.places + sum(f.places * power for f, power in rest),
-            self.n + sum(f.n * power for f, power in rest),
-        )
-
-    def __add__(self, other: "Degree") -> "Degree":
-        factors = {*self.below, *other.below}
-        below = {f: max(self.below.get(f, 0), other.below.get(f, 0)) for f in factors}
-        ours, theirs = self.missing(below), other.missing(below)
-        power = None
-        if self.power or other.power:
-            (c, m), (d, k) = self.log_parts, other.log_parts
-            power = c + d, m * k
-        return Degree(max(ours[0], theirs[0]), max(ours[1], theirs[1]), below, power)
-
-    def __neg__(self) -> "Degree":
-        return (
-            self.power
-            and Degree(self.places, self.n, self.below, (self.power[0], self.power[1].inverse))
-            or self
-        )
-
-    def __sub__(self, other: "Degree") -> "Degree":
-        return self + -other
-
-    def __mul__(self, other: "Degree") -> "Degree":
-        factors = {*self.below, *other.below}
-        below = {f: self.below.get(f, 0) + other.below.get(f, 0) for f in factors}
-        return Degree(self.places + other.places, self.n + other.n, below)
-
-    @property
-    def log_parts(self) -> "tuple[Degree, Degree]":
-        return self.power or (self, ONE)
-
-    @cached_property
-    def inverse(self) -> "Degree":
-        above = Degree(0, 0, {}).missing(self.below)
-        return Degree(*above, {Degree(self.places, self.n, {}): 1})
-
-    @cached_property
-    def exponential(self) -> "Degree":
-        """A number of its own; e to the c + log m is m eᶜ."""
-        return self.power[1] * self.power[0].exponential if self.power else Degree(1, 0, {})
-
-    @cached_property
-    def logarithm(self) -> "Degree":
-        return Degree(1, 0, {}, (Degree(0, 0, {}), self))
-
-    @cached_property
-    def root(self) -> "Degree":
-        """√(N/D) = √(N D)/D: its square has the degrees of N D."""
-        z, n = Degree(0, 0, {}).missing(self.below)
-        return Degree((self.places + z) / 2, (self.n + n) / 2, self.below)
-
-
-ONE = Degree(0, 0, {})
-
-
-def _each(function: Any) -> Any:
-    apply = np.frompyfunc(function, function.__code__.co_argcount, 1)
-    return lambda *arrays: Degrees(apply(*(a.values for a in arrays)))
-
-
-class Degrees:
-    """An array of :class:`Degree`."""
-
-    def __init__(self, values: Any) -> None:
-        self.values = np.asarray(values, object)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.values.shape
-
-    def take(self, index: Any) -> "Degrees":
-        return Degrees(self.values.reshape(-1)[index])
-
-    @classmethod
-    def concatenate(cls, arrays: "list[Degrees]") -> "Degrees":
-        return cls(np.concatenate([a.values.reshape(-1) for a in arrays]))
-
-    def like(self, other: "Degrees") -> "Degrees":
-        return self.take(np.zeros(other.shape, int))
-
-    __add__ = _each(lambda a, b: a + b)
-    __sub__ = _each(lambda a, b: a - b)
-    __mul__ = _each(lambda a, b: a * b)
-    __truediv__ = _each(lambda a, b: a * b.inverse)
-    __neg__ = _each(lambda a: -a)
-    reciprocal = _each(lambda a: a.inverse)
-    exp = _each(lambda a: a.exponential)
-    log = _each(lambda a: a.logarithm)
-    sqrt = _each(lambda a: a.root)
-
-    def integer_pow(self, n: int) -> "Degrees":
-        base, result = self if n > 0 else self.reciprocal(), self
-        result = base
-        for _ in range(abs(n) - 1):
-            result = result * base
-        return result
+# Following a program ------------------------------------------------------------------------------
 
 
 class Watching(Interpreter):
@@ -440,8 +268,10 @@ def argue(axis: Axis) -> Argument:
 
 def _places_of(one: Program, other: Program) -> Callable[[Any, Any], Places]:
     """Draw numbers that know their place: on the axis that the sizes of two programs tell."""
-    pairs = {i: (a.shape, b.shape) for i, (a, b) in enumerate(zip(one.floats, other.floats))}
-    pairs |= {f"y{i}": pair for i, pair in enumerate(zip(one.shapes, other.shapes))}
+    pairs = {
+        i: (a.shape, b.shape) for i, (a, b) in enumerate(zip(one.floats, other.floats, strict=True))
+    }
+    pairs |= {f"y{i}": pair for i, pair in enumerate(zip(one.shapes, other.shapes, strict=True))}
 
     def draw(key: Any, shape: tuple[int, ...]) -> Places:
         axes = [d for d, (a, b) in enumerate(zip(*pairs[key], strict=True)) if a != b]
@@ -503,57 +333,3 @@ def _check_roots_and_exponents(program: Program, sizes: set[int]) -> None:
         squares |= {bool(is_square(r.parts[:1]).all()) for r in run.radicands}
     if len(squares) == 1:
         raise NotProved("a root of a square")
-
-
-# The rules ----------------------------------------------------------------------------------------
-
-_CELL, _SIZES = "f[B,E] f[B,H]", {"B": 1, "E": 3, "H": 2}
-_LINEAR, _NORM, _QKV = "f[B,I] f[I,O] f[O]", "f[B,E] f[E] f[E]", "f[B,T,D] f[B,T,D] f[B,T,D]"
-CLASSES = Axis("softmax_cross_entropy", "f[B,V] i[B]<V", "V", {"B": 1})
-AXES = [
-    Axis("batch_norm", _NORM, "E", {"B": 3}),
-    Axis("batch_norm", _NORM, "B", {"E": 1}),
-    Axis("causal_attention", _QKV, "B", {"T": 2, "D": 3}),
-    Axis("causal_attention", _QKV, "D", {"B": 1, "T": 2}),
-    Axis("causal_mean", "f[B,T,E]", "B", {"T": 2, "E": 3}),
-    Axis("causal_mean", "f[B,T,E]", "E", {"B": 3, "T": 2}),
-    *(Axis("gru_cell", _CELL + 3 * " f[E+H,H] f[H]", axis, _SIZES) for axis in "BE"),
-    Axis("l2_penalty", "f[N]", "N", {}, {"scale": 0.7}),
-    Axis("layer_norm", _NORM, "B", {"E": 3}),
-    Axis("layer_norm", _NORM, "E", {"B": 1}),
-    *(Axis("linear", _LINEAR, axis, {"B": 2, "I": 3, "O": 4}) for axis in "BIO"),
-    # With O < min(B, I) it is another program.
-    *(Axis("linear", _LINEAR, axis, {"B": 3, "I": 4, "O": 2}) for axis in "BI"),
-    Axis("linear", _LINEAR, "O", {"B": 99, "I": 99}),
-    *(Axis("lstm_cell", f"{_CELL} f[B,H] f[E+H,L] f[L]", a, {**_SIZES, "L": 8}) for a in "BE"),
-    Axis("rms_norm", "f[B,E] f[E]", "B", {"E": 3}),
-    Axis("rms_norm", "f[B,E] f[E]", "E", {"B": 1}),
-    *(Axis("rnn_cell", f"{_CELL} f[E+H,H] f[H]", axis, _SIZES) for axis in "BE"),
-    Axis("softmax", "f[B,V]", "B", {"V": 3}),
-    Axis("softmax", "f[B,V]", "V", {"B": 1}),
-    Axis("softmax_cross_entropy", "f[B,V] i[B]<V", "B", {"V": 3}),
-    CLASSES,
-]
-
-
-MIRRORED = {
-    "causal_mean": ("f[2,3,4]", {}, ["cumsum", "div"]),
-    "embedding": ("i[2,4]<3 f[3,5]", {}, ["gather"]),
-    "flatten": ("f[2,7,3]", {"block_size": 7}, ["reshape"]),
-    "flatten_consecutive": ("f[2,8,3]", {"n": 2}, ["reshape"]),
-}
-"""Linear rules: their operations on floats, of which bwd has the transposes in reverse order."""
-TRANSPOSE = {"cumsum": "cumsum", "div": "div", "gather": "scatter-add", "reshape": "reshape"}
-NO_ARGUMENT = {"causal_attention": "T", "gru_cell": "H", "lstm_cell": "H", "rnn_cell": "H"}
-"""Axes without an argument: the proof holds at the sizes that were tried."""
-
-
-def proofs(axis: Axis, sizes: range) -> Iterator[Proof]:
-    """Prove a rule at the sizes that an argument needs."""
-    op, fwd, bwd = axis.functions()
-    for n in sizes:
-        args = axis.arguments_at(n)
-        if axis == CLASSES:  # the target is the largest logit in the first row, not in the second
-            logits = np.random.default_rng(0).normal(size=(2, n))
-            args = logits, np.argmax(logits, -1) - [0, 1]
-        yield prove_rule(fwd, bwd, *args, op=op, n_points=1, name=f"{axis.rule}, {axis.axis} = {n}")

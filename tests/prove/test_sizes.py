@@ -15,7 +15,8 @@ from jaxmore.prove.interpreter import Interpreter, has_body
 from jaxmore.prove.program import Program
 from jaxmore.prove.residues import NotProved, Residues
 from jaxmore.testing.arguments import parse_args
-from tests.prove.sizes import AXES, MIRRORED, TRANSPOSE, Axis, argue, proofs
+from tests.prove.axes import AXES, MIRRORED, proofs
+from tests.prove.sizes import Axis, argue
 
 GUARDS = {("rms_norm", "E"), ("softmax", "V"), ("linear", "I")}
 QUICK = [axis for axis in AXES if (axis.rule, axis.axis) in GUARDS]
@@ -81,7 +82,7 @@ class Named(Interpreter):
 
 @pytest.mark.parametrize("name", MIRRORED)
 def test_a_linear_rule_is_its_transposes_in_reverse_order(name: str) -> None:
-    text, options, names = MIRRORED[name]
+    text, options, forwards, backwards = MIRRORED[name]
     fwd, bwd = (partial(getattr(rules, name + end), **options) for end in ("_fwd", "_bwd"))
     rng = np.random.default_rng(0)
     draw = partial(Residues.random, rng, levels=2)
@@ -90,8 +91,8 @@ def test_a_linear_rule_is_its_transposes_in_reverse_order(name: str) -> None:
         run = Named(partial(Residues.constant, levels=2))
         run.names = []
         outs = run.run(program.fwd, [Cell(x, draw(x.shape)) for x in program.floats])
-        assert run.names == names
+        assert run.names == forwards
         run.names = []
         dys = [Cell(np.ones(shape), draw(shape)) for shape in program.shapes]
         run.run(program.bwd, [*outs[program.n_outputs :], *dys])
-    assert run.names == [TRANSPOSE[operation] for operation in reversed(names)]
+    assert run.names == backwards
