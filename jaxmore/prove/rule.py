@@ -1,6 +1,6 @@
 """Prove that a backward function is the transpose of the derivative of its forward, exactly."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -97,8 +97,7 @@ def prove_rule(
                 )
             proof.verdict, proof.bound = "proved", _bound(program) ** n_points
             shapes = " ".join(str(a.shape) for a in program.floats)
-            proof.text = f" for {shapes}: wrong with probability < {proof.bound:.0e}"
-            proof.text += f" at {n_points} points"
+            proof.text = f" for {shapes}{probability(proof.bound, n_points)}"
             if holds_at_every_shape(fwd, bwd, program):
                 proof.notes.append(EVERY_SHAPE)
             proof.notes += _notes(run)
@@ -170,7 +169,7 @@ def _compare(
 
 
 def _bound(program: Program) -> float:
-    """Degree over the number of values that are drawn: Schwartz and Zippel's bound.
+    """Schwartz and Zippel's bound: a degree over the number of values that are drawn.
 
     Of two identities, the derivative's and that of fwd and op, the one of larger degree counts: a
     wrong rule breaks at least one of them.
@@ -186,4 +185,14 @@ def _bound(program: Program) -> float:
     if program.op:
         theirs = [run.lift(y).number for y in run.run(program.op, cells)]
         degrees += [y.number - other for y, other in zip(ys, theirs, strict=True)]
+    return bound_of(degrees)
+
+
+def bound_of(degrees: Iterable[Degrees]) -> float:
+    """The chance that one of these numbers is zero at a random point, though it is not always."""
     return min(max(d.above + d.below for d in degrees) / PRIMES[-1], 1.0)
+
+
+def probability(bound: float, n_points: int) -> str:
+    """Say how likely a wrong rule passes."""
+    return f": wrong with probability < {bound:.0e} at {n_points} points"

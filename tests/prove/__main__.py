@@ -1,5 +1,7 @@
 """Prove all rules at all sizes, count their digits and refuse their mutants (``make prove``).
 
+Proves 200 random right rules, too.
+
 Writes the tables of docs/rules/README.md. With arguments it only runs the mutants of these files,
 and writes nothing.
 """
@@ -21,6 +23,7 @@ from jaxmore.testing.shipped import FAMILIES
 from tests.mutants.mutate import ROOT
 from tests.prove.axes import all_sizes
 from tests.prove.mutants import RULES, Result, judge
+from tests.testing.right_rules import draw_rule
 
 PAGE = ROOT / "docs" / "rules" / "README.md"
 COLUMNS = [
@@ -104,6 +107,20 @@ def write_page(results: Sequence[Result]) -> None:
     PAGE.write_text(page, encoding="utf-8")
 
 
+def prove_right_rules() -> None:
+    """Prove 200 random right rules; stop if one is called wrong, or ten are not proved."""
+    verdicts = list[str]()
+    for seed in range(200):
+        rule = draw_rule(seed)
+        proof = prove_rule(rule.fwd, rule.bwd, *rule.args, n_points=1)
+        verdicts.append(proof.verdict)
+        if not proof.passed:
+            print(rule.text, proof, sep="\n", flush=True)
+    print(*(f"{verdicts.count(v)} right rules {v}" for v in ("proved", "not proved", "wrong")))
+    if "wrong" in verdicts or verdicts.count("proved") < 190:
+        sys.exit("right rules are not proved")
+
+
 def main() -> None:
     start = time.monotonic()
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -116,6 +133,7 @@ def main() -> None:
         write_page(results)
         if not all(proof.passed for proof in [*prove_layers(), *prove_stepwise()]):
             sys.exit("a layer or a line is not proved")
+        prove_right_rules()
 
 
 if __name__ == "__main__":
