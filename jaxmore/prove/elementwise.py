@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxmore.prove.cells import Cell
 from jaxmore.prove.interpreter import Interpreter, handles, real
-from jaxmore.prove.residues import NotProved
+from jaxmore.prove.residues import NotProved, Residues
 
 
 @handles("add", "add_any")
@@ -184,8 +184,12 @@ COMPARISONS = {
 
 
 def _note_ties(run: Interpreter, a: Any, b: Any) -> None:
-    if a is not b and np.any(real(a) == real(b)):
-        run.tied.add(run.place)
+    """Note where two numbers are equal at these arguments alone."""
+    tied = real(a) == real(b)
+    if np.any(tied):
+        difference = (run.lift(a) - run.lift(b)).number
+        if isinstance(difference, Residues) and np.any(tied & ~difference.is_zero()):
+            run.tied.add(run.place)
 
 
 def _compare(name: str) -> Any:

@@ -73,8 +73,9 @@ def test_orders_and_ties_are_named():
     )
     assert proof.passed and any("other orders, and ties" in note for note in proof.notes)
     assert not any("is a tie" in note for note in proof.notes)
-    proof = prove_rule(rules.relu_fwd, rules.relu_bwd, np.array([0.0, 2.0]))
-    assert proof.passed and any("is a tie" in note for note in proof.notes)
+    for x, tied in ((0.0, True), (-1.0, False)):  # where x < 0, bwd compares 0 with 0
+        proof = prove_rule(rules.relu_fwd, rules.relu_bwd, np.array([x, 2.0]))
+        assert proof.passed and any("is a tie" in note for note in proof.notes) == tied
 
 
 def test_the_bound_covers_the_comparison_with_op():
