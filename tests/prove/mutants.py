@@ -29,6 +29,10 @@ from tests.mutants.run import load
 
 RULES = [file for file in FILES if file.startswith("jaxmore/rules/")]
 EDGES: dict[str, tuple[Family, ...]] = {
+    "causal_attention": (
+        Family("f[15,1] f[15,1] f[15,1]"),  # padded to 16 rows
+        Family("f[0,3] f[0,3] f[0,3]"),
+    ),
     "embedding": (Family("i8[5]<100 f[200,1]"),),
     "l2_penalty": (Family("f[0,3]", {"scale": 0.1}),),
     "linear": (Family("f[0,3] f[3,5] f[5]"),),
