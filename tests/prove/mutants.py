@@ -32,13 +32,16 @@ EDGES: dict[str, tuple[Family, ...]] = {
     "causal_attention": (
         Family("f[15,1] f[15,1] f[15,1]"),  # padded to 16 rows
         Family("f[0,3] f[0,3] f[0,3]"),
+        Family("f[2,5,1] f[2,5,1] f[2,5,2]", {"block_size": 3}),  # a batch of blocks, wider values
+        Family("f[2,1] f[2,1] f[2,1]", {"block_size": 1}),
     ),
     "embedding": (Family("i8[5]<100 f[200,1]"),),
+    "flatten_consecutive": (Family("f[3,5]", {"n": 1}),),
     "l2_penalty": (Family("f[0,3]", {"scale": 0.1}),),
     "linear": (Family("f[0,3] f[3,5] f[5]"),),
     "softmax_cross_entropy": (Family("f[2,300] i8[2]=-1..100"),),
 }
-"""Arguments that take a branch of the Python code which no family takes."""
+"""Arguments that take a branch of the Python code, or a shape, which no family takes."""
 HELPERS = {
     "batch_norm_inference": Family("f[4,3] f[3] f[3] f[3] f[3]"),
     "batch_norm_statistics": Family("f[3,4,2] f[3]"),
