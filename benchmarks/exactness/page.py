@@ -22,7 +22,7 @@ from PyTorch's, the cause is another order of rounding, or another approximation
 The page compares three ways to compute a gradient in float32 from the same inputs: **by hand** (`op_fwd`, `op_bwd`),
 **jax.grad** of the same `op` with JAX's own tanh, and **torch** (its autograd and its own kernels). The reference value is
 `jax.vjp` in float64 on the same inputs. For tanh, sigmoid and gelu it comes from mpmath, since float64 loses digits in their
-tails as well. torch runs on one thread. On two threads its layer norm sums the rows in two halves: the error of dbias is then
+[tails](#digits-in-the-tails) as well. torch runs on one thread. On two threads its layer norm sums the rows in two halves: the error of dbias is then
 10 % smaller than with one running sum, while on one thread it has our bits.
 
 Written by `python -m benchmarks.exactness`, {seeds} draws of every family and {steps} of the network, on {machine}.
@@ -88,7 +88,7 @@ network, `_rounded` keeps them apart; its errors are then as large as torch's, n
     "pow": """`(bnvar + eps) ** -1.5`: the two libraries approximate a power differently. XLA's result is almost always correctly
 rounded (0.501 units), torch's may be the adjacent number.""",
     "tanh": """The error of XLA's float32 tanh is at most 4.9 units in the last place, torch's 0.5. Where 1 − y² is small, it
-consists of little but that error. Our tanh (`activations.py`) has at most 1.3 units and makes a step of the notebooks' network
+has lost digits before ([3.5 near x = 5, all near 9](#digits-in-the-tails)). Our tanh (`activations.py`) has at most 1.3 units and makes a step of the notebooks' network
 2 to 3 % slower. An exponential with all digits would lower its error from 1.06 of torch's to 1.05, for 5 % of a step; saving
 1 − |y| as well would remove the error in the tails, for 15 %.""",
     "forms": """The same factors in another order, for instance a product before a sum instead of after it. Neither form is better.""",
@@ -201,12 +201,34 @@ EDGES = """
 - **Ties for a maximum.** The slope of relu at 0 is 0, as in torch (`jnp.maximum` has ½). For `logit_maxes`, the first of the
   largest elements receives the whole cotangent, as in `torch.max(dim)` (`jnp.max` splits it); the sum is zero by identity in
   any case. Softmax, cross-entropy and attention subtract a maximum that has no cotangent, so a tie changes nothing.
-- **Tails.** The gradient of tanh is exactly 0 where y rounds to ±1 (|x| > 9 in float32), as in torch and JAX. gelu computes
-  its gates from `erfc` and σ, which lose no digits far below zero. The gradient of sigmoid above 17 is 0 in float32, since
-  1 − y is.
+- **Tails.** [The digits there](#digits-in-the-tails) are certified. The gradient of tanh is exactly 0 where y rounds to ±1
+  (|x| > 9 in float32), as in torch and JAX. The gradient of sigmoid above 17 is 0 in float32, since 1 − y is.
 - **n = 1.** batch_norm and the network reject a batch of one row, which has no unbiased variance. The gradient of a softmax
   over one score, of a layer_norm over one feature and of the first place of attention is 0.
 - **All targets ignored.** The loss and every gradient are 0, where torch has NaN.
 - **Exact zeros.** The gradient of a row of a table that no id selects, of a key that no query sees, and of a position in the
   future is exactly 0, not merely small.
+
+## Digits in the tails
+
+How many digits of dx are right far from zero, of the worst element and of the median (float32 has 7.2, float64 16.0): seven
+elements each, counted by ball arithmetic ([certified digits](proof.md#digits-that-are-right)) with
+`jaxmore check --digits jaxmore.rules:RULE --args ARGS`, for gelu with `--option approximate=False` (erf) or `True` (tanh).
+
+| rule | ARGS | float32 | float64 | loses most |
+|---|---|---|---|---|
+| tanh | `f[7]*0.5+5` | 2.9, 3.6 | 11.6, 11.7 | 1 − y², 3.5 digits |
+| tanh | `f[7]*0.5+9` | 0.0, 0.0 | 7.9, 8.3 | 1 − y², 7.0 digits |
+| tanh | `f[7]*0.5+20` | 0.0, 0.0 | 0.0, 0.0 | 1 − y², all digits |
+| sigmoid | `f[7]*0.5+10` | 2.7, 3.0 | 11.2, 11.6 | 1 − y, 4.2 digits |
+| sigmoid | `f[7]*0.5+17` | 0.0, 0.0 | 8.4, 8.7 | 1 − y, 7.2 digits |
+| sigmoid | `f[7]*0.5+30` | 0.0, 0.0 | 2.7, 3.3 | 1 − y, 12.9 digits in float64 |
+| sigmoid | `f[7]*0.5-30` | 7.2, 7.2 | 15.8, 16.0 | |
+| gelu, erf | `f[7]*0.5-6` | 6.2, 6.9 | 15.8, 16.0 | `erfc`, 1.0 and 1.5 digits |
+| gelu, erf | `f[7]*0.5-12` | 5.4, 5.6 | 15.5, 15.7 | `erfc`, 1.7 and 2.2 digits |
+| gelu, tanh | `f[7]*0.5-6` | 5.8, 6.0 | 14.6, 14.9 | exp, 1.2 and 0.8 digits |
+| gelu, tanh | `f[7]*0.5-12` | too small | 13.6, 14.1 | σ, 1.4 digits in float64 |
+
+So tanh and sigmoid, which keep y alone, lose the digits of 1 − y² and 1 − y, in float64 as well: there the reference of this page
+must be mpmath. gelu, whose gates are `erfc` and σ, keeps all but three digits.
 """

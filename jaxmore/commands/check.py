@@ -179,6 +179,8 @@ class Check:
         from jaxmore.testing.shipped import FAMILIES
 
         named: list[_Rule] = []
+        if self.spec == "all":
+            raise InputError("for every rule that ships write --rule all")
         if self.spec and self.spec.endswith(".py"):
             raise InputError(f"{self.spec!r} names no rule; write {self.spec}:my_fwd,my_bwd")
         if self.spec:

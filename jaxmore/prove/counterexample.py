@@ -65,7 +65,7 @@ def _difference(program: Program, floats: list[Any], rng: np.random.Generator) -
 
 def _at(program: Program, floats: list[Any]) -> str:
     if sum(x.size for x in floats) > 24:
-        return ", at numbers of one digit"
+        return ", at numbers of one digit, which a smaller shape would show"
     named = zip(program.float_names, floats, strict=True)
     values = ", ".join(f"{name} = {x.tolist()}" for name, x in named)
     return f"\n  at {values}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxmore.prove.cells import Cell
 from jaxmore.prove.interpreter import Interpreter, handles, real
-from jaxmore.prove.residues import NotProved
+from jaxmore.prove.residues import NotProved, Residues
 
 
 @handles("add", "add_any")
@@ -146,23 +146,28 @@ def _erfc(run: Interpreter, a: Any, **_: Any) -> Cell:
 
 @handles("abs")
 def _abs(run: Interpreter, a: Any, **_: Any) -> Cell:
+    _note_ties(run, a, 0)
     return run.choose(a.real < 0, [a, -a])
 
 
 @handles("max")
 def _max(run: Interpreter, a: Any, b: Any, **_: Any) -> Any:
     shape = np.broadcast_shapes(real(a).shape, real(b).shape)
+    _note_ties(run, a, b)
     return run.choose(np.broadcast_to(real(b) > real(a), shape), [a, b])
 
 
 @handles("min")
 def _min(run: Interpreter, a: Any, b: Any, **_: Any) -> Any:
     shape = np.broadcast_shapes(real(a).shape, real(b).shape)
+    _note_ties(run, a, b)
     return run.choose(np.broadcast_to(real(b) < real(a), shape), [a, b])
 
 
 @handles("clamp")
 def _clamp(run: Interpreter, low: Any, x: Any, high: Any, **_: Any) -> Any:
+    _note_ties(run, x, low)
+    _note_ties(run, x, high)
     which = np.where(real(x) < real(low), 0, np.where(real(x) > real(high), 2, 1))
     return run.choose(which, [low, x, high])
 
@@ -178,10 +183,20 @@ COMPARISONS = {
 }  # fmt: skip
 
 
+def _note_ties(run: Interpreter, a: Any, b: Any) -> None:
+    """Note where two numbers are equal at these arguments alone."""
+    tied = real(a) == real(b)
+    if np.any(tied):
+        difference = (run.lift(a) - run.lift(b)).number
+        if isinstance(difference, Residues) and np.any(tied & ~difference.is_zero()):
+            run.tied.add(run.place)
+
+
 def _compare(name: str) -> Any:
     def handler(run: Interpreter, a: Any, b: Any, **_: Any) -> Any:
         if np.isnan(real(a)).any() or np.isnan(real(b)).any():
             raise NotProved("a comparison with NaN")
+        _note_ties(run, a, b)
         return COMPARISONS[name](real(a), real(b))
 
     return handler

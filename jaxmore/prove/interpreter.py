@@ -35,6 +35,8 @@ class Interpreter:
 
     Attributes:
         reached: for each place that chooses (source line), the alternatives that were taken.
+        ordered: the places that take an order or an extreme of many elements.
+        tied: the places that compare equal elements.
         unrecognised: the float constants that are taken as binary numbers.
         seeds: tangents to add at variables of the outermost jaxpr.
     """
@@ -44,6 +46,8 @@ class Interpreter:
         self._constants: dict[float, Any] = {}
         self.reached: dict[str, set[int]] = {}
         self.sizes: dict[str, int] = {}
+        self.ordered: set[str] = set()
+        self.tied: set[str] = set()
         self.unrecognised: set[float] = set()
         self.place = ""
 

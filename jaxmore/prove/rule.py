@@ -1,6 +1,6 @@
 """Prove that a backward function is the transpose of the derivative of its forward, exactly."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -97,8 +97,7 @@ def prove_rule(
                 )
             proof.verdict, proof.bound = "proved", _bound(program) ** n_points
             shapes = " ".join(str(a.shape) for a in program.floats)
-            proof.text = f" for {shapes}: wrong with probability < {proof.bound:.0e}"
-            proof.text += f" at {n_points} points"
+            proof.text = f" for {shapes}{probability(proof.bound, n_points)}"
             if holds_at_every_shape(fwd, bwd, program):
                 proof.notes.append(EVERY_SHAPE)
             proof.notes += _notes(run)
@@ -116,6 +115,14 @@ def _notes(run: Interpreter) -> list[str]:
         f"{place} took branch {sorted(taken)} of {run.sizes[place]}: the others are not proved"
         for place, taken in run.reached.items()
         if len(taken) < run.sizes[place]
+    ]
+    notes += [
+        f"{place} takes an order from these arguments: other orders, and ties, are not proved"
+        for place in sorted(run.ordered)
+    ]
+    notes += [
+        f"{place} is a tie at these arguments: it is not proved around this point"
+        for place in sorted(run.tied)
     ]
     if run.unrecognised:
         values = ", ".join(map(repr, sorted(run.unrecognised)))
@@ -162,7 +169,11 @@ def _compare(
 
 
 def _bound(program: Program) -> float:
-    """Degree over the number of values that are drawn: Schwartz and Zippel's bound."""
+    """Schwartz and Zippel's bound: a degree over the number of values that are drawn.
+
+    Of two identities, the derivative's and that of fwd and op, the one of larger degree counts: a
+    wrong rule breaks at least one of them.
+    """
     run, rng = Interpreter(Degrees.constant), np.random.default_rng(0)
     one = [Degrees(x.shape, 1, 0) for x in program.floats]
     cells = [Cell(a, x, x) for a, x in zip(program.floats, one, strict=True)]
@@ -170,4 +181,18 @@ def _bound(program: Program) -> float:
     ys, cotangents = evaluate(program, run, cells, dys)
     total = dot(run, [(dy.number, y.tangent) for dy, y in zip(dys, ys, strict=True)])
     difference = total - dot(run, [(d.number, v) for d, v in zip(cotangents, one, strict=True)])
-    return min((difference.above + difference.below) / PRIMES[-1], 1.0)
+    degrees = [difference]
+    if program.op:
+        theirs = [run.lift(y).number for y in run.run(program.op, cells)]
+        degrees += [y.number - other for y, other in zip(ys, theirs, strict=True)]
+    return bound_of(degrees)
+
+
+def bound_of(degrees: Iterable[Degrees]) -> float:
+    """The chance that one of these numbers is zero at a random point, though it is not always."""
+    return min(max(d.above + d.below for d in degrees) / PRIMES[-1], 1.0)
+
+
+def probability(bound: float, n_points: int) -> str:
+    """Say how likely a wrong rule passes."""
+    return f": wrong with probability < {bound:.0e} at {n_points} points"

@@ -154,7 +154,8 @@ def _sum(run: Interpreter, a: Any, *, axes: Any, **_: Any) -> Cell:
     return run.total(_rows(a, axes)[0])
 
 
-def _extreme(a: Cell, axes: Any, arg: Any) -> tuple[Cell, Any]:
+def _extreme(run: Interpreter, a: Cell, axes: Any, arg: Any) -> tuple[Cell, Any]:
+    run.ordered.add(run.place)
     rows, shape = _rows(a, axes)
     best = arg(rows.real, 0)
     index = places(rows.real.shape)
@@ -163,21 +164,23 @@ def _extreme(a: Cell, axes: Any, arg: Any) -> tuple[Cell, Any]:
 
 @handles("reduce_max")
 def _reduce_max(run: Interpreter, a: Any, *, axes: Any, **_: Any) -> Cell:
-    return _extreme(a, axes, np.argmax)[0]
+    return _extreme(run, a, axes, np.argmax)[0]
 
 
 @handles("reduce_min")
 def _reduce_min(run: Interpreter, a: Any, *, axes: Any, **_: Any) -> Cell:
-    return _extreme(a, axes, np.argmin)[0]
+    return _extreme(run, a, axes, np.argmin)[0]
 
 
 @handles("argmax")
 def _argmax(run: Interpreter, a: Any, *, axes: Any, index_dtype: Any, **_: Any) -> Any:
+    run.ordered.add(run.place)
     return np.argmax(a.real, axes[0]).astype(index_dtype)
 
 
 @handles("argmin")
 def _argmin(run: Interpreter, a: Any, *, axes: Any, index_dtype: Any, **_: Any) -> Any:
+    run.ordered.add(run.place)
     return np.argmin(a.real, axes[0]).astype(index_dtype)
 
 
@@ -193,6 +196,8 @@ def _reduce_prod(run: Interpreter, a: Any, *, axes: Any, **_: Any) -> Cell:
 
 @handles("reduce")
 def _reduce(run: Interpreter, a: Any, start: Any, *, jaxpr: Any, dimensions: Any, **_: Any) -> Any:
+    if any(equation.primitive.name in ("select_n", "max", "min") for equation in jaxpr.eqns):
+        run.ordered.add(run.place)
     rows, shape = _rows(a, dimensions)
     carry: Any = np.broadcast_to(start, shape)
     for row in places(rows.real.shape):
@@ -244,6 +249,7 @@ def _dot(run: Interpreter, a: Any, b: Any, *, dimension_numbers: Any, **_: Any) 
 def _sort(run: Interpreter, *arrays: Any, dimension: int, num_keys: int, **_: Any) -> list[Any]:
     if num_keys != 1:
         raise NotProved("a sort by several keys")
+    run.ordered.add(run.place)
     order = np.argsort(real(arrays[0]), dimension, kind="stable")
     index = np.take_along_axis(places(real(arrays[0]).shape), order, dimension)
     return [a.take(index) if isinstance(a, Cell) else np.ravel(a)[index] for a in arrays]

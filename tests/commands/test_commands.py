@@ -12,8 +12,10 @@ import pytest
 
 from jaxmore import __version__, data, plots
 from jaxmore.models import MODELS
+from jaxmore.prove.layers import LAYERS
 from jaxmore.runs.config import ModelName
 from jaxmore.runs.trained import load
+from jaxmore.testing.shipped import FAMILIES
 from tests.command_line import WORDS, refused, run, tree
 
 
@@ -318,6 +320,15 @@ def test_check_proves_a_rule_that_ships(tmp_path, capsys) -> None:
     assert report["passed"] is True
     assert report["rows"][0]["argument"] == "x"
     assert "no rule 'nope'" in refused(capsys, "check", "--rule", "nope")
+    assert "write --rule all" in refused(capsys, "check", "--prove", "all")
+
+
+@pytest.mark.slow
+def test_check_proves_everything_that_ships(capsys) -> None:
+    run("check", "--prove", "--rule", "all")
+    first = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert len(first) == len(FAMILIES) + len(LAYERS) + 26
+    assert all(": proved" in line for line in first)
 
 
 def test_check_finds_the_mistake_in_a_strangers_rule(tmp_path, capsys) -> None:

@@ -1,13 +1,16 @@
-"""Prove all rules, count their digits and refuse their mutants (``make prove``).
+"""Prove all rules at all sizes, count their digits and refuse their mutants (``make prove``).
 
-Writes the table of docs/rules/README.md. With arguments it only runs the mutants of these files,
+Proves 200 random right rules, too.
+
+Writes the tables of docs/rules/README.md. With arguments it only runs the mutants of these files,
 and writes nothing.
 """
 
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -18,13 +21,24 @@ from jaxmore.prove.rule import EVERY_SHAPE
 from jaxmore.testing.arguments import parse_args
 from jaxmore.testing.shipped import FAMILIES
 from tests.mutants.mutate import ROOT
+from tests.prove.axes import all_sizes
 from tests.prove.mutants import RULES, Result, judge
+from tests.testing.right_rules import draw_rule
 
 PAGE = ROOT / "docs" / "rules" / "README.md"
-HEADING = "## How each rule is known to be right\n"
+COLUMNS = [
+    "rule", "proved at", "wrong with probability <", "all sizes of",
+    "compared with autodiff, differences, torch", "float32 digits", "float64 digits",
+    "mutants refused",
+]  # fmt: skip
+FILE_COLUMNS = [
+    "file", "mutants", "refused", "another program in float32 or bfloat16 alone",
+    "the same programs", "another program, the same function",
+]  # fmt: skip
+KINDS = ("refused", "narrow", "same", "equal")
 
 
-def row(name: str) -> list[str]:
+def row(name: str, results: Sequence[Result]) -> list[str]:
     """Prove one rule, and count its digits on the same input."""
     op, fwd, bwd = (getattr(rules, name + end) for end in ("", "_fwd", "_bwd"))
     family = FAMILIES[name][0]
@@ -33,51 +47,93 @@ def row(name: str) -> list[str]:
     certificate = certify_digits(fwd, bwd, *args, name=name, options=options)
     print(proof, certificate, sep="\n", flush=True)
     bound = f"{proof.bound:.0e}" if proof.passed and proof.bound is not None else proof.verdict
-    at = "every shape" if EVERY_SHAPE in proof.notes else f"`{family.arguments}`"
-    cells = [f"[{name}]({name}.md)", at, bound]
+    sizes = "every shape: elementwise" if EVERY_SHAPE in proof.notes else all_sizes(name)
+    cells = [f"[{name}]({name}.md)", f"`{family.arguments}`", bound, sizes]
+    cells.append(f"{len(FAMILIES[name])} kinds of arguments")
     for dtype in ("float32", "float64"):
         digits = [d for d in certificate.digits if d.dtype == dtype]
         worst, median = (min(getattr(d, k) for d in digits) for k in ("worst", "median"))
         cells.append(f"{worst:.1f}, {median:.1f}")
-    return cells
+    file = bwd.__module__.replace(".", "/") + ".py"
+    (result,) = (result for result in results if result.file == file)
+    return [*cells, f"{result.n_refused} of {result.n_mutants}"]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def judge_all(files: list[str]) -> Iterator[Result]:
     """Run the mutants of the files, two at a time, and print what is found."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for result in pool.map(judge, files):
-            print(
-                f"{result.file}: {result.n_refused} of {result.n_mutants} refused, "
-                f"{len(result.harmless)} compute the same function",
-                flush=True,
+            counts = ", ".join(
+                f"{n} {kind}" for n, kind in zip(counted(result), KINDS, strict=True)
             )
+            print(f"{result.file}: {result.n_mutants} mutants, {counts}", flush=True)
             for line in result.escaped:
                 print(f"  ESCAPED: {line}", flush=True)
             yield result
 
 
-def write_table() -> None:
-    """Prove every rule, count its digits, and write the table of docs/rules/README.md."""
-    head = ["rule", "at", "wrong with probability <", "float32 digits", "float64 digits"]
-    rows = [head, ["---"] * len(head), *map(row, FAMILIES)]
-    table = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
-    before, rest = PAGE.read_text(encoding="utf-8").split(HEADING)
-    intro = rest.split("| rule |")[0]
-    PAGE.write_text(f"{before}{HEADING}{intro}{table}", encoding="utf-8")
+def counted(result: Result) -> list[int]:
+    """The number of mutants of each kind."""
+    return [result.n_refused, *(len(getattr(result, kind)) for kind in KINDS[1:])]
+
+
+def write_page(results: Sequence[Result]) -> None:
+    """Prove every rule, count its digits, and write the tables of docs/rules/README.md."""
+    counts = [[r.n_mutants, *counted(r)] for r in results]
+    counts.append([sum(column) for column in zip(*counts, strict=True)])
+    names = [*(f"`{r.file.rpartition('/')[2]}`" for r in results), "all"]
+    equal = [
+        [name, *(f"`{part}`" for part in mutant.replace("|", "\\|").split("  →  "))]
+        for name, result in zip(names, results, strict=False)
+        for mutant in result.equal
+    ]
+    tables = [
+        table(COLUMNS, [row(name, results) for name in FAMILIES]),
+        table(FILE_COLUMNS, [[n, *map(str, c)] for n, c in zip(names, counts, strict=True)]),
+        table(["where", "before", "after"], equal),
+    ]
+    page = PAGE.read_text(encoding="utf-8")
+    for new in tables:
+        head = re.escape(new.partition("\n")[0])
+        page, n = re.subn(f"^{head}\n(\\|.*\n)*", lambda _, new=new: new, page, flags=re.M)
+        if n != 1:
+            raise AssertionError(f"{PAGE} has {n} tables {head!r}")
+    PAGE.write_text(page, encoding="utf-8")
+
+
+def prove_right_rules() -> None:
+    """Prove 200 random right rules; stop if one is called wrong, or ten are not proved."""
+    verdicts = list[str]()
+    for seed in range(200):
+        rule = draw_rule(seed)
+        proof = prove_rule(rule.fwd, rule.bwd, *rule.args, n_points=1)
+        verdicts.append(proof.verdict)
+        if not proof.passed:
+            print(rule.text, proof, sep="\n", flush=True)
+    print(*(f"{verdicts.count(v)} right rules {v}" for v in ("proved", "not proved", "wrong")))
+    if "wrong" in verdicts or verdicts.count("proved") < 190:
+        sys.exit("right rules are not proved")
 
 
 def main() -> None:
     start = time.monotonic()
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    if not sys.argv[1:]:
-        write_table()
-        if not all(proof.passed for proof in [*prove_layers(), *prove_stepwise()]):
-            sys.exit("a layer or a line is not proved")
     results = list(judge_all(sys.argv[1:] or RULES))
-    refused, total = (sum(r[i] for r in results) for i in (3, 2))
+    refused, total = sum(r.n_refused for r in results), sum(r.n_mutants for r in results)
     print(f"{refused} of {total} mutants refused in {time.monotonic() - start:.0f} s")
     if any(r.escaped for r in results):
         sys.exit("the prover accepts a mutant that changes the exact function")
+    if not sys.argv[1:]:
+        write_page(results)
+        if not all(proof.passed for proof in [*prove_layers(), *prove_stepwise()]):
+            sys.exit("a layer or a line is not proved")
+        prove_right_rules()
 
 
 if __name__ == "__main__":

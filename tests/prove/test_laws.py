@@ -9,6 +9,7 @@ import pytest
 from jaxmore.prove import modular
 from jaxmore.prove.balls import Balls
 from jaxmore.prove.constants import recognise
+from jaxmore.prove.degrees import Degrees
 from jaxmore.prove.residues import Residues
 
 
@@ -86,3 +87,11 @@ def test_constants_are_what_they_mean(value, rational, radicand, half_pi):
 def test_other_constants_are_their_bits():
     meaning = recognise(1.7 * math.e)
     assert (meaning.rational, meaning.is_recognised) == (Fraction(1.7 * math.e), False)
+
+
+def test_the_degree_of_an_exponential_of_a_logarithm_is_that_of_the_number():
+    x = Degrees((), 5, 2)
+    number = (x.log() + Degrees((), 1, 0)).exp()
+    assert (number.above, number.below) == (6, 2)
+    number = (-x.log()).exp()
+    assert (number.above, number.below) == (3, 5)

@@ -64,6 +64,27 @@ def test_branches_that_were_not_reached_are_named():
     assert proof.passed and any("not proved" in note for note in proof.notes)
 
 
+def test_orders_and_ties_are_named():
+    def largest(x):
+        return x[jnp.argmax(x)], x
+
+    proof = prove_rule(
+        largest, lambda x, dy: (jnp.zeros_like(x).at[jnp.argmax(x)].set(dy),), np.arange(3.0)
+    )
+    assert proof.passed and any("other orders, and ties" in note for note in proof.notes)
+    assert not any("is a tie" in note for note in proof.notes)
+    for x, tied in ((0.0, True), (-1.0, False)):  # where x < 0, bwd compares 0 with 0
+        proof = prove_rule(rules.relu_fwd, rules.relu_bwd, np.array([x, 2.0]))
+        assert proof.passed and any("is a tie" in note for note in proof.notes) == tied
+
+
+def test_the_bound_covers_the_comparison_with_op():
+    def bound(op):
+        return prove_rule(square_fwd, lambda x, dy: (2 * x * dy,), np.ones(1), op=op).bound
+
+    assert bound(lambda x: x**90 / x**88) > 1e3 * bound(None)
+
+
 def test_loops_and_branches():
     def fwd(x):
         total, _ = jax.lax.scan(lambda c, row: (c * row, None), jnp.ones(2), x)

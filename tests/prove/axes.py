@@ -1,0 +1,75 @@
+"""The axes of the rules that ship, and what carries a proof to all sizes of them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jaxmore.prove.rule import Proof, prove_rule
+from tests.prove.sizes import Axis, argue
+
+_CELL, _SIZES = "f[B,E] f[B,H]", {"B": 1, "E": 3, "H": 2}
+_LINEAR, _NORM, _QKV = "f[B,I] f[I,O] f[O]", "f[B,E] f[E] f[E]", "f[B,T,D] f[B,T,D] f[B,T,D]"
+CLASSES = Axis("softmax_cross_entropy", "f[B,V] i[B]<V", "V", {"B": 1})
+AXES = [
+    Axis("batch_norm", _NORM, "E", {"B": 3}),
+    Axis("batch_norm", _NORM, "B", {"E": 1}),
+    Axis("causal_attention", _QKV, "B", {"T": 2, "D": 3}),
+    Axis("causal_attention", _QKV, "D", {"B": 1, "T": 2}),
+    Axis("causal_mean", "f[B,T,E]", "B", {"T": 2, "E": 3}),
+    Axis("causal_mean", "f[B,T,E]", "E", {"B": 3, "T": 2}),
+    *(Axis("gru_cell", _CELL + 3 * " f[E+H,H] f[H]", axis, _SIZES) for axis in "BE"),
+    Axis("l2_penalty", "f[N]", "N", {}, {"scale": 0.7}),
+    Axis("layer_norm", _NORM, "B", {"E": 3}),
+    Axis("layer_norm", _NORM, "E", {"B": 1}),
+    *(Axis("linear", _LINEAR, axis, {"B": 2, "I": 3, "O": 4}) for axis in "BIO"),
+    # With O < min(B, I) it is another program.
+    *(Axis("linear", _LINEAR, axis, {"B": 3, "I": 4, "O": 2}) for axis in "BI"),
+    Axis("linear", _LINEAR, "O", {"B": 99, "I": 99}),
+    *(Axis("lstm_cell", f"{_CELL} f[B,H] f[E+H,L] f[L]", a, {**_SIZES, "L": 8}) for a in "BE"),
+    Axis("rms_norm", "f[B,E] f[E]", "B", {"E": 3}),
+    Axis("rms_norm", "f[B,E] f[E]", "E", {"B": 1}),
+    *(Axis("rnn_cell", f"{_CELL} f[E+H,H] f[H]", axis, _SIZES) for axis in "BE"),
+    Axis("softmax", "f[B,V]", "B", {"V": 3}),
+    Axis("softmax", "f[B,V]", "V", {"B": 1}),
+    Axis("softmax_cross_entropy", "f[B,V] i[B]<V", "B", {"V": 3}),
+    CLASSES,
+]
+
+
+MIRRORED = {
+    "causal_mean": ("f[2,3,4]", {}, ["cumsum", "div"], ["div", "cumsum"]),
+    "dropout": ("f[2,3] key", {"rate": 0.3}, ["mul", "select_n"], ["mul", "select_n"]),
+    "embedding": ("i[2,4]<3 f[3,5]", {}, ["gather"], ["scatter-add"]),
+    "flatten": ("f[2,7,3]", {"block_size": 7}, ["reshape"], ["reshape"]),
+    "flatten_consecutive": ("f[2,8,3]", {"n": 2}, ["reshape"], ["reshape"]),
+}
+"""Linear rules: their operations on floats, and bwd's, which are the transposes in reverse order (a
+product with a mask and one with a number commute)."""
+NO_ARGUMENT = {"causal_attention": "T", "gru_cell": "H", "lstm_cell": "H", "rnn_cell": "H"}
+"""Axes without an argument: the proof holds at the sizes that were tried."""
+
+
+def proofs(axis: Axis, sizes: range) -> Iterator[Proof]:
+    """Prove a rule at the sizes that an argument needs."""
+    op, fwd, bwd = axis.functions()
+    for n in sizes:
+        args = axis.arguments_at(n)
+        if axis == CLASSES:  # the target is the largest logit in the first row, not in the second
+            logits = np.random.default_rng(0).normal(size=(2, n))
+            args = logits, np.argmax(logits, -1) - [0, 1]
+        yield prove_rule(fwd, bwd, *args, op=op, n_points=1, name=f"{axis.rule}, {axis.axis} = {n}")
+
+
+def all_sizes(rule: str) -> str:
+    """Say for which axes of a rule a proof holds at all sizes, and at which sizes it was proved."""
+    found = dict[str, str]()
+    for axis in (axis for axis in AXES if axis.rule == rule):
+        kind, sizes = argue(axis)
+        if not all(proof.passed for proof in proofs(axis, sizes)):
+            raise AssertionError(f"{axis} is not proved at {sizes}")
+        found[axis.axis] = axis.axis + f" ({sizes[0]} to {sizes[-1]})" * (kind == "symmetric")
+    if rule in MIRRORED:
+        return "every shape: the transposes"
+    if rule in NO_ARGUMENT:
+        found["none"] = f"not {NO_ARGUMENT[rule]}"
+    return ", ".join(found.values())

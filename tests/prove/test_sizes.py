@@ -1,0 +1,98 @@
+"""A proof at some sizes is carried to all sizes only where an argument does so."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmore import rules
+from jaxmore.prove.cells import Cell
+from jaxmore.prove.interpreter import Interpreter, has_body
+from jaxmore.prove.program import Program
+from jaxmore.prove.residues import NotProved, Residues
+from jaxmore.testing.arguments import parse_args
+from tests.prove.axes import AXES, MIRRORED, proofs
+from tests.prove.sizes import Axis, argue
+
+GUARDS = {("rms_norm", "E"), ("softmax", "V"), ("linear", "I")}
+QUICK = [axis for axis in AXES if (axis.rule, axis.axis) in GUARDS]
+SLOW = [pytest.param(a, marks=pytest.mark.slow) for a in AXES if a not in QUICK]
+
+
+@pytest.mark.parametrize("axis", [*QUICK, *SLOW], ids=lambda axis: f"{axis.rule}-{axis.axis}")
+def test_a_rule_is_proved_at_the_sizes_that_its_argument_needs(axis: Axis) -> None:
+    argument = argue(axis)
+    for proof in proofs(axis, argument.sizes):
+        assert proof.passed, str(proof)
+
+
+@pytest.fixture
+def define(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Axis]:
+    def define(f: Any, slope: Any) -> Axis:
+        for end, function in (
+            ("", f),
+            ("_fwd", lambda x: (f(x), x)),
+            ("_bwd", lambda x, dy: (slope(x, dy),)),
+        ):
+            monkeypatch.setattr(rules, f"strange{end}", function, raising=False)
+        return Axis("strange", "f[N]", "N", {})
+
+    return define
+
+
+@pytest.mark.parametrize(
+    ("f", "slope", "reason"),
+    [
+        (lambda x: x * x[::-1], lambda x, dy: 2 * x[::-1] * dy, "rev on the axis"),
+        (lambda x: x * np.arange(x.size), lambda x, dy: np.arange(x.size) * dy, "for each place"),
+        (lambda x: x * np.where(np.arange(x.size) % 2, 2.0, 3.0), lambda x, dy: dy, "for each"),
+        (lambda x: x * (x.size - 2), lambda x, dy: (x.size - 2) * dy, "constant that depends on n"),
+        (lambda x: x if x.size < 50 else 2 * x, lambda x, dy: dy, "another program"),
+        (lambda x: (1 / x).sum() ** 2, lambda x, dy: dy * x, "a denominator for each place"),
+        (lambda x: jnp.exp(x).sum() * jnp.exp(-x).sum(), lambda x, dy: x * dy, "two exponents"),
+        (lambda x: jnp.sqrt((x * x).sum() ** 2), lambda x, dy: x * dy, "a root of a square"),
+    ],
+)
+def test_there_is_no_argument(f: Any, slope: Any, reason: str, define: Any) -> None:
+    with pytest.raises(NotProved, match=reason):
+        argue(define(f, slope))
+
+
+def test_the_sizes_of_an_argument_refuse_what_is_right_at_one_size(define: Any) -> None:
+    axis = define(lambda x: x.sum() ** 2, lambda x, dy: 2 * x * dy)  # right at n = 1
+    argument = argue(axis)
+    assert argument.kind == "symmetric" and argument.sizes.start > 1
+    assert not any(proof.passed for proof in proofs(axis, argument.sizes))
+
+
+class Named(Interpreter):
+    """Notes the operations on numbers."""
+
+    names: list[str]
+
+    def evaluate(self, equation: Any, values: list[Any]) -> list[Any]:
+        if any(isinstance(value, Cell) for value in values) and not has_body(equation):
+            self.names.append(equation.primitive.name)
+        return super().evaluate(equation, values)
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_a_linear_rule_is_its_transposes_in_reverse_order(name: str) -> None:
+    text, options, forwards, backwards = MIRRORED[name]
+    fwd, bwd = (partial(getattr(rules, name + end), **options) for end in ("_fwd", "_bwd"))
+    rng = np.random.default_rng(0)
+    draw = partial(Residues.random, rng, levels=2)
+    with jax.enable_x64(True):
+        program = Program(fwd, bwd, None, parse_args(text))
+        run = Named(partial(Residues.constant, levels=2))
+        run.names = []
+        outs = run.run(program.fwd, [Cell(x, draw(x.shape)) for x in program.floats])
+        assert run.names == forwards
+        run.names = []
+        dys = [Cell(np.ones(shape), draw(shape)) for shape in program.shapes]
+        run.run(program.bwd, [*outs[program.n_outputs :], *dys])
+    assert run.names == backwards
