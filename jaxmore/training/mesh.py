@@ -120,7 +120,9 @@ def _deterministic_chunk(
         return *results, hashes.reshape(layout.data, -1)[lax.axis_index(DATA)]
 
     out = (P(), P(), P(), P(DATA))
-    each = jax.shard_map(steps, mesh=layout.mesh, in_specs=P(), out_specs=out, check_vma=False)
+    each: Callable[..., Any] = jax.shard_map(
+        steps, mesh=layout.mesh, in_specs=P(), out_specs=out, check_vma=False
+    )
     return each(state, X, Y, key, first_step)
 
 
