@@ -68,7 +68,7 @@ def test_two_processes_have_the_bits_of_one_which_goes_on(folder: Path) -> None:
     run("train", *flags, "-o", folder / "run0", "--resume")
     run("train", *flags, "-o", folder / "whole")
     for name in ("model.safetensors", "metrics.jsonl"):
-        resumed, whole = ((folder / run / name).read_bytes() for run in ("run0", "whole"))
+        resumed, whole = ((folder / of / name).read_bytes() for of in ("run0", "whole"))
         assert resumed == whole, name
 
 
