@@ -17,7 +17,7 @@ if __name__ == "__main__":
     optimizer = make_optimizer("sgd", 0.1, 0.0, "step", max_steps=200_000)
     init_key, batch_key = jax.random.split(jax.random.key(2147483647))
     params = fresh_params(model, init_key)
-    _, losses, _ = train_chunk(
+    _, losses, *_ = train_chunk(
         model,
         optimizer,
         TrainState(params, optimizer.init(params)),

@@ -46,7 +46,7 @@ def trained(n_steps: int = 10_000, n_words: int = N_WORDS) -> Trained:
     model = MODELS["mlp-bn"].make(vocab.size)
     optimizer = make_optimizer("sgd", 0.1, 0.0, "step", 200_000)
     params = model.init(jax.random.key(0))
-    state, _, _ = train_chunk(
+    state, *_ = train_chunk(
         model,
         optimizer,
         TrainState(params, optimizer.init(params)),

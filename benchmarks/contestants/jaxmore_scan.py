@@ -35,7 +35,7 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
 
     def run() -> np.ndarray:
         nonlocal state
-        state, losses, _ = train_chunk(
+        state, losses, *_ = train_chunk(
             model,
             optimizer,
             state,

@@ -47,6 +47,7 @@ class Metrics:
         line: dict[str, Any] = {"step": chunk.step}
         if len(finite):
             line["loss"] = float(finite.mean())
+        line["batch_hash"] = f"{chunk.batch_hash:08x}"
         line["update_to_data"] = _finite(chunk.update_to_data)
         if gradient_to_data is not None:
             line["gradient_to_data"] = _finite(gradient_to_data)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from jaxmore.backprop import loss_and_grad
 from jaxmore.layers import Layer, Tree, by_path
@@ -55,6 +55,8 @@ class Chunk(NamedTuple):
     update_to_data: dict[str, float]
     """log10 of std(update) / std(parameter) at the last step, by parameter path: about −3 where
     the learning rate suits (zero-to-hero, lecture 4)."""
+    batch_hash: int
+    """A hash of the examples in the batches of the chunk, 32 bits (:func:`batch_hashes`)."""
 
 
 def batch_indices(
@@ -72,6 +74,21 @@ def batch_indices(
     return jax.vmap(draw)(steps)
 
 
+def batch_hashes(indices: Int[Array, "S B"], steps: Int[Array, " S"]) -> UInt32[Array, " B"]:
+    """Hash which examples each row of the batch held, over all steps.
+
+    Added up modulo 2**32, the hashes of rows give that of a chunk, and those of chunks that of a
+    run: it depends neither on the size of chunks nor on which device has which rows.
+    """
+    place = steps[:, None].astype(jnp.uint32) * jnp.uint32(0x9E3779B1)
+    place += jnp.arange(indices.shape[1], dtype=jnp.uint32) * jnp.uint32(0x85EBCA77)
+    hashes = indices.astype(jnp.uint32) + place
+    # The finaliser of MurmurHash3, in which each bit of the result depends on all of them.
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        hashes = (hashes ^ (hashes >> shift)) * jnp.uint32(factor)
+    return hashes.sum(0, dtype=jnp.uint32)
+
+
 def scan_steps(
     model: Layer,
     optimizer: optax.GradientTransformation,
@@ -84,7 +101,7 @@ def scan_steps(
     batch_size: int,
     n_steps: int,
     gradient: Gradient = loss_and_grad,
-) -> tuple[TrainState, Float[Array, " S"], dict[str, Float[Array, ""]]]:
+) -> tuple[TrainState, Float[Array, " S"], dict[str, Float[Array, ""]], UInt32[Array, " B"]]:
     """Run ``n_steps`` training steps in one scan: forward, backward, optimiser update.
 
     :func:`train` calls it compiled, once per chunk. To write a loop of your own, jit it with
@@ -103,10 +120,11 @@ def scan_steps(
         gradient: static; computes the loss and the gradient of a batch.
 
     Returns:
-        The new state, the loss of each step (S,), and for each parameter path the log10 of
-        std(update) / std(parameter) at the last step.
+        The new state, the loss of each step (S,), for each parameter path the log10 of
+        std(update) / std(parameter) at the last step, and the hash of each row of the batches.
     """
-    indices = batch_indices(key, first_step + jnp.arange(n_steps), batch_size, len(X))
+    steps = first_step + jnp.arange(n_steps)
+    indices = batch_indices(key, steps, batch_size, len(X))
 
     def step(carry: tuple[TrainState, Tree], batch: tuple[Array, Array]) -> Any:
         (params, opt_state), _ = carry
@@ -118,7 +136,7 @@ def scan_steps(
 
     first = (state, jax.tree.map(jnp.zeros_like, state.params))
     (state, updates), losses = jax.lax.scan(step, first, (X[indices], Y[indices]))
-    return state, losses, _log_ratios(updates, state.params)
+    return state, losses, _log_ratios(updates, state.params), batch_hashes(indices, steps)
 
 
 COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
@@ -131,7 +149,7 @@ train_chunk = jax.jit(
 )
 # jax_debug_nans calls a function again when it returns a NaN, so nothing may be donated.
 _undonated_chunk = jax.jit(scan_steps, static_argnames=_STATIC)
-RunChunk = Callable[..., tuple[TrainState, Array, dict[str, Array]]]
+RunChunk = Callable[..., tuple[TrainState, Array, dict[str, Array], Array]]
 """A compiled :func:`scan_steps`."""
 
 
@@ -237,7 +255,7 @@ def train(
     while start < max_steps:
         ends = start + chunk_size, max_steps, *((start // n + 1) * n for n in pauses)
         n_steps = min(ends) - start
-        state, losses, ratios = run_chunk(
+        state, losses, ratios, hashes = run_chunk(
             model,
             optimizer,
             state,
@@ -254,4 +272,5 @@ def train(
             state=state,
             losses=np.asarray(losses),
             update_to_data={path: float(ratio) for path, ratio in ratios.items()},
+            batch_hash=int(hashes.sum()),
         )

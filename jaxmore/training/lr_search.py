@@ -67,7 +67,7 @@ def find_learning_rate(
         lambda step: 10 ** (low + (high - low) * step / max(n_rates - 1, 1)),
         weight_decay,
     )
-    _, losses, _ = train_chunk(
+    _, losses, *_ = train_chunk(
         model,
         sweeping,
         TrainState(params, sweeping.init(params)),

@@ -13,7 +13,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from jaxmore.backprop import loss_and_grad
 from jaxmore.errors import InputError
@@ -108,12 +108,22 @@ def _deterministic_chunk(
     *,
     batch_size: int,
     n_steps: int,
-) -> tuple[TrainState, Float[Array, " S"], dict[str, Float[Array, ""]]]:
+) -> tuple[TrainState, Float[Array, " S"], dict[str, Float[Array, ""]], UInt32[Array, " B"]]:
     """Run ``scan_steps`` on every device, where XLA cannot partition the optimiser otherwise."""
-    steps = partial(
-        scan_steps, model, optimizer, batch_size=batch_size, n_steps=n_steps, gradient=layout
+
+    def steps(*arrays: Any) -> Any:
+        *results, hashes = scan_steps(
+            model, optimizer, *arrays, batch_size=batch_size, n_steps=n_steps, gradient=layout
+        )
+        # Each device answers for the rows of its share. The next program adds them up: Gloo would
+        # mix up messages that no data orders after those of the steps.
+        return *results, hashes.reshape(layout.data, -1)[lax.axis_index(DATA)]
+
+    out = (P(), P(), P(), P(DATA))
+    each: Callable[..., Any] = jax.shard_map(
+        steps, mesh=layout.mesh, in_specs=P(), out_specs=out, check_vma=False
     )
-    return layout.on_each(steps)(state, X, Y, key, first_step)
+    return each(state, X, Y, key, first_step)
 
 
 def choose_devices(

@@ -13,7 +13,9 @@ from jaxmore.training.loop import Chunk, TrainState
 
 def chunk(step: int, *losses: float) -> Chunk:
     ratios = {"head.weight": -3.125, "head.bias": float("inf")}
-    return Chunk(step, TrainState({}, ()), np.array(losses or [2.5, 3.5], np.float32), ratios)
+    return Chunk(
+        step, TrainState({}, ()), np.array(losses or [2.5, 3.5], np.float32), ratios, 0xBEEF
+    )
 
 
 @pytest.fixture
@@ -29,7 +31,9 @@ def path(tmp_path: Path) -> Path:
 
 def test_lines_as_they_come(path: Path) -> None:
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    assert lines[0] == {"step": 10, "loss": 3.0, "update_to_data": {"head.weight": -3.125}}
+    ratios = {"head.weight": -3.125}
+    expected = {"step": 10, "loss": 3.0, "batch_hash": "0000beef", "update_to_data": ratios}
+    assert lines[0] == expected
     assert lines[-1] == {"step": 30, "dev": 2.0}
 
 
@@ -79,7 +83,7 @@ def test_a_chunk_that_was_skipped_whole_has_no_mean_and_its_line_is_kept(tmp_pat
     again.close()
     ratios = {"head.weight": -3.125}
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_bytes().splitlines()]
-    assert lines == [{"step": 2, "update_to_data": ratios, "skipped": 2}]
+    assert lines == [{"step": 2, "batch_hash": "0000beef", "update_to_data": ratios, "skipped": 2}]
 
 
 def test_a_run_without_finite_ratios_is_drawn_without_their_legend():

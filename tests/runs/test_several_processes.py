@@ -1,16 +1,21 @@
 """Real processes over loopback: the bits of one, and an end in one line where one is missing."""
 
 import os
+import random
+import re
+import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.command_line import WORDS, refused, run
+from tests.faults.processes import free_port
 
 MAIN = """
 import sys
@@ -20,6 +25,7 @@ processes.PATIENCE = 5
 main(sys.argv[1:])
 """
 """The command, with less patience than users need."""
+DEVICES = Path(__file__).parents[2] / "docs" / "how-to" / "devices.md"
 TRAIN = ["--type", "bigram", "-b", "8", "--schedule", "constant", "--chunk-size", "3"]
 
 
@@ -27,12 +33,6 @@ TRAIN = ["--type", "bigram", "-b", "8", "--schedule", "constant", "--chunk-size"
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "words.txt").write_text("\n".join(WORDS), "utf-8")
     return tmp_path
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 def start(folder: Path, *flags: str, patient: bool = True) -> subprocess.Popen[str]:
@@ -67,8 +67,71 @@ def test_two_processes_have_the_bits_of_one_which_goes_on(folder: Path) -> None:
     flags = ["-i", folder / "words.txt", *TRAIN, "--max-steps", "6", "--mesh", "data=1"]
     run("train", *flags, "-o", folder / "run0", "--resume")
     run("train", *flags, "-o", folder / "whole")
-    resumed, whole = (folder / name / "model.safetensors" for name in ("run0", "whole"))
-    assert resumed.read_bytes() == whole.read_bytes()
+    for name in ("model.safetensors", "metrics.jsonl"):
+        resumed, whole = ((folder / of / name).read_bytes() for of in ("run0", "whole"))
+        assert resumed == whole, name
+
+
+def slurm() -> tuple[str, list[dict[str, str]]]:
+    """What `srun` runs, and what it sets for two processes on one host."""
+    (command,) = re.findall(r"^srun (.+)$", DEVICES.read_text("utf-8"), re.M)
+    job = random.randrange(4096)  # JAX makes a port of it, from 61,440 on, beyond those of Linux
+    common = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    return command.replace("data=8", "data=2"), [
+        common | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)
+    ]
+
+
+def kubernetes() -> tuple[str, list[dict[str, str]]]:
+    """What the containers run, of two pods in place of four, and what the Job sets in them."""
+    (manifest,) = re.findall(r"^```yaml\n(.+?)^```$", DEVICES.read_text("utf-8"), re.M | re.S)
+    service, job = yaml.safe_load_all(manifest)
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    shell, (command,) = container["command"], container["args"]
+    assert shell == ["sh", "-c"]
+    assert spec["completionMode"] == "Indexed"
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
+    assert service["metadata"]["name"] == pod["subdomain"]
+    assert f"--coordinator {job['metadata']['name']}-0.{pod['subdomain']}:1234" in command
+    pods = f"--num-processes {spec['completions']}"
+    assert pods in command
+    assert f"--mesh data={spec['parallelism']}" in command
+    for old, new in (
+        ("train-0.train:1234", f"127.0.0.1:{free_port()}"),
+        (pods, "--num-processes 2"),
+        ("data=4", "data=2"),
+    ):
+        command = command.replace(old, new)
+    return command.rstrip("\n"), [{"JOB_COMPLETION_INDEX": str(i)} for i in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [slurm, kubernetes])
+def test_a_launcher_of_the_docs_has_the_bits_of_one_process(launcher: Any, folder: Path) -> None:
+    command, environments = launcher()
+    flags = [*TRAIN, "--max-steps", "3"]  # a smaller batch than the recipe's
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    root = str(Path(__file__).parents[2])
+    processes = [
+        subprocess.Popen(
+            ["sh", "-c", f"{command} {shlex.join(flags)}"],
+            cwd=folder,
+            env=os.environ | {"PATH": path, "PYTHONPATH": root} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for environment in environments
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=300)
+        assert (process.returncode, err) == (0, "")
+    words = ["-i", folder / "words.txt", "-o", folder / "one"]
+    run("train", *words, *flags, "--mesh", "data=1")
+    one, several = (folder / name / "model.safetensors" for name in ("one", "run"))
+    assert several.read_bytes() == one.read_bytes()
 
 
 @pytest.mark.slow

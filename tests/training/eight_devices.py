@@ -2,6 +2,7 @@
 them."""
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,8 @@ from jaxmore.backprop import loss_and_grad
 from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Embedding, Flatten, Layer, by_path
 from jaxmore.models import MODELS, model_options
-from jaxmore.training import parts
+from jaxmore.training import loop, parts
+from jaxmore.training.loop import batch_indices
 from jaxmore.training.mesh import DETERMINISTIC_OPTIONS, Layout
 from tests.command_line import WORDS, refused
 from tests.refusals import only_line
@@ -98,11 +100,37 @@ def fit(**flags: Any) -> str:
     return digest(jaxmore.fit(WORDS, progress=False, **flags).params)
 
 
+def batch_hashes(metrics: Path) -> list[str]:
+    lines = map(json.loads, metrics.read_bytes().splitlines())
+    return [line["batch_hash"] for line in lines if "batch_hash" in line]
+
+
 def test_a_run_goes_on_with_the_same_bits_on_other_devices(tmp_path: Path) -> None:
     flags = {"schedule": "constant", "chunk_size": 4, "work_dir": tmp_path / "run"} | BIGRAM
-    whole = fit(mesh="data=8", **flags)
+    whole, metrics = fit(mesh="data=8", **flags), tmp_path / "run" / "metrics.jsonl"
+    batches = batch_hashes(metrics)
     fit(mesh="data=8", overwrite=True, **flags | {"max_steps": 4})
     assert fit(mesh="data=1", resume=True, **flags) == whole
+    assert batch_hashes(metrics) == batches
+    assert len(set(batches)) == 2
+
+
+@pytest.mark.slow
+def test_a_key_of_each_devices_own_moves_the_hash_of_the_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {"mesh": "data=2", "work_dir": tmp_path, "overwrite": True, "max_steps": 1} | BIGRAM
+    fit(**flags)
+    batches = batch_hashes(tmp_path / "metrics.jsonl")
+    monkeypatch.setattr(
+        loop,
+        "batch_indices",
+        lambda key, *rest: batch_indices(jax.random.fold_in(key, lax.axis_index("data")), *rest),
+    )
+    jax.clear_caches()
+    fit(**flags)
+    jax.clear_caches()
+    assert batch_hashes(tmp_path / "metrics.jsonl") != batches
 
 
 @pytest.mark.slow

@@ -24,7 +24,9 @@ SGD = make_optimizer("sgd", 0.1, 0.0, "constant", 9)
 
 
 def chunk(losses: list[float], params: Tree | None = None, ratio: float = -3.0) -> Chunk:
-    return Chunk(10, TrainState(params or {}, ()), np.array(losses, np.float32), {"weight": ratio})
+    return Chunk(
+        10, TrainState(params or {}, ()), np.array(losses, np.float32), {"weight": ratio}, 0
+    )
 
 
 def test_where_it_diverged() -> None:

@@ -1,5 +1,7 @@
 """The jitted loop: the same steps as a loop by hand, whatever the cadence."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from jaxmore.training.loop import (
     batch_indices,
     fresh_params,
     gradient_to_data,
+    scan_steps,
     train,
     train_chunk,
 )
@@ -176,6 +179,45 @@ def test_equal_models_share_one_compilation(data) -> None:
             n_steps=3,
         )
     assert train_chunk._cache_size() == before + 1
+
+
+def telling(model, params, x, y):
+    """A gradient whose loss tells the two examples that it was given, 1,000 first + second."""
+    return (1000 * x[0, 0] + x[1, 0]).astype(jnp.float32), jax.tree.map(jnp.zeros_like, params)
+
+
+def murmur(value: int) -> int:
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        value = (value ^ (value >> shift)) * factor % 2**32
+    return value
+
+
+@pytest.mark.parametrize("chunk_size", [5, 3])
+def test_the_hash_is_of_the_examples_that_the_steps_are_given(chunk_size: int) -> None:
+    X = jnp.arange(900)[:, None]
+    params = {"weight": jnp.ones(1)}
+    chunks = [
+        *train(
+            MODEL,
+            SGD,
+            TrainState(params, SGD.init(params)),
+            X,
+            X[:, 0],
+            jax.random.key(5),
+            batch_size=2,
+            max_steps=5,
+            chunk_size=chunk_size,
+            run_chunk=partial(scan_steps, gradient=telling),
+        )
+    ]
+    given = [divmod(int(loss), 1000) for chunk in chunks for loss in chunk.losses]
+    hashes = [
+        murmur((example + step * 0x9E3779B1 + row * 0x85EBCA77) % 2**32)
+        for step, examples in enumerate(given)
+        for row, example in enumerate(examples)
+    ]
+    assert len(hashes) == 10
+    assert sum(chunk.batch_hash for chunk in chunks) % 2**32 == sum(hashes) % 2**32
 
 
 def test_fresh_parameters_are_those_of_init():
