@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
 from jaxmore.data.packs import FORMAT, HEADER, SPLITS, Pack, open_pack, sealed
 from jaxmore.data.repeats import FILES as REPEATS_FILES
@@ -54,6 +53,8 @@ def write_pack(words: StrPath, path: StrPath, *, unique: bool = False, chunk: in
     Raises:
         InputError: the words cannot be read, a split is empty, or the pack cannot be written.
     """
+    from filelock import FileLock, Timeout  # a third of the time that jaxmore.data takes to import
+
     source, target = Path(words), Path(path)
     if os.path.lexists(target):
         raise InputError(f"{target} is there already: remove it, or name another pack")

@@ -67,18 +67,20 @@ class PackedExamples:
         """Make the examples `at` (n,): X (n, T), and Y (n,) of windows or (n, T) of words."""
         ids, ends = self.pack.ids[self.split], self.pack.ends[self.split]
         dtype = np.min_scalar_type(-self.pack.vocab.size)
-        places = np.arange(self.block_size)
+        X = np.zeros((len(at), self.block_size), dtype)
         if self.as_windows:
-            before = at[:, None] - (self.block_size - places)
-            X = ids[np.maximum(before, 0)].astype(dtype) * (before >= 0)
-            # Nothing before the last boundary belongs to the word.
-            X *= np.logical_and.accumulate(X[:, ::-1] != 0, axis=1)[:, ::-1]
+            for s in range(1, self.block_size + 1):
+                inside = at >= s
+                if s > 1:  # nothing before a boundary belongs to the word
+                    inside &= X[:, 1 - s] != 0
+                X[:, -s] = np.where(inside, ids[np.maximum(at - s, 0)], 0)
             return X, ids[at].astype(dtype)
-        starts = np.where(at > 0, ends[at - 1], 0).astype(np.int64)
-        here = starts[:, None] + places
-        inside = here < ends[at].astype(np.int64)[:, None]
-        Y = np.where(inside, ids[np.minimum(here, len(ids) - 1)].astype(dtype), dtype.type(-1))
-        X = np.zeros_like(Y)
+        last = ends[at].astype(np.int64) - 1
+        place = np.where(at > 0, ends[at - 1], 0).astype(np.int64)
+        Y = np.full_like(X, -1)
+        for t in range(self.block_size):
+            Y[:, t] = np.where(place <= last, ids[np.minimum(place, last)].astype(dtype), -1)
+            place += 1
         np.maximum(Y[:, :-1], 0, out=X[:, 1:])
         return X, Y
 

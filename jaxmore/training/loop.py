@@ -76,9 +76,9 @@ def scan_steps(
     model: Layer,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    X: Int[Array, "n T"],
-    Y: Int[Array, "n ..."],
-    key: Array,
+    X: Int[Array, "... T"],
+    Y: Int[Array, "..."],
+    key: Array | None,
     first_step: Int[Array, ""],
     *,
     batch_size: int,
@@ -96,7 +96,7 @@ def scan_steps(
         state: parameters and optimiser state.
         X: all training inputs (n, T), on the device.
         Y: all training targets, (n,) or (n, T).
-        key: of the batches.
+        key: of the batches; None where X (S, B, T) and Y are the batches themselves.
         first_step: the number of the chunk's first step.
         batch_size: B, examples per step.
         n_steps: S, steps in the scan.
@@ -106,7 +106,11 @@ def scan_steps(
         The new state, the loss of each step (S,), and for each parameter path the log10 of
         std(update) / std(parameter) at the last step.
     """
-    indices = batch_indices(key, first_step + jnp.arange(n_steps), batch_size, len(X))
+    if key is None:
+        batches = X, Y
+    else:
+        indices = batch_indices(key, first_step + jnp.arange(n_steps), batch_size, len(X))
+        batches = X[indices], Y[indices]
 
     def step(carry: tuple[TrainState, Tree], batch: tuple[Array, Array]) -> Any:
         (params, opt_state), _ = carry
@@ -117,7 +121,7 @@ def scan_steps(
         return (TrainState(params, opt_state), updates), loss
 
     first = (state, jax.tree.map(jnp.zeros_like, state.params))
-    (state, updates), losses = jax.lax.scan(step, first, (X[indices], Y[indices]))
+    (state, updates), losses = jax.lax.scan(step, first, batches)
     return state, losses, _log_ratios(updates, state.params)
 
 
@@ -156,9 +160,9 @@ class Devices(NamedTuple):
 def gradient_to_data(
     model: Layer,
     params: Tree,
-    X: Int[Array, "n T"],
-    Y: Int[Array, "n ..."],
-    key: Array,
+    X: Int[Array, "... T"],
+    Y: Int[Array, "..."],
+    key: Array | None,
     step: Int[Array, ""],
     *,
     batch_size: int,
@@ -173,13 +177,13 @@ def gradient_to_data(
         params: the parameters before the step.
         X: all training inputs, on the device.
         Y: all training targets.
-        key: of the batches.
+        key: of the batches; None where X (1, B, T) and Y are the batch itself.
         step: the number of the step.
         batch_size: B.
         gradient: static; computes the loss and the gradient of a batch.
     """
-    (indices,) = batch_indices(key, step[None], batch_size, len(X))
-    _, grads = gradient(model, params, X[indices], Y[indices])
+    at = 0 if key is None else batch_indices(key, step[None], batch_size, len(X))[0]
+    _, grads = gradient(model, params, X[at], Y[at])
     return _log_ratios(grads, params)
 
 
@@ -201,9 +205,9 @@ def train(
     model: Layer,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    X: Int[Array, "n T"],
-    Y: Int[Array, "n ..."],
-    key: Array,
+    X: Int[Array, "... T"],
+    Y: Int[Array, "..."],
+    key: Array | None,
     *,
     batch_size: int,
     max_steps: int,
@@ -220,7 +224,7 @@ def train(
         state: the state to start from; its buffers are consumed.
         X: all training inputs.
         Y: all training targets.
-        key: of the batches.
+        key: of the batches; None as in :func:`scan_steps`, where one chunk does all the steps.
         batch_size: B.
         max_steps: the number of the last step.
         chunk_size: steps per jitted call; it does not change the result.
@@ -233,10 +237,7 @@ def train(
     """
     if run_chunk is train_chunk and cast(Any, jax.config).jax_debug_nans:
         run_chunk = _undonated_chunk
-    start = first_step
-    while start < max_steps:
-        ends = start + chunk_size, max_steps, *((start // n + 1) * n for n in pauses)
-        n_steps = min(ends) - start
+    for start, n_steps in chunk_spans(first_step, max_steps, chunk_size, pauses):
         state, losses, ratios = run_chunk(
             model,
             optimizer,
@@ -248,10 +249,20 @@ def train(
             batch_size=batch_size,
             n_steps=n_steps,
         )
-        start += n_steps
         yield Chunk(
-            step=start,
+            step=start + n_steps,
             state=state,
             losses=np.asarray(losses),
             update_to_data={path: float(ratio) for path, ratio in ratios.items()},
         )
+
+
+def chunk_spans(
+    first_step: int, max_steps: int, chunk_size: int, pauses: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """Yield the first step of each chunk that :func:`train` runs, and the number of its steps."""
+    start = first_step
+    while start < max_steps:
+        ends = start + chunk_size, max_steps, *((start // n + 1) * n for n in pauses)
+        yield start, min(ends) - start
+        start = min(ends)
