@@ -1,10 +1,10 @@
-"""Training on examples that are made on the host, beside the steps, from more than memory holds."""
+"""Training on a pack: its batches are made on the host, beside the steps."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int
 
+from jaxmore.data import PackedExamples
 from jaxmore.layers import Layer
 from jaxmore.training.loop import (
     Chunk,
@@ -27,16 +28,6 @@ AHEAD = 2
 _batch_indices = jax.jit(batch_indices, static_argnums=(2, 3))
 
 
-class Examples(Protocol):
-    """Examples by their number."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, at: Any) -> tuple[Any, Any]:
-        """Return X (n, T) and Y (n, ...) of the examples ``at`` (n,)."""
-        ...
-
-
 def draw_indices(
     key: Array, start: int, n_steps: int, batch_size: int, n_examples: int
 ) -> Int[Array, "S B"]:
@@ -49,7 +40,7 @@ def draw_indices(
 
 
 def batches(
-    examples: Examples, indices: Int[Array, "S B"]
+    examples: PackedExamples, indices: Int[Array, "S B"]
 ) -> tuple[Int[np.ndarray, "S B T"], Int[np.ndarray, "S B ..."]]:
     """Return the batches of some steps."""
     at = np.asarray(indices)
@@ -61,7 +52,7 @@ def train_streamed(
     model: Layer,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    examples: Examples,
+    examples: PackedExamples,
     key: Array,
     *,
     batch_size: int,
