@@ -1,16 +1,23 @@
 """Training on a pack: the bits of the same words in memory, stopped or not."""
 
+import threading
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxmore
-from jaxmore.data import write_pack
+from jaxmore.data import PackedExamples, Vocabulary, open_pack, sequences, split_words, write_pack
+from jaxmore.layers import Chain
+from jaxmore.runs.config import TrainConfig
 from jaxmore.runs.metrics import Metrics
+from jaxmore.runs.prepared import prepare
 from jaxmore.runs.trained import load
-from jaxmore.training.streaming import draw_indices
+from jaxmore.training.loop import Devices, TrainState, train
+from jaxmore.training.streaming import draw_indices, train_streamed
 from tests.command_line import WORDS, refused, run, tree
 
 MODEL = ["--type", "bengio", "--n-embd2", "9", "-b", "5"]  # small: it compiles fast
@@ -56,17 +63,11 @@ def test_a_pack_trains_with_the_bits_of_its_words(words, pack, tmp_path, flags) 
 
 def test_whole_words_of_a_pack_train_with_their_bits(words, pack) -> None:
     """makemore.py's split is another, so the engine is given the words of the pack."""
-    from jaxmore.data import Vocabulary, sequences, split_words
-    from jaxmore.runs.config import TrainConfig
-    from jaxmore.runs.prepared import prepare
-    from jaxmore.training.loop import train
-    from jaxmore.training.streaming import train_streamed
-
     config = TrainConfig(type="bigram", max_steps=9, batch_size=4, chunk_size=4)
     prepared = prepare(config, pack)
     assert prepared.packed is not None
     assert [*prepared.data] == ["train", "dev", "test"]
-    X, Y = sequences(split_words(WORDS).train, Vocabulary.from_words(WORDS), 4)
+    X, Y = sequences(split_words(WORDS).train, Vocabulary.from_words(WORDS), 6)
     arguments = prepared.model, prepared.optimizer
     steps = {"batch_size": 4, "max_steps": 9, "chunk_size": 4, "pauses": [3]}
     place, begin = prepared.devices.place, prepared.devices.begin
@@ -159,9 +160,36 @@ def test_the_command_packs_and_tells(words, tmp_path, capsys) -> None:
     run("data", "-i", tmp_path / "p")
     assert capsys.readouterr().out == packed
     assert packed.splitlines()[1:] == [
-        f"{len(WORDS)} words, up to 4 long",
+        f"{len(WORDS)} words, up to 5 long",
         "10 characters: aeiklmnort",
     ]
+
+
+def test_batches_are_made_while_the_device_computes(pack) -> None:
+    n_chunks, made = 5, [threading.Event() for _ in range(5)]
+
+    class Watched(PackedExamples):
+        def __getitem__(self, at):
+            next(event for event in made if not event.is_set()).set()
+            return super().__getitem__(at)
+
+    def run_chunk(model, optimizer, state, X, Y, key, start, *, batch_size, n_steps):
+        following = int(start) // n_steps + 1
+        assert following == n_chunks or made[following].wait(timeout=60)
+        return state, jnp.zeros(n_steps), {}
+
+    chunks = train_streamed(
+        Chain(),
+        optax.sgd(0.1),
+        TrainState({}, ()),
+        Watched(open_pack(pack), "train", True, 3),
+        jax.random.key(0),
+        batch_size=4,
+        max_steps=2 * n_chunks,
+        chunk_size=2,
+        devices=Devices(run_chunk),
+    )
+    assert [chunk.step for chunk in chunks] == [2, 4, 6, 8, 10]
 
 
 def test_draws_beyond_31_bits_depend_on_the_step_alone() -> None:
