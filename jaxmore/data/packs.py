@@ -10,6 +10,7 @@ the SHA-256 of every other file. For each split there are two:
 import hashlib
 import json
 import mmap
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class PackedExamples:
 
 def is_pack(path: StrPath) -> bool:
     """Tell whether there is a pack at a path, whole or not."""
-    return (Path(path) / HEADER).is_file()
+    return os.path.isfile(os.path.join(path, HEADER))  # never raises, unlike Path.is_file
 
 
 def open_pack(path: StrPath) -> Pack:
