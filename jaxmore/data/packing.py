@@ -53,7 +53,7 @@ def write_pack(words: StrPath, path: StrPath, *, unique: bool = False, chunk: in
     Raises:
         InputError: the words cannot be read, a split is empty, or the pack cannot be written.
     """
-    from filelock import FileLock, Timeout  # a third of the time that jaxmore.data takes to import
+    from filelock import FileLock, Timeout
 
     source, target = Path(words), Path(path)
     if os.path.lexists(target):
@@ -141,7 +141,7 @@ def _pack_large(source: Path, part: Path, unique: bool, chunk: int) -> dict[str,
 
 def _saved(part: Path, source: Path, unique: bool) -> dict[str, Any] | None:
     """Return the state of packing the same file before, if it came far enough to go on."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         state = json.loads((part / STATE).read_bytes())
         if state["source"] == _identity(source) and state["unique"] == unique:
             return state
