@@ -47,9 +47,8 @@ def results(folder: Path) -> dict[str, bytes]:
     [
         ["--eval-every", "24", "--diagnose"],
         ["--mesh", "data=1", "-b", "8", "--chunk-size", "7"],
-        ["--dtype", "bfloat16", "--chunk-size", "1000"],
     ],
-    ids=["plain", "mesh", "bfloat16"],
+    ids=["plain", "mesh"],
 )
 @pytest.mark.quick("plain")
 def test_a_pack_trains_with_the_bits_of_its_words(words, pack, tmp_path, flags) -> None:
@@ -61,6 +60,7 @@ def test_a_pack_trains_with_the_bits_of_its_words(words, pack, tmp_path, flags) 
     assert jaxmore.evaluate(second) == second.record["losses"]
 
 
+@pytest.mark.slow
 def test_whole_words_of_a_pack_train_with_their_bits(words, pack) -> None:
     """makemore.py's split is another, so the engine is given the words of the pack."""
     config = TrainConfig(type="bigram", max_steps=9, batch_size=4, chunk_size=4)
@@ -109,6 +109,7 @@ def test_killed_within_an_epoch_and_resumed_ends_as_the_whole_run(
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_names_the_same_variable(words, pack, tmp_path, capsys) -> None:
     lines = [
         refused_while_training(capsys, "train", "-i", data, "-o", tmp_path / data.name, *DOUBLING)
@@ -126,6 +127,7 @@ def refused_while_training(capsys, *args: object) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_a_pack_cannot_do_is_refused_in_one_line(words, pack, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     assert "is a pack" in refused(capsys, "sweep", "-i", pack, "-o", out, *FLAGS[:6])
@@ -138,6 +140,7 @@ def test_what_a_pack_cannot_do_is_refused_in_one_line(words, pack, tmp_path, cap
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_pack_that_was_changed_is_not_trained_on(words, pack, tmp_path, capsys) -> None:
     other = write_pack(words, tmp_path / "other.pack").path
     out = tmp_path / "out"
