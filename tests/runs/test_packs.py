@@ -45,10 +45,11 @@ def results(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--eval-every", "24", "--diagnose"],
+        ["--eval-every", "24"],
+        ["--diagnose", "--max-steps", "20"],
         ["--mesh", "data=1", "-b", "8", "--chunk-size", "7"],
     ],
-    ids=["plain", "mesh"],
+    ids=["plain", "diagnose", "mesh"],
 )
 @pytest.mark.quick("plain")
 def test_a_pack_trains_with_the_bits_of_its_words(words, pack, tmp_path, flags) -> None:
