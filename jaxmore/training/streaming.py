@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -35,7 +36,7 @@ def draw_indices(
 
     From 2³¹ examples on the numbers have 64 bits.
     """
-    with jax.enable_x64(n_examples >= 2**31):
+    with jax.enable_x64(True) if n_examples >= 2**31 else nullcontext():
         return _batch_indices(key, start + jnp.arange(n_steps), batch_size, n_examples)
 
 
