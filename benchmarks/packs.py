@@ -94,7 +94,7 @@ def compare(type: str, pack: Pack) -> None:
     X, Y = devices.place(examples.spread(IN_MEMORY))
     options = model_options(type, longest_word=pack.longest_word)
     model = MODELS[type].make(pack.vocab.size, **options)
-    n_steps = N_STEPS if windows else N_STEPS // 5
+    n_steps = N_STEPS if windows else N_STEPS // 10
     max_steps = n_steps * N_CHUNKS
     optimizer = make_optimizer("sgd", 0.1, 0.0, "constant", max_steps)
     steps = {"batch_size": BATCH_SIZE, "max_steps": max_steps, "chunk_size": n_steps}
