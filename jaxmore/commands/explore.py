@@ -77,6 +77,8 @@ class Explore:
 
         folder = str(self.work_dir)
         corpus = corpus_of(saved, words_path(self.input_file))
+        if corpus.splits is None:
+            raise InputError(f"explore reads words from memory: {corpus.name} is a pack")
         if extra := set(corpus.vocab.characters) - set(saved.vocab.characters):
             raise InputError(f"{corpus.name} has characters that the run has not: {sorted(extra)}")
         if self.word is None and saved.type == "mlp-bn" and saved.options["hidden_bias"]:

@@ -26,7 +26,7 @@ class Sample:
     work_dir: WorkDir = "out"
     """The folder of a trained model: out is the best of a run, out/last its last."""
     input_file: WordsOfRun = None
-    """Words that the samples are compared with, to mark each as train, dev, test or new."""
+    """Words that the samples are compared with, to mark each by its split; a pack marks none."""
     n_words: Annotated[int, arg(aliases=["-n"])] = 20
     """Number of words."""
     seed: int = 2147483647
@@ -49,17 +49,19 @@ class Sample:
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"--top-k {self.top_k}: leave it out to draw among all characters")
         try_json(self.json)
+        from jaxmore.data import is_pack
         from jaxmore.runs.inference import corpus_of, places_of, print_words, sample_batches
         from jaxmore.runs.trained import load
 
         trained = load(self.work_dir)
         note_last(self.work_dir)
-        try:
-            splits = corpus_of(trained, words_path(self.input_file)).splits
-        except InputError:
-            if self.input_file is not None:
-                raise
-            splits = None  # the words that it was trained on are gone: no marks
+        path, splits = words_path(self.input_file), None
+        if not is_pack(path or trained.record["data"]["file"]):  # a pack has no marks
+            try:
+                splits = corpus_of(trained, path).splits
+            except InputError:  # without -i: the words that it was trained on are gone, no marks
+                if path is not None:
+                    raise
         found: list[tuple[str, str | None]] = []
         for words in sample_batches(
             trained,

@@ -93,6 +93,8 @@ class Sweep(TrainConfig):
         ]
         check_overwrite(config)
         run = prepare(config, corpus_path(config.input_file))
+        if run.packed is not None:
+            raise InputError(f"sweep reads words from memory: {run.corpus.name} is a pack")
         runs = [run._replace(settings=each) for each in settings]
         together = fits_together(runs)
         with open_folder(config) as work_dir:

@@ -2,6 +2,8 @@
 
 from jaxmore.data.download import NAMES_SHA256, NAMES_URL, download_names
 from jaxmore.data.inspection import HiddenCharacter, character_name, hidden_characters, printable
+from jaxmore.data.packing import write_pack
+from jaxmore.data.packs import Pack, PackedExamples, is_pack, open_pack
 from jaxmore.data.splits import Splits, seen_in_train, split_like_makemore, split_words
 from jaxmore.data.torch_generator import TorchGenerator
 from jaxmore.data.vocabulary import BOUNDARY, IntArray, Vocabulary, boundary_mark
@@ -14,6 +16,8 @@ __all__ = [
     "NAMES_URL",
     "HiddenCharacter",
     "IntArray",
+    "Pack",
+    "PackedExamples",
     "Splits",
     "StrPath",
     "TorchGenerator",
@@ -26,6 +30,8 @@ __all__ = [
     "download_names",
     "embedded_corpus",
     "hidden_characters",
+    "is_pack",
+    "open_pack",
     "printable",
     "read_words",
     "seen_in_train",
@@ -34,4 +40,5 @@ __all__ = [
     "split_words",
     "trace_windows",
     "unique_words",
+    "write_pack",
 ]

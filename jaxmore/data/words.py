@@ -32,26 +32,41 @@ def read_words(path: StrPath, *, like_makemore: bool = False) -> list[str]:
     """
     name = repr(os.fspath(path))
     raw = _read_bytes(path)
-    # Before decoding, so that the line numbers below are an editor's. No byte of a multi-byte UTF-8
-    # sequence is a line end.
-    raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        number = raw.count(b"\n", 0, error.start) + 1
-        byte = raw[error.start]
-        guess = " (UTF-16?)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        line = f"{name}, line {number}: byte 0x{byte:02x} is not UTF-8{guess}"
-        raise InputError(line) from error
-    if "\0" in text:
-        number = text.count("\n", 0, text.index("\0")) + 1
-        raise InputError(f"{name}, line {number}: a NUL character (not a text file in UTF-8?)")
+    text = decode_lines(raw, name)
     lines = text.splitlines() if like_makemore else text.removeprefix("\ufeff").split("\n")
     words = [word for line in lines if (word := line.strip())]
     if not words:
         blank = text.removeprefix("\ufeff")
         raise InputError(f"{name}: {'only blank lines' if blank else 'the file is empty'}")
     return words
+
+
+def decode_lines(raw: bytes, name: str, first_line: int = 1) -> str:
+    r"""Decode lines of a file of words, and end each of them with `\n`.
+
+    Args:
+        raw: lines of the file, whole.
+        name: of the file, for the message.
+        first_line: the number of the first of these lines.
+
+    Raises:
+        InputError: they are not UTF-8, or hold a NUL.
+    """
+    # Before decoding, so that the line numbers below are an editor's. No byte of a multi-byte UTF-8
+    # sequence is a line end.
+    raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        number = first_line + raw.count(b"\n", 0, error.start)
+        byte = raw[error.start]
+        guess = " (UTF-16?)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        line = f"{name}, line {number}: byte 0x{byte:02x} is not UTF-8{guess}"
+        raise InputError(line) from error
+    if "\0" in text:
+        number = first_line + text.count("\n", 0, text.index("\0"))
+        raise InputError(f"{name}, line {number}: a NUL character (not a text file in UTF-8?)")
+    return text
 
 
 def _read_bytes(path: StrPath) -> bytes:

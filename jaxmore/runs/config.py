@@ -74,7 +74,7 @@ class TrainConfig:
     """The flags of a training run; each is documented in the line below it."""
 
     input_file: Annotated[str | None, default(WORDS, "FILE", "-i")] = None
-    """Words, one per line."""
+    """Words, one per line, or a pack."""
     work_dir: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "out"
     """Folder for the model, its metrics and the loss curve."""
     overwrite: bool = False

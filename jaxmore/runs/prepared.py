@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array
 
 from jaxmore.backprop import loss_and_grad
-from jaxmore.data import IntArray, Vocabulary
+from jaxmore.data import IntArray, PackedExamples, Vocabulary
 from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Combinator, Layer, Tree, describe
 from jaxmore.models import MODELS, model_options
@@ -24,6 +24,7 @@ from jaxmore.training.loop import Devices, TrainState, fresh_params, train_chunk
 from jaxmore.training.memory import check_calibration, check_memory
 from jaxmore.training.optimizers import make_optimizer
 from jaxmore.training.precision import loss_and_bfloat16_grad
+from jaxmore.training.streaming import AHEAD
 
 MOST_LAYERS = 1_000
 """The layers are traced one by one, a tenth of a second each, before their memory is known."""
@@ -40,7 +41,9 @@ class PreparedRun(NamedTuple):
     options: dict[str, Any]
     model: Layer
     data: dict[str, tuple[IntArray, IntArray]]
-    """X and Y of each split that holds words."""
+    """X and Y of each split that holds words; of a pack, those that are evaluated."""
+    packed: PackedExamples | None
+    """All training examples of a pack; None where ``data`` has all."""
     optimizer: optax.GradientTransformation
     record: dict[str, Any]
     """What ``run.json`` and every checkpoint hold."""
@@ -136,16 +139,33 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
         warmup_steps=settings.warmup_steps,
         clip_norm=settings.clip_norm,
     )
-    lengths = [len(word) + 1 for split in corpus.splits for word in split]
-    n_examples = sum(lengths) if reads == "windows" else len(lengths)
-    n_steps = min(config.chunk_size, settings.max_steps)
-    check_memory(layer, optimizer, n_examples, block_size, settings.batch_size, n_steps=n_steps)
     cuts_words = model is None and MODELS[type].cuts_words
+    packed = corpus.packed(reads, block_size, vocab, cut=cuts_words).get("train")
+    n_steps = min(config.chunk_size, settings.max_steps)
+    check_memory(
+        layer,
+        optimizer,
+        corpus.n_examples(reads),
+        block_size,
+        settings.batch_size,
+        n_steps=n_steps if packed is None else (1 + AHEAD) * n_steps,
+    )
     data = corpus.examples(reads, block_size, vocab, cut=cuts_words)
     check_calibration(layer, data["train"][0])
     record = run_record(config, settings, options, corpus)
     return PreparedRun(
-        config, settings, type, corpus, vocab, options, layer, data, optimizer, record, devices
+        config=config,
+        settings=settings,
+        type=type,
+        corpus=corpus,
+        vocab=vocab,
+        options=options,
+        model=layer,
+        data=data,
+        packed=packed,
+        optimizer=optimizer,
+        record=record,
+        devices=devices,
     )
 
 

@@ -25,6 +25,7 @@ from jaxmore.runs.trained import CUSTOM, BestModel, Trained, held_out
 from jaxmore.terminal import paint, say
 from jaxmore.training.divergence import diverged_at, first_non_finite
 from jaxmore.training.loop import Chunk, TrainState, gradient_to_data, train
+from jaxmore.training.streaming import batches, draw_indices, train_streamed
 
 
 class BestLoss(NamedTuple):
@@ -92,8 +93,9 @@ class Trainer:
         own = run.model if run.type == CUSTOM else None
         self.best_model = BestModel(files and files.work_dir, own)
         self._evaluated: Trained | None = None
-        self._X, self._Y = run.devices.place(run.data["train"])
-        self._batch_key = run.devices.place(run.keys[1])
+        if run.packed is None:
+            self._X, self._Y = run.devices.place(run.data["train"])
+            self._batch_key = run.devices.place(run.keys[1])
         if files and files.metrics.last_step != start.step:
             print(f"note: {METRICS} has lost lines before step {start.step:,}", file=sys.stderr)
 
@@ -148,20 +150,19 @@ class Trainer:
 
     def _chunks(self) -> Iterator[Chunk]:
         run, config, settings = self.run, self.run.config, self.run.settings
-        chunks = train(
-            run.model,
-            run.optimizer,
-            run.devices.begin(self.start.state),
-            self._X,
-            self._Y,
-            self._batch_key,
-            batch_size=settings.batch_size,
-            max_steps=self.start.step if self._out_of_patience else settings.max_steps,
-            chunk_size=config.chunk_size,
-            first_step=self.start.step,
-            pauses=[every for every in (config.eval_every, config.sample_every) if every],
-            run_chunk=run.devices.run_chunk,
-        )
+        steps: dict[str, Any] = {
+            "batch_size": settings.batch_size,
+            "max_steps": self.start.step if self._out_of_patience else settings.max_steps,
+            "chunk_size": config.chunk_size,
+            "first_step": self.start.step,
+            "pauses": [every for every in (config.eval_every, config.sample_every) if every],
+        }
+        begin = run.model, run.optimizer, run.devices.begin(self.start.state)
+        if run.packed is None:
+            data = self._X, self._Y, self._batch_key
+            chunks = train(*begin, *data, **steps, run_chunk=run.devices.run_chunk)
+        else:
+            chunks = train_streamed(*begin, run.packed, run.keys[1], **steps, devices=run.devices)
         if not self.progress:
             return chunks
         return with_progress(chunks, self.start.step, settings.max_steps)
@@ -198,15 +199,25 @@ class Trainer:
         ratios = gradient_to_data(
             self.run.model,
             chunk.state.params,
-            self._X,
-            self._Y,
-            self._batch_key,
+            *self._read_by(chunk.step, chunk.step + 1),
             jnp.asarray(chunk.step),
             batch_size=self.run.settings.batch_size,
             gradient=self.run.devices.gradient,
         )
         # At once: a float of each would wait for the device as often as there are parameters.
         return {path: float(ratio) for path, ratio in jax.device_get(ratios).items()}
+
+    def _read_by(self, first: int, end: int) -> tuple[Any, Any, Any]:
+        """Return what the steps first to end − 1 read: X, Y and the key of the batches.
+
+        Of a pack X and Y are the batches themselves, and the key is None.
+        """
+        run = self.run
+        if run.packed is None:
+            return self._X, self._Y, self._batch_key
+        size, n = run.settings.batch_size, len(run.packed)
+        indices = draw_indices(run.keys[1], first, end - first, size, n)
+        return *run.devices.place(batches(run.packed, indices)), None
 
     def _save(self) -> None:
         if self.files:
@@ -235,9 +246,7 @@ class Trainer:
             self.run.model,
             self.run.optimizer,
             self.run.devices.begin(self.last.state),
-            self._X,
-            self._Y,
-            self._batch_key,
+            *self._read_by(self.last.step, bad_step + 1),
             first_step=self.last.step,
             bad_step=bad_step,
             batch_size=settings.batch_size,

@@ -193,7 +193,7 @@ def _train_in_folder(
         if not quiet:
             names = sorted(path.name for path in work_dir.iterdir() if path.name[0] != ".")
             say(f"{work_dir}: {', '.join(names)}")
-            _say_what_next(config)
+            _say_what_next(run)
     if several:
         several.wait_for_all()
     return best
@@ -207,15 +207,17 @@ def _scalars(
     return closing(Scalars(work_dir / TENSORBOARD, first_step))
 
 
-def _say_what_next(config: TrainConfig) -> None:
+def _say_what_next(run: PreparedRun) -> None:
     """Name the commands that a user will want after a run, ready to be pasted."""
+    config = run.config
     where = "" if config.work_dir == "out" else f" -o {shlex.quote(config.work_dir)}"
     explore = f"jaxmore explore -o {shlex.quote(config.work_dir)}"
     rows = [
         ["next:", f"jaxmore sample{where}", "more words"],
         ["", f"jaxmore evaluate{where}", "its losses again"],
-        ["", explore, "a page with every number of the model"],
     ]
+    if run.packed is None:
+        rows.append(["", explore, "a page with every number of the model"])
     if config.diagnose:
         rows.append(["", f"jaxmore inspect{where}", "its ratios and layers as figures"])
     if config.tensorboard:

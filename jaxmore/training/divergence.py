@@ -42,7 +42,7 @@ def first_non_finite(
     state: TrainState,
     X: Int[Array, "n ..."],
     Y: Int[Array, "n ..."],
-    key: Array,
+    key: Array | None,
     *,
     first_step: int,
     bad_step: int,
@@ -59,7 +59,8 @@ def first_non_finite(
         state: the state after ``first_step`` steps, all finite; its buffers are consumed.
         X: all training inputs.
         Y: all training targets.
-        key: of the batches.
+        key: of the batches; None where X and Y are those of the steps ``first_step`` to
+            ``bad_step``.
         first_step: the step at which the replay begins.
         bad_step: the result of :func:`diverged_at`, at least ``first_step``.
         batch_size: B.
@@ -67,12 +68,15 @@ def first_non_finite(
     """
 
     def advance(state: TrainState, start: int, end: int) -> TrainState:
+        x, y = X, Y
+        if key is None:
+            x, y = (a[start - first_step : end - first_step] for a in (X, Y))
         (chunk,) = train(
             model,
             optimizer,
             state,
-            X,
-            Y,
+            x,
+            y,
             key,
             batch_size=batch_size,
             max_steps=end,
@@ -92,7 +96,10 @@ def first_non_finite(
         step, params = (bad_step - 1, before) if turned else (bad_step, after)
     else:
         turned, params = [], state.params
-    at = batch_indices(key, jnp.asarray([step]), batch_size, len(X))[0]
+    if key is None:
+        at = step - first_step
+    else:
+        at = batch_indices(key, jnp.asarray([step]), batch_size, len(X))[0]
     places = trace(model, params, X[at], Y[at])
     order = [place for place in (*_forward_order(model), "loss") if place in places]
     values = _non_finite({place: places[place][0] for place in order})

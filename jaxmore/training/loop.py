@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, Shaped, UInt32
 
 from jaxmore.backprop import loss_and_grad
 from jaxmore.layers import Layer, Tree, by_path
@@ -74,7 +74,7 @@ def batch_indices(
     return jax.vmap(draw)(steps)
 
 
-def batch_hashes(indices: Int[Array, "S B"], steps: Int[Array, " S"]) -> UInt32[Array, " B"]:
+def batch_hashes(indices: Shaped[Array, "S B"], steps: Int[Array, " S"]) -> UInt32[Array, " B"]:
     """Hash which examples each row of the batch held, over all steps.
 
     Added up modulo 2**32, the hashes of rows give that of a chunk, and those of chunks that of a
@@ -89,13 +89,20 @@ def batch_hashes(indices: Int[Array, "S B"], steps: Int[Array, " S"]) -> UInt32[
     return hashes.sum(0, dtype=jnp.uint32)
 
 
+def _contents(X: Int[Array, "S B T"], Y: Int[Array, "S B ..."]) -> UInt32[Array, "S B"]:
+    """Return a number for each example of the batches themselves, to hash in place of its index."""
+    rows = jnp.concatenate([a.reshape(*a.shape[:2], -1) for a in (X, Y)], axis=-1)
+    weights = jnp.arange(1, rows.shape[-1] + 1, dtype=jnp.uint32) * jnp.uint32(0x9E3779B1)
+    return (rows.astype(jnp.uint32) * weights).sum(-1, dtype=jnp.uint32)
+
+
 def scan_steps(
     model: Layer,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    X: Int[Array, "n T"],
-    Y: Int[Array, "n ..."],
-    key: Array,
+    X: Int[Array, "... T"],
+    Y: Int[Array, "..."],
+    key: Array | None,
     first_step: Int[Array, ""],
     *,
     batch_size: int,
@@ -113,7 +120,7 @@ def scan_steps(
         state: parameters and optimiser state.
         X: all training inputs (n, T), on the device.
         Y: all training targets, (n,) or (n, T).
-        key: of the batches.
+        key: of the batches; None where X (S, B, T) and Y are the batches themselves.
         first_step: the number of the chunk's first step.
         batch_size: B, examples per step.
         n_steps: S, steps in the scan.
@@ -124,7 +131,11 @@ def scan_steps(
         std(update) / std(parameter) at the last step, and the hash of each row of the batches.
     """
     steps = first_step + jnp.arange(n_steps)
-    indices = batch_indices(key, steps, batch_size, len(X))
+    if key is None:
+        batches, examples = (X, Y), _contents(X, Y)
+    else:
+        examples = batch_indices(key, steps, batch_size, len(X))
+        batches = X[examples], Y[examples]
 
     def step(carry: tuple[TrainState, Tree], batch: tuple[Array, Array]) -> Any:
         (params, opt_state), _ = carry
@@ -135,8 +146,8 @@ def scan_steps(
         return (TrainState(params, opt_state), updates), loss
 
     first = (state, jax.tree.map(jnp.zeros_like, state.params))
-    (state, updates), losses = jax.lax.scan(step, first, (X[indices], Y[indices]))
-    return state, losses, _log_ratios(updates, state.params), batch_hashes(indices, steps)
+    (state, updates), losses = jax.lax.scan(step, first, batches)
+    return state, losses, _log_ratios(updates, state.params), batch_hashes(examples, steps)
 
 
 COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
@@ -174,9 +185,9 @@ class Devices(NamedTuple):
 def gradient_to_data(
     model: Layer,
     params: Tree,
-    X: Int[Array, "n T"],
-    Y: Int[Array, "n ..."],
-    key: Array,
+    X: Int[Array, "... T"],
+    Y: Int[Array, "..."],
+    key: Array | None,
     step: Int[Array, ""],
     *,
     batch_size: int,
@@ -191,13 +202,13 @@ def gradient_to_data(
         params: the parameters before the step.
         X: all training inputs, on the device.
         Y: all training targets.
-        key: of the batches.
+        key: of the batches; None where X (1, B, T) and Y are the batch itself.
         step: the number of the step.
         batch_size: B.
         gradient: static; computes the loss and the gradient of a batch.
     """
-    (indices,) = batch_indices(key, step[None], batch_size, len(X))
-    _, grads = gradient(model, params, X[indices], Y[indices])
+    at = 0 if key is None else batch_indices(key, step[None], batch_size, len(X))[0]
+    _, grads = gradient(model, params, X[at], Y[at])
     return _log_ratios(grads, params)
 
 
@@ -219,9 +230,9 @@ def train(
     model: Layer,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    X: Int[Array, "n T"],
-    Y: Int[Array, "n ..."],
-    key: Array,
+    X: Int[Array, "... T"],
+    Y: Int[Array, "..."],
+    key: Array | None,
     *,
     batch_size: int,
     max_steps: int,
@@ -238,7 +249,7 @@ def train(
         state: the state to start from; its buffers are consumed.
         X: all training inputs.
         Y: all training targets.
-        key: of the batches.
+        key: of the batches; None as in :func:`scan_steps`, where one chunk does all the steps.
         batch_size: B.
         max_steps: the number of the last step.
         chunk_size: steps per jitted call; it does not change the result.
@@ -251,10 +262,7 @@ def train(
     """
     if run_chunk is train_chunk and cast(Any, jax.config).jax_debug_nans:
         run_chunk = _undonated_chunk
-    start = first_step
-    while start < max_steps:
-        ends = start + chunk_size, max_steps, *((start // n + 1) * n for n in pauses)
-        n_steps = min(ends) - start
+    for start, n_steps in chunk_spans(first_step, max_steps, chunk_size, pauses):
         state, losses, ratios, hashes = run_chunk(
             model,
             optimizer,
@@ -266,11 +274,21 @@ def train(
             batch_size=batch_size,
             n_steps=n_steps,
         )
-        start += n_steps
         yield Chunk(
-            step=start,
+            step=start + n_steps,
             state=state,
             losses=np.asarray(losses),
             update_to_data={path: float(ratio) for path, ratio in ratios.items()},
             batch_hash=int(hashes.sum()),
         )
+
+
+def chunk_spans(
+    first_step: int, max_steps: int, chunk_size: int, pauses: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """Yield the first step of each chunk that :func:`train` runs, and the number of its steps."""
+    start = first_step
+    while start < max_steps:
+        ends = start + chunk_size, max_steps, *((start // n + 1) * n for n in pauses)
+        yield start, min(ends) - start
+        start = min(ends)
