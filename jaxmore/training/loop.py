@@ -84,6 +84,7 @@ def scan_steps(
     batch_size: int,
     n_steps: int,
     gradient: Gradient = loss_and_grad,
+    gather: Callable[[Any], Any] = lambda trees: trees,
 ) -> tuple[TrainState, Float[Array, " S"], dict[str, Float[Array, ""]]]:
     """Run ``n_steps`` training steps in one scan: forward, backward, optimiser update.
 
@@ -101,6 +102,7 @@ def scan_steps(
         batch_size: B, examples per step.
         n_steps: S, steps in the scan.
         gradient: static; computes the loss and the gradient of a batch.
+        gather: makes trees of parameters whole where a device holds a shard of them.
 
     Returns:
         The new state, the loss of each step (S,), and for each parameter path the log10 of
@@ -118,7 +120,7 @@ def scan_steps(
 
     first = (state, jax.tree.map(jnp.zeros_like, state.params))
     (state, updates), losses = jax.lax.scan(step, first, (X[indices], Y[indices]))
-    return state, losses, _log_ratios(updates, state.params)
+    return state, losses, _log_ratios(*gather((updates, state.params)))
 
 
 COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
