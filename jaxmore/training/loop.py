@@ -152,6 +152,8 @@ class Devices(NamedTuple):
     """Copies a state from there to one device."""
     gradient: Gradient = loss_and_grad
     """How the steps compute their gradient."""
+    note: str = ""
+    """What a user should know about them."""
 
 
 @partial(jax.jit, static_argnames=("model", "batch_size", "gradient"))

@@ -16,7 +16,7 @@ from jaxmore.layers import Cell, Layer
 from jaxmore.training.layout import Layout
 from jaxmore.training.loop import COMPILER_OPTIONS, Devices, TrainState, scan_steps, train_chunk
 from jaxmore.training.parts import DATA, n_parts
-from jaxmore.training.sharding import MODEL, split
+from jaxmore.training.sharding import MODEL, specs, split
 
 DETERMINISTIC_OPTIONS = COMPILER_OPTIONS | {"xla_disable_hlo_passes": "spmd-simplify,spmd-cleanup"}
 """XLA has these passes for a program on several devices alone. What they simplify is fused in other
@@ -52,8 +52,8 @@ def _deterministic_chunk(
         gradient=layout,
         gather=partial(layout.gather, model),
     )
-    specs = layout.specs(model, state)
-    each = layout.on_each(steps, (specs, P(), P(), P(), P()), (specs, P(), P()))
+    of_state = layout.specs(model, state)
+    each = layout.on_each(steps, (of_state, P(), P(), P(), P()), (of_state, P(), P()))
     return each(state, X, Y, key, first_step)
 
 
@@ -118,7 +118,15 @@ def choose_devices(
         if deterministic
         else partial(train_chunk, gradient=layout)
     )
-    return Devices(chunk, layout.place, partial(layout.begin, model), partial(layout.fetch, model))
+    begin, fetch = partial(layout.begin, model), partial(layout.fetch, model)
+    note = _name_whole(layout, model) if shard_params and n_data > 1 else ""
+    return Devices(chunk, layout.place, begin, fetch, note=note)
+
+
+def _name_whole(layout: Layout, model: Layer) -> str:
+    found = specs(model, layout.model, layout.data)
+    whole = ", ".join(".".join(path) for path, spec in found.items() if spec == P())
+    return whole and f"whole on every device, as data={layout.data} divides no axis: {whole}"
 
 
 def parse_mesh(text: str) -> tuple[int, int]:

@@ -131,6 +131,8 @@ def specs(model: Layer, n_model: int, n_data: int) -> dict[Path, P]:
             at = next(free, None)
             if at is not None:
                 names[at] = DATA
+        while names and names[-1] is None:  # as jit returns it, or the next call would compile
+            names.pop()
         found[_names(path)] = P(*names)
     return found
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from benchmarks import collectives
 from jaxmore.training import layout as layouts
 from jaxmore.training import loop, parts
 from jaxmore.training.layout import Layout
@@ -73,7 +74,7 @@ def test_a_sum_in_any_order_is_within_the_condition_scale(layout: Any) -> None:
 @pytest.mark.parametrize(
     ("mesh", "flags"),
     [
-        ("data=4", {"optimizer": "adamw"} | BIGRAM),
+        ("data=4", {"optimizer": "adamw", "type": "bengio"}),
         (
             "data=2,model=2",
             {"deterministic": False, "type": "transformer", "optimizer": "muon", "n_embd2": None},
@@ -92,18 +93,31 @@ def test_shards_are_saved_whole(mesh: str, flags: dict[str, Any], tmp_path: Path
 
 def test_a_device_holds_a_shard() -> None:
     model, (params, _, _) = example("transformer")
-    optimizer = make_optimizer("adamw", 0.01, 0.0, "constant", 3)
+    optimizer = make_optimizer("adamw", 0.01, 0.0, "constant", 6)
     state = TrainState(params, optimizer.init(params))
     devices = choose_devices("data=2,model=2", 8, model, deterministic=False, shard_params=True)
     X, Y = devices.place((np.zeros((9, 4), int), np.zeros((9, 4), int)))
     key = devices.place(jax.random.key(1))
-    flags: dict[str, Any] = {"batch_size": 8, "max_steps": 3, "chunk_size": 3}
+    flags: dict[str, Any] = {"batch_size": 8, "max_steps": 6, "chunk_size": 3}
     chunks = train(
         model, optimizer, devices.begin(state), X, Y, key, run_chunk=devices.run_chunk, **flags
     )
+    compiled = loop.train_chunk._cache_size()
+    next(chunks)
     leaves = jax.tree.leaves(next(chunks).state)
+    assert loop.train_chunk._cache_size() == compiled + 1
     held = sum(a.addressable_shards[0].data.nbytes for a in leaves)
     assert held < 0.4 * sum(a.nbytes for a in leaves)
+    assert devices.note == ""
+    whole = "head.bias, head.weight, hidden.bias, norm.bias, norm.gain"
+    note = choose_devices("data=4", 8, example("mlp-bn")[0], shard_params=True).note
+    assert note == f"whole on every device, as data=4 divides no axis: {whole}"
+
+
+@pytest.mark.slow
+def test_the_page_has_the_collectives_of_each_rule() -> None:
+    page = Path(__file__).parents[2] / "docs/rules/collectives.md"
+    assert collectives.table() in page.read_text("utf-8")
 
 
 def dropped(x: jax.Array, axis: str) -> jax.Array:
