@@ -157,8 +157,12 @@ def collectives(case: Case) -> tuple[str, str]:
 
 
 def _count(program: str) -> str:
-    found = Counter(re.findall(COLLECTIVE, program))
-    return ", ".join(f"{n} {kind}" for kind, n in sorted(found.items())) or "none"
+    loops, _, main = program.partition("\nENTRY ")
+    counts = []
+    for part, where in ((main, ""), (loops, " in the loop")):
+        found = Counter(re.findall(COLLECTIVE, part))
+        counts += [f"{n} {kind}{where}" for kind, n in sorted(found.items())]
+    return ", ".join(counts) or "none"
 
 
 def table() -> str:

@@ -145,4 +145,4 @@ def of_parameter(table: Mapping[Path, _Value], path: Any, default: _Value) -> _V
 
 
 def _names(path: Any) -> Path:
-    return tuple(str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey))
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)

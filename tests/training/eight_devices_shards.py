@@ -10,12 +10,14 @@ import pytest
 from jax import lax
 
 from benchmarks import collectives
+from jaxmore.errors import InputError
 from jaxmore.training import layout as layouts
 from jaxmore.training import loop, parts
 from jaxmore.training.layout import Layout
 from jaxmore.training.loop import TrainState, train
 from jaxmore.training.mesh import choose_devices
 from jaxmore.training.optimizers import make_optimizer
+from tests.refusals import only_line
 from tests.training.eight_devices import (
     BIGRAM,
     N_BATCH_NORMS,
@@ -39,6 +41,17 @@ def test_shards_have_the_bits_of_whole_parameters(type: str) -> None:
     assert collectives == [*gathers, "all-to-all"]
 
 
+@pytest.mark.slow
+def test_the_variable_that_broke_is_named_as_on_one_device() -> None:
+    flags: dict[str, Any] = {"type": "transformer", "n_embd2": None, "learning_rate": 1e30}
+    lines: list[str] = []
+    for mesh in ({}, {"mesh": "model=2", "deterministic": False}):
+        with pytest.raises(InputError) as error:
+            fit(**flags, **mesh)
+        lines.append(only_line(error))
+    assert lines[0] == lines[1]
+
+
 ANY_ORDER = {
     # One sum of the number of targets, one of the loss and all gradients. BatchNorm takes four.
     ("mlp-bn", 4, 1, False): ["all-reduce"] * 6,
@@ -49,8 +62,7 @@ ANY_ORDER = {
     ("transformer", 1, 2, False): ["all-reduce"] * 4,
     ("microgpt", 1, 2, False): ["all-reduce"] * 4,
     ("transformer", 2, 4, False): ["all-reduce"] * 6,
-    # The embeddings, the final norm, the head, and of a block all 12 parameters but three: the
-    # biases that are sharded over model already, of qkv and hidden.
+    # Of each of the 17 parameters but two: the biases that are sharded over model already.
     ("transformer", 2, 2, True): ["all-gather"] * 15 + ["all-reduce"] * 6,
 }
 
