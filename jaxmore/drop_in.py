@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.experimental import hijax
 
 from jaxmore.errors import InputError, describe
-from jaxmore.rules._recompute import written_as_linear
+from jaxmore.rules._recompute import without_recomputing
 
 
 def custom_vjp(
@@ -208,7 +208,7 @@ class RulePrimitive(_Base):
 
         outputs = [self.out_avals_flat[i] for i in places]
         try:
-            with written_as_linear():
+            with without_recomputing():
                 transposed = jax.linear_transpose(pull_back, outputs)
             (pushed,) = transposed([flat[i] for i in moving])
         except (AssertionError, NotImplementedError) as error:

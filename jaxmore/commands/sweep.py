@@ -54,6 +54,7 @@ class Sweep(TrainConfig):
     diagnose: Suppress[bool] = False
     dtype: Suppress[Literal["float32", "bfloat16"]] = "float32"
     mesh: Suppress[str | None] = None
+    shard_params: Suppress[bool] = False
     deterministic: Suppress[bool] = True
     cpu_devices: Suppress[int | None] = None
     coordinator: Suppress[str | None] = None

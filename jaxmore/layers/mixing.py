@@ -78,8 +78,7 @@ class CausalSelfAttention(Layer):
 
     def bwd(self, params: Tree, res: rules.AttentionResiduals, dy: Array) -> tuple[Tree, Array]:
         do = dy.reshape(*dy.shape[:-1], self.n_head, -1).swapaxes(-2, -3)
-        dqkv = rules.causal_attention_bwd(res, do)
-        return {}, jnp.concatenate([self._merge(d) for d in dqkv], axis=-1)
+        return {}, self._join(rules.causal_attention_bwd(res, do))
 
     def recompute(self, params: Tree, res: rules.AttentionResiduals) -> Array:
         return self._merge(res.o)
@@ -105,6 +104,10 @@ class CausalSelfAttention(Layer):
         heads = x.reshape(*x.shape[:-1], 3, self.n_head, -1)
         q, k, v = (heads[..., i, :, :].swapaxes(-2, -3) for i in range(3))
         return q, k, v
+
+    def _join(self, dqkv: tuple[Array, Array, Array]) -> Array:
+        # The transpose of _split.
+        return jnp.concatenate([self._merge(d) for d in dqkv], axis=-1)
 
     def _merge(self, heads: Array) -> Array:
         # From (*B, N, T, D) to (*B, T, E).

@@ -10,21 +10,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 _Residuals = TypeVar("_Residuals")
-_linear: ContextVar[bool] = ContextVar("linear", default=False)
+_without: ContextVar[bool] = ContextVar("without", default=False)
 
 
 @contextmanager
-def written_as_linear() -> Generator[None]:
-    """While a backward pass is traced to be transposed, let :func:`recompute_after` do nothing.
+def without_recomputing() -> Generator[None]:
+    """Let :func:`recompute_after` do nothing while a backward pass is traced.
 
     Its comparison changes no value, but JAX transposes a program only if each operation in it is
-    linear. (In forward mode there is nothing to recompute: nothing is kept.)
+    linear. (In forward mode there is nothing to recompute: nothing is kept.) And where a batch is
+    sharded, a signal that is a sum over the batch would be a collective of its own.
     """
-    token = _linear.set(True)
+    token = _without.set(True)
     try:
         yield
     finally:
-        _linear.reset(token)
+        _without.reset(token)
 
 
 def recompute_after(signal: Float[Array, "*shape"], residuals: _Residuals) -> _Residuals:
@@ -48,6 +49,6 @@ def recompute_after(signal: Float[Array, "*shape"], residuals: _Residuals) -> _R
     >>> recompute_after(jnp.array(0.5), {"x": jnp.array([3.0])})["x"].tolist()
     [3.0]
     """
-    if _linear.get():
+    if _without.get():
         return residuals
     return jax.tree.map(lambda x: jnp.where(signal == signal, x, jnp.nan), residuals)

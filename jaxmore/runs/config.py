@@ -48,6 +48,7 @@ CADENCE = (
     "diagnose",
     "device",
     "mesh",
+    "shard_params",
     "cpu_devices",
     "debug",
     *PROCESS,
@@ -144,8 +145,10 @@ class TrainConfig:
     """At a NaN or infinite gradient: stop the run, or skip the step (at most 1,000 in a row)."""
     device: Device = None
     """The platform to train on."""
-    mesh: Annotated[str | None, default("one device", "data=N")] = None
-    """Share each batch among N devices, for instance data=8. Experimental."""
+    mesh: Annotated[str | None, default("one device", "data=N,model=M")] = None
+    """Share each batch among N devices, a transformer's weights among M of them. Experimental."""
+    shard_params: bool = False
+    """With --mesh, keep a share of parameters and optimiser state on each of the N devices."""
     deterministic: bool = True
     """With --mesh, sum gradients in a fixed tree: the same bits on any number of devices."""
     cpu_devices: Annotated[int | None, default("one device", "INT")] = None

@@ -201,7 +201,7 @@ def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
         raise InputError(f"the run began {began} --mesh, {now} it the bits are others")
     free = {*CADENCE, *(("max_steps",) if new.get("schedule") == "constant" else ())}
     if not new["deterministic"]:
-        free.remove("mesh")
+        free -= {"mesh", "shard_params"}
     for name in dict.fromkeys([*new, *old]):
         if name not in free and old.get(name) != new.get(name):
             flag = f"--{name.replace('_', '-')}"

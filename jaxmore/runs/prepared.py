@@ -128,7 +128,7 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
         raise
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
-    devices = _devices(config, settings.batch_size, layer)
+    devices = _devices(config, settings, layer)
     optimizer = make_optimizer(
         settings.optimizer,
         settings.learning_rate,
@@ -169,7 +169,7 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
     )
 
 
-def _devices(config: TrainConfig, batch_size: int, model: Layer) -> Devices:
+def _devices(config: TrainConfig, settings: Settings, model: Layer) -> Devices:
     if config.mesh is not None:
         from jaxmore.training.mesh import choose_devices
 
@@ -178,7 +178,26 @@ def _devices(config: TrainConfig, batch_size: int, model: Layer) -> Devices:
                 raise InputError(f"--{flag} looks at one device: leave --mesh out")
         if config.dtype != "float32":
             raise InputError(f"--dtype {config.dtype} runs on one device: leave --mesh out")
-        return choose_devices(config.mesh, batch_size, model, deterministic=config.deterministic)
+        if config.shard_params and config.deterministic:
+            for flag, looks in (
+                ("--optimizer muon", settings.optimizer == "muon"),
+                ("--clip-norm", settings.clip_norm is not None),
+                ("--on-nan skip", settings.on_nan == "skip"),
+            ):
+                if looks:
+                    raise InputError(
+                        f"--shard-params: {flag} looks at whole gradients, which have no fixed "
+                        "order of addition: leave one out, or --no-deterministic for any order"
+                    )
+        return choose_devices(
+            config.mesh,
+            settings.batch_size,
+            model,
+            deterministic=config.deterministic,
+            shard_params=config.shard_params,
+        )
+    if config.shard_params:
+        raise InputError("--shard-params goes with --mesh")
     if config.cpu_devices is not None:
         raise InputError("--cpu-devices goes with --mesh")
     if not config.deterministic:

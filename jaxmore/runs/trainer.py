@@ -239,7 +239,8 @@ class Trainer:
 
     def _check_divergence(self, chunk: Chunk) -> None:
         settings = self.run.settings
-        bad_step = diverged_at(chunk, skipping=settings.on_nan == "skip")
+        skipping = settings.on_nan == "skip"
+        bad_step = diverged_at(chunk, skipping=skipping, devices=self.run.devices)
         if bad_step is None:
             return
         variable = first_non_finite(
@@ -250,7 +251,7 @@ class Trainer:
             first_step=self.last.step,
             bad_step=bad_step,
             batch_size=settings.batch_size,
-            run_chunk=self.run.devices.run_chunk,
+            devices=self.run.devices,
         )
         checkpoint = latest_checkpoint(self.files.work_dir)[0] if self.files else None
         kept = "no checkpoint yet" if checkpoint is None else f"{checkpoint.path} is kept"

@@ -64,7 +64,7 @@ def fit(
         progress: show a progress bar in a notebook or a terminal.
         **flags: the flags of ``jaxmore train`` (the fields of
             :class:`~jaxmore.runs.config.TrainConfig`): ``max_steps``, ``batch_size``,
-            ``learning_rate``, ``optimizer``, ``seed``, ...
+            ``learning_rate``, ``optimizer``, ``seed``, ``mesh``, ``shard_params``, ...
 
     Returns:
         The trained model, evaluated: the best one if ``eval_every`` is given, else the last.
@@ -238,6 +238,8 @@ def _begin(run: PreparedRun, work_dir: Path, quiet: bool) -> RunState:
     if not quiet:
         say(describe_corpus(run.corpus, run.data))
         say(run.description)
+        if run.devices.note:
+            say(run.devices.note)
     return start
 
 

@@ -2,19 +2,23 @@
 
 from typing import Any, cast
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Int
 
 from jaxmore.backprop import trace
-from jaxmore.layers import Layer, Tree, by_path
-from jaxmore.training.loop import Chunk, RunChunk, TrainState, batch_indices, train, train_chunk
+from jaxmore.layers import Layer, by_path
+from jaxmore.training.loop import Chunk, Devices, TrainState, batch_indices, train
 from jaxmore.training.optimizers import MOST_SKIPPED
 
+ONE_DEVICE = Devices()
+"""Where a run without ``--mesh`` computes."""
 
-def diverged_at(chunk: Chunk, *, skipping: bool = False) -> int | None:
+
+def diverged_at(
+    chunk: Chunk, *, skipping: bool = False, devices: Devices = ONE_DEVICE
+) -> int | None:
     """Return the first step of a chunk at which the run diverged, or None.
 
     It is the step whose loss is NaN or infinite. If only the chunk's last update made a parameter
@@ -28,7 +32,7 @@ def diverged_at(chunk: Chunk, *, skipping: bool = False) -> int | None:
         return chunk.step - len(chunk.losses) + int(bad[0])
     # A non-finite parameter always gives a NaN ratio; very large finite ones can give it too.
     suspect = np.isnan(list(chunk.update_to_data.values())).any()
-    if not suspect or not _non_finite(by_path(chunk.state.params)):
+    if not suspect or not _non_finite(by_path(devices.fetch(chunk.state).params)):
         return None
     if not skipping:
         return chunk.step
@@ -47,7 +51,7 @@ def first_non_finite(
     first_step: int,
     bad_step: int,
     batch_size: int,
-    run_chunk: RunChunk = train_chunk,
+    devices: Devices = ONE_DEVICE,
 ) -> str:
     """Replay the steps up to the one that diverged and name the first non-finite variable.
 
@@ -64,7 +68,7 @@ def first_non_finite(
         first_step: the step at which the replay begins.
         bad_step: the result of :func:`diverged_at`, at least ``first_step``.
         batch_size: B.
-        run_chunk: as in :func:`~jaxmore.training.loop.train`.
+        devices: where the steps are computed.
     """
 
     def advance(state: TrainState, start: int, end: int) -> TrainState:
@@ -82,7 +86,7 @@ def first_non_finite(
             max_steps=end,
             chunk_size=end - start,
             first_step=start,
-            run_chunk=run_chunk,
+            run_chunk=devices.run_chunk,
         )
         return chunk.state
 
@@ -90,12 +94,12 @@ def first_non_finite(
     if bad_step > first_step:
         if bad_step - 1 > first_step:
             state = advance(state, first_step, bad_step - 1)
-        before: Tree = jax.tree.map(jnp.copy, state.params)
-        after = advance(state, bad_step - 1, bad_step).params
+        before = devices.fetch(state).params
+        after = devices.fetch(advance(state, bad_step - 1, bad_step)).params
         turned = _non_finite(by_path(after))
         step, params = (bad_step - 1, before) if turned else (bad_step, after)
     else:
-        turned, params = [], state.params
+        turned, params = [], devices.fetch(state).params
     if key is None:
         at = step - first_step
     else:

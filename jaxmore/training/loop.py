@@ -108,6 +108,7 @@ def scan_steps(
     batch_size: int,
     n_steps: int,
     gradient: Gradient = loss_and_grad,
+    gather: Callable[[Any], Any] = lambda trees: trees,
 ) -> tuple[TrainState, Float[Array, " S"], dict[str, Float[Array, ""]], UInt32[Array, " B"]]:
     """Run ``n_steps`` training steps in one scan: forward, backward, optimiser update.
 
@@ -125,6 +126,7 @@ def scan_steps(
         batch_size: B, examples per step.
         n_steps: S, steps in the scan.
         gradient: static; computes the loss and the gradient of a batch.
+        gather: makes trees of parameters whole where a device holds a shard of them.
 
     Returns:
         The new state, the loss of each step (S,), for each parameter path the log10 of
@@ -147,7 +149,8 @@ def scan_steps(
 
     first = (state, jax.tree.map(jnp.zeros_like, state.params))
     (state, updates), losses = jax.lax.scan(step, first, batches)
-    return state, losses, _log_ratios(updates, state.params), batch_hashes(examples, steps)
+    hashes = batch_hashes(examples, steps)
+    return state, losses, _log_ratios(*gather((updates, state.params))), hashes
 
 
 COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
@@ -179,6 +182,8 @@ class Devices(NamedTuple):
     """Copies a state from there to one device."""
     gradient: Gradient = loss_and_grad
     """How the steps compute their gradient."""
+    note: str = ""
+    """What a user should know about them."""
 
 
 @partial(jax.jit, static_argnames=("model", "batch_size", "gradient"))

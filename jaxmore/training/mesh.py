@@ -1,9 +1,7 @@
-"""Devices: how a run is shared among them, and the gradient of a batch that is sharded."""
+"""Devices: how a run is shared among them."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,83 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, UInt32
 
-from jaxmore.backprop import loss_and_grad
 from jaxmore.errors import InputError
-from jaxmore.layers import Cell, Layer, Tree
+from jaxmore.layers import Cell, Layer
+from jaxmore.training.layout import Layout
 from jaxmore.training.loop import COMPILER_OPTIONS, Devices, TrainState, scan_steps, train_chunk
-from jaxmore.training.parts import DATA, map_parts, sum_parts, sums_and_grads
+from jaxmore.training.parts import DATA, n_parts
+from jaxmore.training.sharding import MODEL, specs, split
 
-PARTS = 8
-"""The most parts of a batch in a fixed tree; a batch that 8 does not divide has 4, 2 or 1."""
 DETERMINISTIC_OPTIONS = COMPILER_OPTIONS | {"xla_disable_hlo_passes": "spmd-simplify,spmd-cleanup"}
 """XLA has these passes for a program on several devices alone. What they simplify is fused in other
 ways, and fused operations round otherwise."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A batch sharded over devices. Calling it computes the loss and the gradient of a batch.
-
-    It is hashable, and a static argument of the jitted loop in place of
-    :func:`~jaxmore.backprop.loss_and_grad`.
-    """
-
-    data: int
-    """The number of devices."""
-    deterministic: bool = True
-    """Whether to sum the parts of the batch in a fixed tree, or in the compiler's order."""
-
-    @cached_property
-    def mesh(self) -> Mesh:
-        """The first devices of all processes."""
-        return Mesh(np.array(jax.devices()[: self.data]), (DATA,))
-
-    def place(self, tree: Any) -> Any:
-        """Copy a tree of arrays or keys, equal in every process, onto every device of the mesh."""
-        everywhere = NamedSharding(self.mesh, P())
-
-        def put(a: Any) -> Array:
-            if isinstance(a, Array) and jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-                return jax.random.wrap_key_data(put(jax.random.key_data(a)))
-            values = np.array(a)  # not device_put, which would compare the processes' arrays
-            return jax.make_array_from_callback(values.shape, everywhere, lambda at: values[at])
-
-        return jax.tree.map(put, tree)
-
-    def on_each(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Call a function on every device, with equal arguments and results."""
-        return jax.shard_map(function, mesh=self.mesh, in_specs=P(), out_specs=P(), check_vma=False)
-
-    def __call__(
-        self, model: Layer, params: Tree, x: Int[Array, "B ..."], y: Int[Array, "B ..."]
-    ) -> tuple[Float[Array, ""], Tree]:
-        """Compute the mean cross-entropy of a batch and its gradient.
-
-        If deterministic, every device calls it (:meth:`on_each`), and computes its share.
-        """
-        if not self.deterministic:
-            rows = NamedSharding(self.mesh, P(DATA))
-            x, y = (lax.with_sharding_constraint(a, rows) for a in (x, y))
-            return loss_and_grad(model, params, x, y)
-        k = n_parts(len(x)) // self.data  # parts of a device
-
-        def share(a: Array) -> Array:
-            parts = a.reshape(self.data, k, -1, *a.shape[1:])
-            return lax.dynamic_index_in_dim(parts, lax.axis_index(DATA), keepdims=False)
-
-        def means(sums: Any) -> Any:
-            loss, n, grads = sums
-            n = jnp.maximum(n, 1)
-            return loss / n, jax.tree.map(lambda g: g / n.astype(g.dtype), grads)
-
-        sums = sum_parts(sums_and_grads(model, params, share(x), share(y)))
-        # In a loop of its own: XLA would fuse the optimiser with a sum that depends on the layout.
-        one = map_parts(means, jax.tree.map(lambda a: a[None], sums))
-        return jax.tree.map(lambda a: a[0], one)
 
 
 @partial(
@@ -113,45 +47,68 @@ def _deterministic_chunk(
 
     def steps(*arrays: Any) -> Any:
         *results, hashes = scan_steps(
-            model, optimizer, *arrays, batch_size=batch_size, n_steps=n_steps, gradient=layout
+            model,
+            optimizer,
+            *arrays,
+            batch_size=batch_size,
+            n_steps=n_steps,
+            gradient=layout,
+            gather=partial(layout.gather, model),
         )
         # Each device answers for the rows of its share. The next program adds them up: Gloo would
         # mix up messages that no data orders after those of the steps.
         return *results, hashes.reshape(layout.data, -1)[lax.axis_index(DATA)]
 
-    out = (P(), P(), P(), P(DATA))
-    each: Callable[..., Any] = jax.shard_map(
-        steps, mesh=layout.mesh, in_specs=P(), out_specs=out, check_vma=False
-    )
+    of_state = layout.specs(model, state)
+    each = layout.on_each(steps, (of_state, P(), P(), P(), P()), (of_state, P(), P(), P(DATA)))
     return each(state, X, Y, key, first_step)
 
 
 def choose_devices(
-    mesh: str, batch_size: int, model: Layer, *, deterministic: bool = True
+    mesh: str,
+    batch_size: int,
+    model: Layer,
+    *,
+    deterministic: bool = True,
+    shard_params: bool = False,
 ) -> Devices:
     """Return where the steps of a run are computed.
 
     Args:
-        mesh: ``data=N``.
+        mesh: ``data=N``, ``model=M`` or ``data=N,model=M``.
         batch_size: B.
         model: the model of the run.
         deterministic: see :class:`Layout`.
+        shard_params: see :class:`Layout`.
 
     Raises:
-        InputError: there are too few devices, the mesh does not divide the batch, or the model
-            cannot be computed part by part.
+        InputError: there are too few devices, the mesh does not divide the batch or the heads, or
+            the model cannot be computed part by part.
     """
-    size = parse_mesh(mesh)
+    n_data, n_model = parse_mesh(mesh)
+    size = n_data * n_model
     there, n_processes = len(jax.devices()), jax.process_count()
     if size > there:
         simulate = f": --cpu-devices {size} simulates them" if there == 1 else ""
         raise InputError(f"--mesh {mesh} takes {size} devices, JAX finds {there}{simulate}")
     if n_processes > 1 and size < there:
         raise InputError(f"--mesh {mesh}: the {n_processes} processes have {there} devices")
-    if batch_size % size:
+    if batch_size % n_data:
         raise InputError(f"--mesh {mesh} does not divide --batch-size {batch_size}")
+    if n_model > 1:
+        try:
+            attentions = split(model, n_model).regrouped
+        except ValueError as error:
+            raise InputError(f"--mesh {mesh}: {error}") from error
+        if not attentions:
+            raise InputError(f"--mesh {mesh}: the model has no attention to shard over model")
     if deterministic:
         anything = "or --no-deterministic for any order of addition"
+        if n_model > 1:
+            raise InputError(
+                f"--mesh {mesh}: the sums over model have no fixed order: leave model out, "
+                f"{anything}"
+            )
         if n_parts(batch_size) % size:
             raise InputError(
                 f"--mesh {mesh}: a batch of {batch_size} is summed in {n_parts(batch_size)} parts, "
@@ -162,39 +119,41 @@ def choose_devices(
                 f"--mesh {mesh}: {own} is not of jaxmore, and could mix the examples of a batch, "
                 f"which is computed in parts: leave --mesh out, {anything}"
             )
-    layout = Layout(size, deterministic)
+    layout = Layout(n_data, deterministic, n_model, shard_params)
     chunk = (
         partial(_deterministic_chunk, layout)
         if deterministic
         else partial(train_chunk, gradient=layout)
     )
-    return Devices(chunk, layout.place, layout.place, on_one_device)
+    begin, fetch = partial(layout.begin, model), partial(layout.fetch, model)
+    note = _name_whole(layout, model) if shard_params and n_data > 1 else ""
+    return Devices(chunk, layout.place, begin, fetch, note=note)
 
 
-def parse_mesh(text: str) -> int:
-    """Read the number of devices from ``data=N``.
+def _name_whole(layout: Layout, model: Layer) -> str:
+    found = specs(model, layout.model, layout.data)
+    whole = ", ".join(".".join(path) for path, spec in found.items() if spec == P())
+    return whole and f"whole on every device, as data={layout.data} divides no axis: {whole}"
+
+
+def parse_mesh(text: str) -> tuple[int, int]:
+    """Read the sizes of the axes data and model from ``data=N,model=M``; one that is left out is 1.
 
     Raises:
-        InputError: it is not of this form, or names another axis.
+        InputError: it is not of this form.
 
-    >>> parse_mesh("data=4")
-    4
+    >>> parse_mesh("data=4"), parse_mesh("data=4,model=2")
+    ((4, 1), (4, 2))
     """
-    name, _, size = text.partition("=")
-    if name != DATA or "," in size:
-        raise InputError(f"--mesh {text}: there is only the axis data, as in data=2")
-    if not (size.isascii() and size.isdecimal() and int(size) >= 1):
-        raise InputError(f"--mesh {text}: the size of data must be a whole number from 1 on")
-    return int(size)
-
-
-def n_parts(batch_size: int) -> int:
-    """Return the number of parts that a batch is summed in, whatever the layout.
-
-    >>> [n_parts(batch_size) for batch_size in (32, 12, 6, 7)]
-    [8, 4, 2, 1]
-    """
-    return math.gcd(batch_size, PARTS)
+    sizes: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, size = part.partition("=")
+        if name not in {DATA, MODEL} or name in sizes:
+            raise InputError(f"--mesh {text}: the axes are data and model, as in data=4,model=2")
+        if not (size.isascii() and size.isdecimal() and int(size) >= 1):
+            raise InputError(f"--mesh {text}: the size of {name} must be a whole number from 1 on")
+        sizes[name] = int(size)
+    return sizes.get(DATA, 1), sizes.get(MODEL, 1)
 
 
 def on_one_device(tree: Any) -> Any:

@@ -6,13 +6,17 @@ device holds it. :func:`sum_parts` adds the parts of all devices in a fixed bina
 computes therefore does not depend on how many devices share the batch, to the last bit.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.experimental.layout import Layout as DeviceLayout
+from jax.experimental.layout import with_layout_constraint
 from jaxtyping import Array, Float
 
 from jaxmore import rules
@@ -21,6 +25,17 @@ from jaxmore.rules._precision import widen
 
 DATA = "data"
 """The mesh axis that the batch is sharded over."""
+PARTS = 8
+"""The most parts of a batch in a fixed tree; a batch that 8 does not divide has 4, 2 or 1."""
+
+
+def n_parts(batch_size: int) -> int:
+    """Return the number of parts that a batch is summed in, whatever the layout.
+
+    >>> [n_parts(batch_size) for batch_size in (32, 12, 6, 7)]
+    [8, 4, 2, 1]
+    """
+    return math.gcd(batch_size, PARTS)
 
 
 def map_parts(function: Callable[[Any], Any], parts: Any) -> Any:
@@ -68,6 +83,55 @@ def sum_parts(parts: Any) -> Any:
         ends.append(ends[-1] + leaf.size)
     pieces = zip(leaves, ends[:-1], ends[1:], strict=True)
     return jax.tree.unflatten(structure, [flat[a:b].reshape(leaf.shape) for leaf, a, b in pieces])
+
+
+def gather_shards(shards: list[Array], axes: list[int | None]) -> list[Array]:
+    """Make arrays whole that are cut along an axis over all devices, with one all-gather.
+
+    Args:
+        shards: what this device holds.
+        axes: for each array the axis that is cut; None for an array that is whole already.
+    """
+    n = lax.axis_size(DATA)
+    cut = {i: axis for i, axis in enumerate(axes) if axis is not None}
+    if not cut:
+        return shards
+    flat = lax.all_gather(jnp.concatenate([shards[i].ravel() for i in cut]), DATA)
+    ends = np.cumsum([shards[i].size for i in cut])[:-1].tolist()
+    whole = dict(enumerate(shards))
+    for (i, axis), pieces in zip(cut.items(), jnp.split(flat, ends, axis=1), strict=True):
+        shape = list(shards[i].shape)
+        stacked = jnp.moveaxis(pieces.reshape(n, *shape), 0, axis)
+        shape[axis] *= n
+        # Else XLA may leave a matrix transposed, and multiply by it in another order.
+        in_rows = DeviceLayout(tuple(range(len(shape))))
+        whole[i] = with_layout_constraint(stacked.reshape(shape), in_rows)
+    return list(whole.values())
+
+
+def scatter_parts(parts: list[Array], axes: list[int | None]) -> list[Array]:
+    """Sum stacked parts over all devices, of which each keeps its shard, with one all-to-all.
+
+    The transpose of :func:`gather_shards`: a reduce-scatter in the order of :func:`sum_parts`.
+
+    Args:
+        parts: arrays (k, ...).
+        axes: for each array the axis of a part that is cut; None for one that every device keeps.
+    """
+    n = lax.axis_size(DATA)
+
+    def cut(part: Array, axis: int | None) -> Array:
+        if axis is None:
+            return jnp.broadcast_to(part, (n, *part.shape))
+        pieces = part.reshape(*part.shape[:axis], n, -1, *part.shape[axis + 1 :])
+        return jnp.moveaxis(pieces, axis, 0)
+
+    shards = [cut(tree_sum(part), axis) for part, axis in zip(parts, axes, strict=True)]
+    flat = jnp.concatenate([shard.reshape(n, -1) for shard in shards], axis=1)
+    flat = tree_sum(lax.all_to_all(flat, DATA, 0, 0))
+    ends = np.cumsum([shard[0].size for shard in shards])[:-1].tolist()
+    pieces = jnp.split(flat, ends)
+    return [piece.reshape(shard.shape[1:]) for piece, shard in zip(pieces, shards, strict=True)]
 
 
 def tree_sum(x: Float[Array, "k *shape"]) -> Float[Array, "*shape"]:

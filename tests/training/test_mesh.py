@@ -1,4 +1,4 @@
-"""Several devices: what eight_devices.py tests, in a process with eight simulated ones."""
+"""Several devices: what eight_devices*.py test, in a process with eight simulated ones."""
 
 import os
 import subprocess
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-EIGHT_DEVICES = Path(__file__).with_name("eight_devices.py")
+EIGHT_DEVICES = sorted(Path(__file__).parent.glob("eight_devices*.py"))
 
 
 def check_on_eight_devices(which: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", str(EIGHT_DEVICES), "-p", "no:xdist", "-m", which],
-        cwd=EIGHT_DEVICES.parents[2],
+        [sys.executable, "-m", "pytest", *map(str, EIGHT_DEVICES), "-p", "no:xdist", "-m", which],
+        cwd=Path(__file__).parents[2],
         env=os.environ | {"JAX_NUM_CPU_DEVICES": "8"},
         capture_output=True,
         text=True,
