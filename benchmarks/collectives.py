@@ -134,7 +134,7 @@ def collectives(case: Case) -> tuple[str, str]:
 
     shape = [SIZES[a.partition("/")[0]] for a in case.x.split()]
     params = jax.eval_shape(case.layer.init, jax.random.key(0))
-    x = jax.ShapeDtypeStruct(shape, int if case.rule == "embedding" else float)
+    x = jax.ShapeDtypeStruct(shape, jnp.int32 if case.rule == "embedding" else jnp.float32)
     of_y, of_x = placed(case.y), None if case.rule == "embedding" else placed(case.x)
     run = (
         jax.jit(

@@ -56,7 +56,13 @@ class Layout:
         return Mesh(devices.reshape(self.data, self.model), (DATA, MODEL))
 
     def specs(self, model: Layer, state: Any, *, gathered: bool = False) -> Any:
-        """Return the mesh axes of each array of a state, or of parameters: gathered over data?"""
+        """Return the mesh axes of each array of a state, or of parameters.
+
+        Args:
+            model: the model.
+            state: a tree whose paths end with those of the parameters.
+            gathered: leave out the shards over ``data``.
+        """
         sharded = self.shard_params and not gathered
         table = specs(model, self.model, self.data if sharded else 1)
         return jax.tree.map_with_path(lambda path, _: of_parameter(table, path, P()), state)
