@@ -75,7 +75,9 @@ def test_the_stable_form_keeps_its_digits():
 
 
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "dropout", "layer_norm"])
-def test_shipped_rules_keep_the_digits_of_their_dtype(name: str, capsys: pytest.CaptureFixture[str]):
+def test_shipped_rules_keep_the_digits_of_their_dtype(
+    name: str, capsys: pytest.CaptureFixture[str]
+):
     main(["check", "--digits", "--rule", name, "--json", "-"])
     (certificate,) = json.loads(capsys.readouterr().out)
     assert certificate["passed"] and certificate["name"] == name

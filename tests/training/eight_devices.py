@@ -20,7 +20,7 @@ from jaxmore.backprop import loss_and_grad
 from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Embedding, Flatten, Layer, by_path
 from jaxmore.models import MODELS, model_options
-from jaxmore.training import loop, parts
+from jaxmore.training import loop
 from jaxmore.training.layout import Layout
 from jaxmore.training.loop import TrainState, batch_indices
 from jaxmore.training.mesh import DETERMINISTIC_OPTIONS
