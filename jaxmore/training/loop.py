@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Shaped, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
 from jaxmore.backprop import loss_and_grad
 from jaxmore.layers import Layer, Tree, by_path
@@ -74,7 +74,7 @@ def batch_indices(
     return jax.vmap(draw)(steps)
 
 
-def batch_hashes(indices: Shaped[Array, "S B"], steps: Int[Array, " S"]) -> UInt32[Array, " B"]:
+def batch_hashes(indices: Int[Array, "S B"], steps: Int[Array, " S"]) -> UInt32[Array, " B"]:
     """Hash which examples each row of the batch held, over all steps.
 
     Added up modulo 2**32, the hashes of rows give that of a chunk, and those of chunks that of a
@@ -87,13 +87,6 @@ def batch_hashes(indices: Shaped[Array, "S B"], steps: Int[Array, " S"]) -> UInt
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
         hashes = (hashes ^ (hashes >> shift)) * jnp.uint32(factor)
     return hashes.sum(0, dtype=jnp.uint32)
-
-
-def _contents(X: Int[Array, "S B T"], Y: Int[Array, "S B ..."]) -> UInt32[Array, "S B"]:
-    """Return a number for each example of the batches themselves, to hash in place of its index."""
-    rows = jnp.concatenate([a.reshape(*a.shape[:2], -1) for a in (X, Y)], axis=-1)
-    weights = jnp.arange(1, rows.shape[-1] + 1, dtype=jnp.uint32) * jnp.uint32(0x9E3779B1)
-    return (rows.astype(jnp.uint32) * weights).sum(-1, dtype=jnp.uint32)
 
 
 def scan_steps(
@@ -130,14 +123,15 @@ def scan_steps(
 
     Returns:
         The new state, the loss of each step (S,), for each parameter path the log10 of
-        std(update) / std(parameter) at the last step, and the hash of each row of the batches.
+        std(update) / std(parameter) at the last step, and the hash of each row of the batches;
+        zeros if there is no key.
     """
     steps = first_step + jnp.arange(n_steps)
     if key is None:
-        batches, examples = (X, Y), _contents(X, Y)
+        batches, hashes = (X, Y), jnp.zeros(batch_size, jnp.uint32)
     else:
-        examples = batch_indices(key, steps, batch_size, len(X))
-        batches = X[examples], Y[examples]
+        indices = batch_indices(key, steps, batch_size, len(X))
+        batches, hashes = (X[indices], Y[indices]), batch_hashes(indices, steps)
 
     def step(carry: tuple[TrainState, Tree], batch: tuple[Array, Array]) -> Any:
         (params, opt_state), _ = carry
@@ -149,7 +143,6 @@ def scan_steps(
 
     first = (state, jax.tree.map(jnp.zeros_like, state.params))
     (state, updates), losses = jax.lax.scan(step, first, batches)
-    hashes = batch_hashes(examples, steps)
     return state, losses, _log_ratios(*gather((updates, state.params))), hashes
 
 

@@ -19,6 +19,7 @@ from jaxmore.training.loop import (
     Chunk,
     Devices,
     TrainState,
+    batch_hashes,
     batch_indices,
     chunk_spans,
     train,
@@ -27,6 +28,7 @@ from jaxmore.training.loop import (
 AHEAD = 2
 """How many chunks of batches are made before they are needed."""
 _batch_indices = jax.jit(batch_indices, static_argnums=(2, 3))
+_batch_hashes = jax.jit(batch_hashes)
 
 
 def draw_indices(
@@ -76,14 +78,15 @@ def train_streamed(
 
     with ThreadPoolExecutor(1) as thread:
 
-        def begin(span: tuple[int, int]) -> tuple[int, int, Future[Any]]:
+        def begin(span: tuple[int, int]) -> tuple[int, int, Array, Future[Any]]:
             # The device draws the numbers before the chunk that it gets next, not after it.
             indices = draw_indices(key, *span, batch_size, len(examples))
-            return *span, thread.submit(make, indices)
+            hashes = _batch_hashes(indices, span[0] + jnp.arange(span[1]))
+            return *span, hashes, thread.submit(make, indices)
 
         ahead = deque(map(begin, islice(spans, AHEAD)))
         while ahead:
-            start, n_steps, made = ahead.popleft()
+            start, n_steps, hashes, made = ahead.popleft()
             X, Y = made.result()
             ahead.extend(map(begin, islice(spans, 1)))
             (chunk,) = train(
@@ -100,4 +103,4 @@ def train_streamed(
                 run_chunk=devices.run_chunk,
             )
             state = chunk.state
-            yield chunk
+            yield chunk._replace(batch_hash=int(hashes.sum()))

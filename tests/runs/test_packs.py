@@ -180,7 +180,7 @@ def test_batches_are_made_while_the_device_computes(pack) -> None:
     def run_chunk(model, optimizer, state, X, Y, key, start, *, batch_size, n_steps):
         following = int(start) // n_steps + 1
         assert following == n_chunks or made[following].wait(timeout=60)
-        return state, jnp.zeros(n_steps), {}
+        return state, jnp.zeros(n_steps), {}, jnp.zeros(batch_size)
 
     chunks = train_streamed(
         Chain(),
