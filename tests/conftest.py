@@ -131,6 +131,16 @@ def oracle() -> ModuleType:
     return oracle
 
 
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small file of words to train on, in a folder of its own."""
+    from tests.command_line import WORDS  # after the import hook
+
+    path = tmp_path_factory.mktemp("words") / "words.txt"
+    path.write_text("\n".join(WORDS), encoding="utf-8")
+    return path
+
+
 @pytest.fixture(scope="session")
 def seed_names() -> list[str]:
     """The seeds' 32,033 names in file order; skips where their file is not."""

@@ -26,13 +26,6 @@ FLAGS = ["--n-embd2", "9", "--max-steps", "40", "--chunk-size", "20", "-b", "5"]
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("words") / "words.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
 def trained(words, tmp_path_factory) -> Path:
     """A work folder of a run with --diagnose."""
     out = tmp_path_factory.mktemp("trained") / "out"

@@ -11,7 +11,7 @@ import pytest
 
 from jaxmore.runs.metrics import Metrics
 from jaxmore.runs.trained import load
-from tests.command_line import WORDS, run
+from tests.command_line import run
 
 # So few words that it soon knows them by heart, and the dev loss rises.
 FLAGS = ["--type", "bengio", "--n-embd2", "30", "-b", "9", "-l", "0.5", "--schedule", "constant"]
@@ -32,13 +32,6 @@ def files(folder: Path) -> dict[str, bytes]:
     """All that a run leaves but its checkpoints and its picture, with no time in it."""
     names = ["metrics.jsonl", "model.safetensors", "config.json"]
     return {name: (folder / name).read_bytes() for name in [*names, "last/model.safetensors"]}
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("words") / "words.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -26,13 +26,6 @@ DOUBLING = [*FLAGS[:-2], "--learning-rate", "1e38", "--save-every", "0"]
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("words") / "words.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
 def pack(words: Path) -> Path:
     """A small pack: split as the words are in memory."""
     return write_pack(words, words.with_name("words.pack")).path

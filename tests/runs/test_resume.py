@@ -25,13 +25,6 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("words") / "words.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
 def whole(words: Path, tmp_path_factory) -> Path:
     """A run that was never stopped."""
     out = tmp_path_factory.mktemp("whole") / "out"
