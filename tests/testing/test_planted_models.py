@@ -73,11 +73,11 @@ PLANTED = [
       "embedding.* hidden.*"),
     P("lstm", "LstmCell.bwd", "(dh, dc)", "(dc, dh)", "embedding.* hidden.*"),
     # attention
-    P("attention", "CausalSelfAttention.bwd", "dqkv = rules.causal_attention_bwd(res, do)",
-      "dq, *dkv = rules.causal_attention_bwd(res, do); dqkv = dq * 2**0.5, *dkv",
+    P("attention", "CausalSelfAttention.bwd", "rules.causal_attention_bwd(res, do)",
+      "(lambda dq, *dkv: (dq * 2**0.5, *dkv))(*rules.causal_attention_bwd(res, do))",
       "norm.* qkv.* x"),
-    P("attention", "CausalSelfAttention.bwd", "for d in dqkv",
-      "for d in (dqkv[0], dqkv[2], dqkv[1])", "norm.* qkv.* x"),
+    P("attention", "CausalSelfAttention.bwd", "rules.causal_attention_bwd(res, do)",
+      "(lambda dq, dk, dv: (dq, dv, dk))(*rules.causal_attention_bwd(res, do))", "norm.* qkv.* x"),
     P("attention", "CausalSelfAttention.bwd", "self.n_head, -1).swapaxes(-2, -3)",
       "-1, self.n_head).swapaxes(-1, -2).swapaxes(-2, -3)", "norm.* qkv.* x"),
     # a way around, and side by side
