@@ -22,9 +22,9 @@ jaxmore draws; only the times of jaxmore and of jax.grad in the same scan includ
 "To first step" is the time from the start of the process to the first step: imports, set-up and
 compilation. Memory is the peak of the process, including imports and data.
 
-A section is measured in several columns: with the pinned and the newest jax, with the processor's
-full vector width and with AVX2 alone, on two cores and on one. Below each table stands what it was
-measured on, and whether the code has changed since.
+A section may have several columns, one for each jax, vector width and number of cores that it was
+measured with. Below each table stands what it was measured on, and whether the code has changed
+since.
 """
 
 
@@ -83,7 +83,7 @@ SUMMARIES: dict[str, Callable[[Sequence[Section]], str]] = {
 
 
 def _measured(machine: dict[str, Any], code: str) -> str:
-    older = "" if machine["code"] == code else " The code has changed since."
+    older = "" if machine["code"] == code else " Measured on an earlier version of the code."
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items() if v)
     return (
         f"{machine['date']}, {machine['rounds']}; {machine['cpu']}, {machine['isa']}, "

@@ -36,9 +36,9 @@ FILES = tuple(f"{split}.{kind}" for split in SPLITS for kind in ("ids", "ends"))
 def write_pack(words: StrPath, path: StrPath, *, unique: bool = False, chunk: int = CHUNK) -> Pack:
     """Write a file of words as a pack: once for the vocabulary, once for the ids.
 
-    The file is read in chunks. The pack grows in a folder beside, `path` with `.part` at its end,
-    and gets its name when it is whole. Packing that was interrupted goes on where it stood, unless
-    it was still collecting the vocabulary.
+    The file is read in chunks. The pack is written to `path` with `.part` at its end, and renamed
+    when it is complete. Packing that was interrupted resumes, unless it was still collecting the
+    vocabulary: then it starts again.
 
     A file of one chunk is split as :func:`~jaxmore.data.split_words` splits it. Shuffling takes all
     the words at once, so a longer file is split by a hash of the number of each word: eight tenths
@@ -48,7 +48,7 @@ def write_pack(words: StrPath, path: StrPath, *, unique: bool = False, chunk: in
         words: a file as :func:`~jaxmore.data.read_words` reads it.
         path: the folder to write; there must be nothing.
         unique: drop every repetition of a word.
-        chunk: bytes to read at a time, and on to the end of the line.
+        chunk: bytes to read at a time.
 
     Raises:
         InputError: the words cannot be read, a split is empty, or the pack cannot be written.
@@ -162,6 +162,8 @@ def _survey(source: Path, part: Path, unique: bool, chunk: int) -> dict[str, Any
         if repeats:
             repeats.add(codes, np.append(0, ends[:-1] + 1))
     seen[NEWLINE] = False
+    if not seen.any():
+        raise InputError(f"{os.fspath(source)!r}: only blank lines")
     if repeats:
         repeats.finish()
     state = {
@@ -187,13 +189,27 @@ def _chunks(
     """
     with open(source, "rb") as file:
         file.seek(offset)
-        while raw := file.read(size):
-            raw += file.readline()
+        for raw in _whole_lines(file, size):
             text = decode_lines(raw, repr(os.fspath(source)), line)
             line += text.count("\n")
             text = text.removeprefix("\ufeff") if offset == 0 else text
             offset += len(raw)
             yield _words_only(text), offset, line
+
+
+def _whole_lines(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Read `size` bytes at a time, and yield the lines that have ended."""
+    raw = bytearray()
+    while block := file.read(size):
+        first = max(len(raw) - 1, 0)
+        raw += block
+        # A carriage return at the end may be the first half of a line end.
+        end = 1 + max(raw.rfind(b"\n", first), raw.rfind(b"\r", first, len(raw) - 1))
+        if end:
+            yield bytes(raw[:end])
+            del raw[:end]
+    if raw:
+        yield bytes(raw)
 
 
 def _words_only(text: str) -> npt.NDArray[Any]:
@@ -296,8 +312,13 @@ def _finish(part: Path, header: dict[str, Any]) -> None:
 
 
 def _clear(part: Path, kept: Sequence[str] = ()) -> None:
-    """Delete the files of packing, and nothing else."""
+    """Delete the files of packing, and nothing else.
+
+    The state goes first: it says that the others are there.
+    """
+    (part / STATE).unlink(missing_ok=True)
     for path in part.iterdir():
-        ours = path.name in (STATE, HEADER, *FILES) or path.name in REPEATS_FILES
-        if ours and path.name not in kept:
+        ours = path.name in (HEADER, *FILES) or path.name in REPEATS_FILES
+        unfinished = path.name.startswith((f".{STATE}.", f".{HEADER}."))  # of write_atomically
+        if (ours or unfinished) and path.name not in kept:
             path.unlink()

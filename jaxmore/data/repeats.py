@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 BUCKETS = 256
-"""The hashes of so many parts of all words are compared at a time: 24 bytes for each distinct word
-of a part."""
+"""The number of parts in which hashes are compared, one at a time. Memory grows with the size of a
+part: for each 256 words of the file 24 bytes, and copies of them while they are sorted."""
 MARKS = "repeated"
 FILES = (MARKS, *(f"hashes-{i}" for i in range(BUCKETS)))
 

@@ -56,7 +56,7 @@ class Chunk(NamedTuple):
     """log10 of std(update) / std(parameter) at the last step, by parameter path: about −3 where
     the learning rate suits (zero-to-hero, lecture 4)."""
     batch_hash: int
-    """A hash of the examples in the batches of the chunk, 32 bits (:func:`batch_hashes`)."""
+    """A hash of the numbers of the examples in the chunk's batches (:func:`batch_hashes`)."""
 
 
 def batch_indices(
@@ -277,7 +277,7 @@ def train(
             state=state,
             losses=np.asarray(losses),
             update_to_data={path: float(ratio) for path, ratio in ratios.items()},
-            batch_hash=int(hashes.sum()),
+            batch_hash=int(hashes.sum(dtype=jnp.uint32)),
         )
 
 

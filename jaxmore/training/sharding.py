@@ -57,7 +57,7 @@ def split(model: Layer, n: int) -> Split:
                 continue
             if not (isinstance(first, Linear) and isinstance(second, Linear)):
                 continue
-            if isinstance(inner, CausalSelfAttention):
+            if type(inner) is CausalSelfAttention:  # a subclass may order its columns otherwise
                 layers[between] = GroupedHeads(inner.n_embd, inner.n_head, inner.block_size, n)
                 regrouped.update((*path, up, name) for name in ("weight", "bias"))
             elif not isinstance(inner, Gelu | Relu | Tanh) or first.n_out % n:

@@ -103,4 +103,4 @@ def train_streamed(
                 run_chunk=devices.run_chunk,
             )
             state = chunk.state
-            yield chunk._replace(batch_hash=int(hashes.sum()))
+            yield chunk._replace(batch_hash=int(hashes.sum(dtype=jnp.uint32)))

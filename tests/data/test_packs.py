@@ -1,6 +1,7 @@
 """Packs: the same words and examples as in memory, however the packing went."""
 
 import codecs
+import contextlib
 import json
 from itertools import chain
 from pathlib import Path
@@ -144,6 +145,42 @@ def test_killed_packing_goes_on(lines: Path, tmp_path: Path, monkeypatch, unique
     assert tree(pack.path) == tree(whole.path)
 
 
+def test_killed_while_it_tidies_up_packing_goes_on(
+    lines: Path, tmp_path: Path, monkeypatch
+) -> None:
+    whole = write_pack(lines, tmp_path / "whole", unique=True, chunk=50)
+    unlink, part = Path.unlink, tmp_path / "pack.part"
+    lives = 0
+
+    def unlink_or_die(path: Path, missing_ok: bool = False) -> None:
+        nonlocal left
+        if path.parent == part and path.exists() and not path.name.startswith("hashes"):
+            left -= 1
+            if left < 0:
+                raise Killed
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_or_die)
+    while not (tmp_path / "pack").exists():
+        left = lives
+        lives += 1
+        with contextlib.suppress(Killed):
+            write_pack(lines, tmp_path / "pack", unique=True, chunk=50)
+    assert lives > 2
+    assert tree(tmp_path / "pack") == tree(whole.path)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_no_chunk_is_longer_than_it_must_be(tmp_path: Path, end: bytes) -> None:
+    file = tmp_path / "words.txt"
+    file.write_bytes(b"ava" + end + end.join([b"mia"] * 100) + b"\r")
+    with open(file, "rb") as stream:
+        chunks = [*packing._whole_lines(stream, 10)]
+    assert b"".join(chunks) == file.read_bytes()
+    assert max(map(len, chunks)) < 20
+    assert all(chunk.endswith(end) for chunk in chunks[:-1])
+
+
 def test_another_file_is_packed_anew(lines: Path, tmp_path: Path, monkeypatch) -> None:
     def die(*_: object) -> None:
         raise Killed
@@ -188,7 +225,7 @@ def test_a_header_of_another_meaning_is_refused(lines: Path, tmp_path: Path) -> 
         (b"ava\n" * 30 + b"\xff\n", 10, "line 31: byte 0xff is not UTF-8"),
         (b"ava\n" * 30 + b"\0\n", 10, "line 31: a NUL character"),
         (b"ava\n" * 30 + b"\xff\n", packing.CHUNK, "line 31: byte 0xff is not UTF-8"),
-        (b"\n" * 30, 10, "0 words split 0.8 / 0.1 / 0.1: the train split is empty"),
+        (b"\n" * 30, 10, "only blank lines"),
         (b"ava\n" * 3, 10, "3 words split 0.8 / 0.1 / 0.1: the dev split is empty"),
     ],
 )
@@ -197,9 +234,10 @@ def test_what_cannot_be_packed_leaves_nothing(
 ) -> None:
     words = tmp_path / "words.txt"
     words.write_bytes(content)
-    with pytest.raises(InputError) as error:
-        write_pack(words, tmp_path / "pack", chunk=chunk)
-    assert expected in only_line(error)
+    for unique in (False, True):
+        with pytest.raises(InputError) as error:
+            write_pack(words, tmp_path / "pack", chunk=chunk, unique=unique)
+        assert expected in only_line(error)
     assert tree(tmp_path) == {"words.txt": content}
 
 

@@ -1,7 +1,8 @@
 """Numbers that know how they depend on the places of an axis: which places, or of what degree."""
 
+import operator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -94,10 +95,10 @@ class Degree:
         return Degree(max(ours[0], theirs[0]), max(ours[1], theirs[1]), below, power)
 
     def __neg__(self) -> "Degree":
-        return (
-            self.power
-            and Degree(self.places, self.n, self.below, (self.power[0], self.power[1].inverse))
-        ) or self
+        if self.power is None:
+            return self
+        c, m = self.power
+        return Degree(self.places, self.n, self.below, (c, m.inverse))
 
     def __sub__(self, other: "Degree") -> "Degree":
         return self + -other
@@ -171,8 +172,5 @@ class Degrees:
     sqrt = _each(lambda a: a.root)
 
     def integer_pow(self, n: int) -> "Degrees":
-        base, result = self if n > 0 else self.reciprocal(), self
-        result = base
-        for _ in range(abs(n) - 1):
-            result = result * base
-        return result
+        base = self if n > 0 else self.reciprocal()
+        return reduce(operator.mul, [base] * abs(n))

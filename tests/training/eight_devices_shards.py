@@ -11,6 +11,7 @@ from jax import lax
 
 from benchmarks import collectives
 from jaxmore.errors import InputError
+from jaxmore.layers import CausalSelfAttention, Chain, Linear
 from jaxmore.training import layout as layouts
 from jaxmore.training import loop, parts
 from jaxmore.training.layout import Layout
@@ -208,3 +209,13 @@ def test_a_key_of_each_device_moves_the_bits(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(loop, "batch_indices", draw_apart)
     assert fit(mesh="data=2", **flags) != right
+
+
+def test_attention_of_ones_own_is_not_replaced() -> None:
+    class Own(CausalSelfAttention):
+        """It may order its columns otherwise."""
+
+    model = Chain(up=Linear(4, 12), mix=Own(4, 2, 8), down=Linear(4, 4))
+    with pytest.raises(InputError) as error:
+        choose_devices("model=2", 8, model, deterministic=False)
+    assert "no attention to shard" in only_line(error)
