@@ -11,7 +11,7 @@ COMMANDS = {
     "find-lr": "Sweep the learning rate of an optimiser, and suggest one.",
     "sweep": "Train once for each learning rate, weight decay and seed.",
     "ngram": "Count bigrams or trigrams; print their loss, sample words.",
-    "data": "Print which words a run would use, fetch makemore's, or pack a file.",
+    "data": "Show the words of a run, fetch makemore's, or pack a file.",
     "trace": "Print the contexts of words, and what each predicts.",
     "check": "Check gradients: those that ship, and your own.",
     "exercise": "Write an exercise in backpropagation, with hints.",

@@ -3,21 +3,21 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from jaxmore.data.chunks import N_CODES, NEWLINE, read_chunks
 from jaxmore.data.packs import FORMAT, HEADER, SPLITS, Pack, open_pack, sealed
 from jaxmore.data.repeats import FILES as REPEATS_FILES
 from jaxmore.data.repeats import MARKS, Repeats, mix
 from jaxmore.data.splits import split_words
 from jaxmore.data.vocabulary import Vocabulary
-from jaxmore.data.words import StrPath, decode_lines, read_words, unique_words
+from jaxmore.data.words import StrPath, read_words, unique_words
 from jaxmore.errors import InputError
 from jaxmore.files import as_json, check_regular, reason_of, sync, write_atomically
 
@@ -25,8 +25,6 @@ CHUNK = 2**22
 """Bytes of the file that are read at a time. A file that is no longer is split as
 :func:`~jaxmore.data.split_words` splits it."""
 CHUNKS_PER_SAVE = 16
-N_CODES = 0x110000
-NEWLINE = ord("\n")
 SPLIT_OF = np.array([0] * 8 + [1, 2], np.uint8)
 DROPPED = len(SPLITS)
 STATE, LOCK = "state.json", ".lock"
@@ -76,9 +74,9 @@ def write_pack(words: StrPath, path: StrPath, *, unique: bool = False, chunk: in
                 raise
             _finish(part, header)
             _clear(part, kept=(HEADER, *FILES))
-        (part / LOCK).unlink(missing_ok=True)
-        os.rename(part, target)
-        sync(target.parent)
+            os.rename(part, target)
+            (target / LOCK).unlink()
+            sync(target.parent)
     except InputError:
         (part / LOCK).unlink(missing_ok=True)
         with suppress(OSError):
@@ -116,7 +114,7 @@ def _pack_large(source: Path, part: Path, unique: bool, chunk: int) -> dict[str,
     repeated = np.memmap(part / MARKS, np.bool_, "r") if unique else None
     offset, line, number = state["at"]
     with _Sections(part, dtype, state["words"], state["ids"]) as sections:
-        for i, (codes, *at) in enumerate(_chunks(source, offset, line, chunk), 1):
+        for i, (codes, *at) in enumerate(read_chunks(source, offset, line, chunk), 1):
             lengths = np.diff(np.flatnonzero(codes == NEWLINE), prepend=-1)
             numbers = np.arange(number, number + len(lengths), dtype=np.uint64)
             split = SPLIT_OF[mix(numbers) % np.uint64(10)]
@@ -153,7 +151,7 @@ def _survey(source: Path, part: Path, unique: bool, chunk: int) -> dict[str, Any
     _clear(part)
     seen, longest = np.zeros(N_CODES, np.bool_), 0
     repeats = Repeats(part) if unique else None
-    for codes, *_ in _chunks(source, 0, 1, chunk):
+    for codes, *_ in read_chunks(source, 0, 1, chunk):
         if not codes.size:
             continue
         seen[codes] = True
@@ -177,66 +175,6 @@ def _survey(source: Path, part: Path, unique: bool, chunk: int) -> dict[str, Any
     }
     write_atomically(part / STATE, as_json(state))
     return state
-
-
-def _chunks(
-    source: Path, offset: int, line: int, size: int
-) -> Iterator[tuple[npt.NDArray[Any], int, int]]:
-    """Yield the words of whole lines, each followed by a newline, and where the next chunk begins.
-
-    They are code points, in bytes if all are ASCII. The beginning is an offset in the file, and the
-    number of a line.
-    """
-    with open(source, "rb") as file:
-        file.seek(offset)
-        for raw in _whole_lines(file, size):
-            text = decode_lines(raw, repr(os.fspath(source)), line)
-            line += text.count("\n")
-            text = text.removeprefix("\ufeff") if offset == 0 else text
-            offset += len(raw)
-            yield _words_only(text), offset, line
-
-
-def _whole_lines(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Read `size` bytes at a time, and yield the lines that have ended."""
-    raw = bytearray()
-    while block := file.read(size):
-        first = max(len(raw) - 1, 0)
-        raw += block
-        # A carriage return at the end may be the first half of a line end.
-        end = 1 + max(raw.rfind(b"\n", first), raw.rfind(b"\r", first, len(raw) - 1))
-        if end:
-            yield bytes(raw[:end])
-            del raw[:end]
-    if raw:
-        yield bytes(raw)
-
-
-def _words_only(text: str) -> npt.NDArray[Any]:
-    """Drop blanks around words and blank lines; end the last word."""
-    codes = _code_points(text if text.endswith("\n") else f"{text}\n")
-    newline = codes == NEWLINE
-    empty = newline & np.append(True, newline[:-1])
-    if empty.any():
-        codes, newline = codes[~empty], newline[~empty]
-    blank = _blanks()[codes]
-    beside = blank[1:] & blank[:-1] & (newline[1:] | newline[:-1])
-    if not (blank[:1].any() or beside.any()):
-        return codes
-    words = (word for part in text.split("\n") if (word := part.strip()))
-    return _code_points("".join(f"{word}\n" for word in words))
-
-
-@cache
-def _blanks() -> npt.NDArray[np.bool_]:
-    """Return for each code point whether `str.strip` drops it."""
-    return np.array([chr(code).isspace() for code in range(N_CODES)])
-
-
-def _code_points(text: str) -> npt.NDArray[Any]:
-    if text.isascii():
-        return np.frombuffer(text.encode("ascii"), np.uint8)
-    return np.frombuffer(text.encode("utf-32-le"), "<u4")
 
 
 class _Sections:

@@ -15,6 +15,7 @@ from jaxmore.data import (
     Pack,
     PackedExamples,
     Vocabulary,
+    chunks,
     context_windows,
     cut_sequences,
     is_pack,
@@ -102,7 +103,7 @@ def test_a_large_file_is_packed_in_chunks(lines: Path, tmp_path: Path, unique: b
 def test_lines_are_cleaned_as_read_words_cleans_them(lines: list[str]) -> None:
     text = "\n".join(lines).replace("\r", "\n")
     words = [word for line in text.split("\n") if (word := line.strip())]
-    codes = packing._words_only(text)
+    codes = chunks._words_only(text)
     assert "".join(map(chr, codes)) == "".join(f"{word}\n" for word in words)
 
 
@@ -175,10 +176,10 @@ def test_no_chunk_is_longer_than_it_must_be(tmp_path: Path, end: bytes) -> None:
     file = tmp_path / "words.txt"
     file.write_bytes(b"ava" + end + end.join([b"mia"] * 100) + b"\r")
     with open(file, "rb") as stream:
-        chunks = [*packing._whole_lines(stream, 10)]
-    assert b"".join(chunks) == file.read_bytes()
-    assert max(map(len, chunks)) < 20
-    assert all(chunk.endswith(end) for chunk in chunks[:-1])
+        lines = [*chunks._whole_lines(stream, 10)]
+    assert b"".join(lines) == file.read_bytes()
+    assert max(map(len, lines)) < 20
+    assert all(line.endswith(end) for line in lines[:-1])
 
 
 def test_another_file_is_packed_anew(lines: Path, tmp_path: Path, monkeypatch) -> None:
