@@ -1,4 +1,4 @@
-"""``jaxmore evaluate``: the exact losses of a trained model."""
+"""``jaxmore evaluate``: the losses of a trained model."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from jaxmore.runs.config import Device
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Compute the exact train, dev and test loss of a trained model."""
+    """Compute the train, dev and test loss of a trained model."""
 
     work_dir: WorkDir = "out"
     """The folder of a trained model: out is the best of a run, out/last its last."""

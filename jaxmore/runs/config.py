@@ -130,7 +130,7 @@ class TrainConfig:
     chunk_size: int = 1_000
     """Steps per jitted call; progress and metrics are written once per chunk."""
     eval_every: int = 0
-    """Steps between evaluations on all words; the best model is kept. 0: only at the end."""
+    """Steps between evaluations; the best model is kept. 0: only at the end."""
     sample_every: int = 0
     """Steps between samples of ten words; 0: only at the end."""
     patience: Annotated[int | None, default("no early stop", "INT")] = None

@@ -20,7 +20,7 @@ LONGEST_SAMPLE = 2_000
 
 
 def evaluate(trained: Trained, words: Words | None = None) -> dict[str, float]:
-    """Compute the exact loss of a trained model on each split of some words.
+    """Compute the loss of a trained model on each split of some words, of a large pack a sample.
 
     Args:
         trained: the model.

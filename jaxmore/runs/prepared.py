@@ -83,7 +83,7 @@ class PreparedRun(NamedTuple):
         )
 
     def evaluated(self, trained: Trained) -> Trained:
-        """Return the same model with the exact loss of every split in its record.
+        """Return the same model with the loss of every split in its record.
 
         Raises:
             InputError: a loss is NaN or infinite.

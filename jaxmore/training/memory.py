@@ -58,7 +58,7 @@ def _refuse_beyond(needed: int, who: str = "the run needs") -> None:
     if needed > there:
         raise InputError(
             f"{who} at least {_gigabytes(needed)} of memory, there are {_gigabytes(there)}: a "
-            "smaller model, --block-size, --batch-size, --chunk-size or file"
+            "smaller model, --block-size, --batch-size, --chunk-size or file, or a pack of it"
         )
 
 
