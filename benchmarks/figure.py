@@ -9,19 +9,23 @@ from jaxmore.plots import Picture
 
 def training_figure(columns: Sequence[Section]) -> Picture:
     """Draw a panel per column, a bar per contestant, and its time over jaxmore's."""
-    figure = Picture(figsize=(12, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    for axes, section in zip(panels, columns, strict=True):
+    n_across = min(3, len(columns))
+    n_down = -(-len(columns) // n_across)
+    figure = Picture(figsize=(12, 0.4 + 3.2 * n_down), layout="constrained")
+    panels = figure.subplots(n_down, n_across, sharex=True, sharey=True, squeeze=False).flat
+    for axes, section in zip(panels, columns, strict=False):
         mine = [row for row in section["rows"] if row["batch_size"] == COMPARED]
         names = [row["contestant"] for row in mine]
         colours = ["tab:orange" if name == "jaxmore" else "tab:blue" for name in names]
         bars = axes.barh(names, [row["steps_per_second"] for row in mine], color=colours)
         axes.bar_label(bars, [f"×{row['ratio']:.2f}" for row in mine], padding=2, fontsize=8)
         axes.set_title(column(section["machine"]), fontsize="small")
-        axes.set_xlabel("steps a second")
         axes.margins(x=0.25)
-        axes.invert_yaxis() if axes is panels[0] else None
         axes.spines[["top", "right"]].set_visible(False)
+    panels[0].invert_yaxis()
+    for axes in [*panels][len(columns) :]:
+        axes.set_axis_off()
+    figure.supxlabel("steps a second")
     figure.suptitle(
         f"Training the seeds' network at batch {COMPARED} (×: time of a step over jaxmore's)"
     )

@@ -37,8 +37,9 @@ READER = """
 import sys
 said = False
 for line in sys.stdin.buffer:
-    if not said and (b"Terminating process" in line or b"terminate called" in line):
-        print(sys.argv[1], file=sys.stderr, flush=True)
+    ours = line.startswith(b"jaxmore: ")
+    if not said and (ours or b"Terminating process" in line or b"terminate called" in line):
+        print(line.decode().rstrip() if ours else sys.argv[1], file=sys.stderr, flush=True)
         said = True
 """
 HEARTBEAT = 20
@@ -217,14 +218,16 @@ def ending_together() -> Generator[None]:
     try:
         yield
     except BaseException as error:
-        code, line = 2, str(error)
+        code, line, stream = 2, str(error), sys.stderr
         if isinstance(error, Stopped | KeyboardInterrupt):
             code, line = getattr(error, "exit_code", 130), line or "interrupted"
         elif isinstance(error, jax.errors.JaxRuntimeError | ConnectionError) or "Gloo" in line:
             # Reading a result that another process never sent raises Gloo's text as a ValueError.
             first = next(iter(line.splitlines()), type(error).__name__)
+            # XLA may notice it too: of its lines and ours, the reader passes on the first.
+            stream = os.fdopen(2, "w", encoding="utf-8", errors="replace", closefd=False)
             line = f"another process is gone, or cannot be reached: {first[:120]}"
         elif not isinstance(error, InputError):
             code, line = 1, traceback.format_exc()
-        print(f"jaxmore: process {jax.process_index()}: {line}", file=sys.stderr, flush=True)
+        print(f"jaxmore: process {jax.process_index()}: {line}", file=stream, flush=True)
         os._exit(code)
