@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from tyro.conf import Positional
 
@@ -10,6 +10,9 @@ from jaxmore.commands.flags import as_text, words_path
 from jaxmore.errors import InputError
 from jaxmore.files import check_output, write_output
 from jaxmore.runs.config import WORDS, default
+
+if TYPE_CHECKING:
+    from jaxmore.data import Splits
 
 FILE = "explore.html"
 PATHS = {
@@ -76,16 +79,15 @@ class Explore:
         from jaxmore.runs.inference import corpus_of
 
         folder = str(self.work_dir)
-        corpus = corpus_of(saved, words_path(self.input_file))
-        if corpus.splits is None:
-            raise InputError(f"explore reads words from memory: {corpus.name} is a pack")
+        corpus = corpus_of(saved, words_path(self.input_file), packs=False)
+        splits = cast("Splits", corpus.splits)  # no pack
         if extra := set(corpus.vocab.characters) - set(saved.vocab.characters):
             raise InputError(f"{corpus.name} has characters that the run has not: {sorted(extra)}")
         if self.word is None and saved.type == "mlp-bn" and saved.options["hidden_bias"]:
             leaves = by_path(saved.params)
             params = {name: np.asarray(leaves[path]) for name, path in PATHS.items()}
-            words = [word for split in corpus.splits for word in split]
+            words = [word for split in splits for word in split]
             return explore.page(words, saved.vocab, explore.Trained(folder, params))
-        words = corpus.splits.train
+        words = splits.train
         word = words[0] if self.word is None else as_text(self.word)
         return explore.page_of_word(folder, saved, words, word, corpus.block_size(saved.options))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 from jaxmore.commands.flags import Words, WorkDir
-from jaxmore.errors import InputError
 from jaxmore.runs.config import BATCH_SIZE, SEED, Device, ModelName, Optimizer, TrainConfig
 
 FIGURE = "find-lr.png"
@@ -44,9 +43,7 @@ class FindLr:
         from jaxmore.runs.prepared import prepare
         from jaxmore.training.lr_search import EXPONENTS, find_learning_rate
 
-        run = prepare(config, corpus_path(self.input_file))
-        if run.packed is not None:
-            raise InputError(f"find-lr reads words from memory: {run.corpus.name} is a pack")
+        run = prepare(config, corpus_path(self.input_file), packs=False)
         folder = Path(self.work_dir)
         with writing_to(folder):
             check_output(folder / FIGURE)  # before all the work

@@ -93,9 +93,7 @@ class Sweep(TrainConfig):
             for rate, decay, seed in product(*lists)
         ]
         check_overwrite(config)
-        run = prepare(config, corpus_path(config.input_file))
-        if run.packed is not None:
-            raise InputError(f"sweep reads words from memory: {run.corpus.name} is a pack")
+        run = prepare(config, corpus_path(config.input_file), packs=False)
         runs = [run._replace(settings=each) for each in settings]
         together = fits_together(runs)
         with open_folder(config) as work_dir:

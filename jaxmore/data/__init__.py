@@ -3,12 +3,19 @@
 from jaxmore.data.download import NAMES_SHA256, NAMES_URL, download_names
 from jaxmore.data.inspection import HiddenCharacter, character_name, hidden_characters, printable
 from jaxmore.data.packing import write_pack
-from jaxmore.data.packs import Pack, PackedExamples, is_pack, open_pack
+from jaxmore.data.packs import Pack, PackedExamples, open_pack
 from jaxmore.data.splits import Splits, seen_in_train, split_like_makemore, split_words
 from jaxmore.data.torch_generator import TorchGenerator
 from jaxmore.data.vocabulary import BOUNDARY, IntArray, Vocabulary, boundary_mark
 from jaxmore.data.windows import context_windows, cut_sequences, sequences, trace_windows
-from jaxmore.data.words import StrPath, corpus_path, embedded_corpus, read_words, unique_words
+from jaxmore.data.words import (
+    StrPath,
+    corpus_path,
+    embedded_corpus,
+    is_pack,
+    read_words,
+    unique_words,
+)
 
 __all__ = [
     "BOUNDARY",

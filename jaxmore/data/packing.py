@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxmore.data.chunks import N_CODES, NEWLINE, read_chunks
-from jaxmore.data.packs import FORMAT, HEADER, SPLITS, Pack, open_pack, sealed
+from jaxmore.data.packs import FORMAT, SPLITS, Pack, open_pack, sealed
 from jaxmore.data.repeats import FILES as REPEATS_FILES
 from jaxmore.data.repeats import MARKS, Repeats, mix
 from jaxmore.data.splits import split_words
 from jaxmore.data.vocabulary import Vocabulary
-from jaxmore.data.words import StrPath, read_words, unique_words
+from jaxmore.data.words import HEADER, StrPath, read_words, unique_words
 from jaxmore.errors import InputError
 from jaxmore.files import as_json, check_regular, reason_of, sync, write_atomically
 

@@ -10,7 +10,6 @@ the SHA-256 of every other file. For each split there are two:
 import hashlib
 import json
 import mmap
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxmore.data.vocabulary import IntArray, Vocabulary
-from jaxmore.data.words import StrPath
+from jaxmore.data.words import HEADER, StrPath
 from jaxmore.errors import InputError
 from jaxmore.files import as_json, reason_of
 
-HEADER, FORMAT = "pack.json", "jaxmore pack 1"
+FORMAT = "jaxmore pack 1"
 SPLITS = ("train", "dev", "test")
 
 
@@ -89,11 +88,6 @@ class PackedExamples:
         """Make up to `most` examples, evenly spread over the split."""
         n = min(most, len(self))
         return self[np.arange(n) * len(self) // n]
-
-
-def is_pack(path: StrPath) -> bool:
-    """Tell whether there is a pack at a path, whole or not."""
-    return os.path.isfile(os.path.join(path, HEADER))  # never raises, unlike Path.is_file
 
 
 def open_pack(path: StrPath) -> Pack:

@@ -8,6 +8,8 @@ from jaxmore.errors import InputError
 from jaxmore.files import read_file
 
 StrPath = str | os.PathLike[str]
+HEADER = "pack.json"
+"""The file that makes a folder a pack (:mod:`jaxmore.data.packs`)."""
 
 
 def read_words(path: StrPath, *, like_makemore: bool = False) -> list[str]:
@@ -28,9 +30,12 @@ def read_words(path: StrPath, *, like_makemore: bool = False) -> list[str]:
         The words in the order of the file, duplicates included; at least one.
 
     Raises:
-        InputError: the file cannot be read, is not UTF-8, holds NUL characters or no word at all.
+        InputError: the file cannot be read, is not UTF-8, holds NUL characters or no word at all,
+            or it is a pack.
     """
     name = repr(os.fspath(path))
+    if is_pack(path):
+        raise InputError(f"{name} is a pack: give the text file of its words")
     raw = _read_bytes(path)
     text = decode_lines(raw, name)
     lines = text.splitlines() if like_makemore else text.removeprefix("\ufeff").split("\n")
@@ -39,6 +44,11 @@ def read_words(path: StrPath, *, like_makemore: bool = False) -> list[str]:
         blank = text.removeprefix("\ufeff")
         raise InputError(f"{name}: {'only blank lines' if blank else 'the file is empty'}")
     return words
+
+
+def is_pack(path: StrPath) -> bool:
+    """Tell whether there is a pack at a path, whole or not."""
+    return os.path.isfile(os.path.join(path, HEADER))  # never raises, unlike Path.is_file
 
 
 def decode_lines(raw: bytes, name: str, first_line: int = 1) -> str:

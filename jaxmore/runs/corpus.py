@@ -128,7 +128,12 @@ class Corpus(NamedTuple):
 
 
 def read_corpus(
-    words: Words, reads: Reads, *, unique: bool, makemore_seed: int = MAKEMORE_SEED
+    words: Words,
+    reads: Reads,
+    *,
+    unique: bool,
+    makemore_seed: int = MAKEMORE_SEED,
+    packs: bool = True,
 ) -> Corpus:
     """Read and split the words of a run.
 
@@ -136,9 +141,10 @@ def read_corpus(
     have makemore.py's, which has no dev words. A pack was split when it was written.
 
     Raises:
-        InputError: the words cannot be read, or a split is empty.
+        InputError: the words cannot be read, a split is empty, or they are a pack where ``packs``
+            is false.
     """
-    if isinstance(words, os.PathLike) and is_pack(words):
+    if packs and isinstance(words, os.PathLike) and is_pack(words):
         pack = open_pack(words)
         if unique and not pack.unique:
             raise InputError(f"{pack.path} was packed with its duplicates: pack it with --unique")

@@ -118,15 +118,21 @@ def sample_batches(
     )
 
 
-def corpus_of(trained: Trained, words: Words | None) -> Corpus:
-    """Read the words that a model was trained on, or others, and split them in the same way."""
+def corpus_of(trained: Trained, words: Words | None, *, packs: bool = True) -> Corpus:
+    """Read the words that a model was trained on, or others, and split them in the same way.
+
+    Raises:
+        InputError: they cannot be read, or are a pack where ``packs`` is false.
+    """
     data = trained.record["data"]
     if words is None:
         if not data["file"]:
             raise InputError("the model was trained on a list of words, not a file: name them")
         words = Path(data["file"])
     seed = trained.record["training"].get("makemore_seed", MAKEMORE_SEED)
-    corpus = read_corpus(words, trained.reads, unique=data["unique"], makemore_seed=seed)
+    corpus = read_corpus(
+        words, trained.reads, unique=data["unique"], makemore_seed=seed, packs=packs
+    )
     if isinstance(words, os.PathLike) and corpus.sha256 != data["sha256"]:
         print(f"note: {corpus.name} is not the file that the model was trained on", file=sys.stderr)
     return corpus

@@ -97,13 +97,16 @@ class PreparedRun(NamedTuple):
         return trained._replace(record=trained.record | {"losses": losses})
 
 
-def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> PreparedRun:
+def prepare(
+    config: TrainConfig, words: Words, model: Layer | None = None, *, packs: bool = True
+) -> PreparedRun:
     """Read the words and check that the run can begin.
 
     Args:
         config: the flags of the run.
         words: a list of words, or the path of a file.
         model: a layer of the caller's own, from ids (B, T) to logits (B, V) or (B, T, V).
+        packs: whether the words may be a pack.
 
     Raises:
         InputError: the run cannot begin; the message names the flag or the file.
@@ -111,7 +114,7 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
     block_size = config.block_size or 3
     reads = MODELS[config.type].reads if model is None else _reads(model, block_size)
     settings = resolve_settings(config, reads)
-    corpus = read_corpus(words, reads, unique=config.unique)
+    corpus = read_corpus(words, reads, unique=config.unique, packs=packs)
     vocab = corpus.vocab
     if model is None:
         type, options = config.type, _options(config, corpus.longest_word)
@@ -149,6 +152,7 @@ def prepare(config: TrainConfig, words: Words, model: Layer | None = None) -> Pr
         block_size,
         settings.batch_size,
         n_steps=n_steps if packed is None else (1 + AHEAD) * n_steps,
+        packable=packs and packed is None and corpus.file != "",
     )
     data = corpus.examples(reads, block_size, vocab, cut=cuts_words)
     check_calibration(layer, data["train"][0])

@@ -22,8 +22,11 @@ def check_memory(
     batch_size: int,
     n_runs: int = 1,
     n_steps: int = 1,
+    packable: bool = False,
 ) -> None:
     """Refuse a run, or several at once, that cannot fit in memory. Nothing is allocated.
+
+    If the examples are ``packable``, those of a file that may be packed, the message says so.
 
     Raises:
         InputError: a lower bound of what it needs exceeds the memory of the machine.
@@ -38,7 +41,8 @@ def check_memory(
     chunk = n_steps * (batch_size * (block_size + 5) + 4)
     of_a_run = 2 * state + 2 * size_of(params) + activations + chunk
     needed = n_runs * of_a_run + 2 * n_examples * (block_size + 1)
-    _refuse_beyond(needed, "the run needs" if n_runs == 1 else f"{n_runs:,} runs at once need")
+    who = "the run needs" if n_runs == 1 else f"{n_runs:,} runs at once need"
+    _refuse_beyond(needed, who, ", or a pack of it" if packable else "")
 
 
 def check_calibration(model: Layer, X: Int[np.ndarray, "n T"]) -> None:
@@ -53,12 +57,12 @@ def check_calibration(model: Layer, X: Int[np.ndarray, "n T"]) -> None:
         _refuse_beyond(max(map(size_of, jax.tree.leaves(res))))
 
 
-def _refuse_beyond(needed: int, who: str = "the run needs") -> None:
+def _refuse_beyond(needed: int, who: str = "the run needs", hint: str = "") -> None:
     there = available_memory()
     if needed > there:
         raise InputError(
             f"{who} at least {_gigabytes(needed)} of memory, there are {_gigabytes(there)}: a "
-            "smaller model, --block-size, --batch-size, --chunk-size or file, or a pack of it"
+            f"smaller model, --block-size, --batch-size, --chunk-size or file{hint}"
         )
 
 

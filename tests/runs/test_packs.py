@@ -11,11 +11,13 @@ import pytest
 
 import jaxmore
 from jaxmore.data import PackedExamples, Vocabulary, open_pack, sequences, split_words, write_pack
+from jaxmore.errors import InputError
 from jaxmore.layers import Chain
 from jaxmore.runs.config import TrainConfig
 from jaxmore.runs.metrics import Metrics
 from jaxmore.runs.prepared import prepare
 from jaxmore.runs.trained import load
+from jaxmore.training import memory
 from jaxmore.training.loop import Devices, TrainState, train
 from jaxmore.training.streaming import draw_indices, train_streamed
 from tests.command_line import WORDS, refused, run, tree
@@ -124,14 +126,47 @@ def refused_while_training(capsys, *args: object) -> str:
 @pytest.mark.slow
 def test_what_a_pack_cannot_do_is_refused_in_one_line(words, pack, tmp_path, capsys) -> None:
     out = tmp_path / "out"
-    assert "is a pack" in refused(capsys, "sweep", "-i", pack, "-o", out, *FLAGS[:6])
-    assert "is a pack" in refused(capsys, "find-lr", "-i", pack, "-o", out)
     assert "with --unique" in refused(capsys, "train", "-i", pack, "-o", out, "--unique")
     assert "--unique goes with --pack" in refused(capsys, "data", "-i", words, "--unique")
     assert "longest word" in refused(
         capsys, "train", "-i", pack, "-o", out, "--type", "mlp", "--block-size", "3"
     )
     assert not out.exists()
+
+
+def test_who_reads_words_from_memory_refuses_a_pack_before_it_is_hashed(
+    words, tmp_path, capsys
+) -> None:
+    damaged = write_pack(words, tmp_path / "damaged.pack").path
+    out = tmp_path / "out"
+    run("train", "-i", damaged, "-o", out, *MODEL, "--max-steps", "10")
+    (damaged / "train.ids").write_bytes(b"")
+    before, sweep = tree(tmp_path), tmp_path / "sweep"
+    for command in (
+        ["sweep", "-i", damaged, "-o", sweep, *FLAGS[:6]],
+        ["find-lr", "-i", damaged, "-o", sweep],
+        ["explore", "-i", damaged, "--page", tmp_path / "page.html"],
+        ["explore", "-o", out],
+        ["explore", "-i", damaged, "-o", out],
+        ["ngram", "-i", damaged],
+    ):
+        line = refused(capsys, *command)
+        assert line == f"jaxmore: '{damaged}' is a pack: give the text file of its words\n"
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["words", "pack", "list"])
+def test_only_a_text_file_that_may_be_packed_is_advised_to_be(
+    kind, words, pack, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(memory, "available_memory", lambda: 1)
+    data = {"words": words, "pack": pack, "list": WORDS}[kind]
+    with pytest.raises(InputError, match=r"needs at least .* or file") as no:
+        prepare(TrainConfig(type="bengio"), data)
+    assert str(no.value).endswith(", or a pack of it") == (kind == "words")
+    if kind == "words":
+        line = refused(capsys, "sweep", "-i", words, "-o", tmp_path / "sweep", *FLAGS[:6])
+        assert line.endswith("--chunk-size or file\n")
 
 
 @pytest.mark.slow
