@@ -141,7 +141,6 @@ def _sweep(
 
     from jaxmore import plots
     from jaxmore.files import as_json, write_atomically
-    from jaxmore.runs.corpus import describe_corpus
     from jaxmore.runs.folder import SWEEP, SWEEP_CURVES, replace_run
     from jaxmore.runs.trained import held_out
     from jaxmore.training.evaluation import calibrate, mean_loss
@@ -151,7 +150,7 @@ def _sweep(
             say(line)
 
     run = runs[0]
-    tell(describe_corpus(run.corpus, run.data))
+    tell(run.corpus.describe(run.data))
     tell(f"{run.description}\n{len(runs)} runs of {run.settings.max_steps:,} steps")
     splits = ["train", held_out(run.data)]
     size, last = run.config.chunk_size, run.settings.max_steps

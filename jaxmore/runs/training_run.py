@@ -17,7 +17,7 @@ from jaxmore.files import as_json, remove, write_atomically
 from jaxmore.layers import Layer, count_parameters
 from jaxmore.runs.checkpoints import latest_checkpoint, mark_damaged, restore
 from jaxmore.runs.config import PROCESS, TrainConfig
-from jaxmore.runs.corpus import Words, describe_corpus
+from jaxmore.runs.corpus import Words
 from jaxmore.runs.folder import (
     LAST,
     LOSS_CURVE,
@@ -236,7 +236,7 @@ def _begin(run: PreparedRun, work_dir: Path, quiet: bool) -> RunState:
     else:
         replace_run(work_dir, RUN, record)
     if not quiet:
-        say(describe_corpus(run.corpus, run.data))
+        say(run.corpus.describe(run.data))
         say(run.description)
         if run.devices.note:
             say(run.devices.note)
