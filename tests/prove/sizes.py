@@ -240,8 +240,13 @@ def argue(axis: Axis) -> Argument:
         except NotProved:
             kind = "symmetric"
             _check_roots_and_exponents(programs[0], sizes[0])
+        names = {line.partition(" ")[0] for line in first if re.search(r"\b[NM]\b", line)}
+        if "iota" in names and all(programs[0].is_float):
+            raise NotProved("a place that no argument names")
+        # Each place that stands apart comes on top of the places that are alike.
+        apart = len({SINGLES_OUT[name] for name in names & SINGLES_OUT.keys()})
         if kind == "sum" and not depends:
-            return Argument(kind, range(1, 2))
+            return Argument(kind, range(1 + apart, 2 + apart))
 
         def constant(value: Constant) -> Degrees:
             above, below = depends.get(value, (0, 0))
@@ -259,10 +264,8 @@ def argue(axis: Axis) -> Argument:
     if kind == "sum":
         if any(f.n and f.places for d in numbers for f in d.below):
             raise NotProved("a denominator with n for each place")
-        return Argument(kind, range(1, in_n + 2))
-    least = int(np.ceil(max(d.places for d in numbers)))
-    names = {line.partition(" ")[0] for line in first if re.search(r"\b[NM]\b", line)}
-    least += len({SINGLES_OUT[name] for name in names & SINGLES_OUT.keys()})
+        return Argument(kind, range(1 + apart, in_n + 2 + apart))
+    least = int(np.ceil(max(d.places for d in numbers))) + apart
     return Argument(kind, range(least, least + in_n + 1))
 
 

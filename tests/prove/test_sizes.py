@@ -55,6 +55,7 @@ def define(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Axis]:
         (lambda x: (1 / x).sum() ** 2, lambda x, dy: dy * x, "a denominator for each place"),
         (lambda x: jnp.exp(x).sum() * jnp.exp(-x).sum(), lambda x, dy: x * dy, "two exponents"),
         (lambda x: jnp.sqrt((x * x).sum() ** 2), lambda x, dy: x * dy, "a root of a square"),
+        (lambda x: 2 * x, lambda x, dy: jnp.where(jnp.arange(x.size) == 40, 3, 2) * dy, "no arg"),
     ],
 )
 def test_there_is_no_argument(f: Any, slope: Any, reason: str, define: Any) -> None:
@@ -67,6 +68,14 @@ def test_the_sizes_of_an_argument_refuse_what_is_right_at_one_size(define: Any) 
     argument = argue(axis)
     assert argument.kind == "symmetric" and argument.sizes.start > 1
     assert not any(proof.passed for proof in proofs(axis, argument.sizes))
+
+
+def test_a_sum_is_proved_with_a_place_beside_the_one_that_stands_apart(define: Any) -> None:
+    axis = define(jnp.max, lambda x, dy: jnp.broadcast_to(dy, x.shape))  # right at n = 1
+    argument = argue(axis)
+    assert argument.kind == "sum"
+    found = list(proofs(axis, argument.sizes))
+    assert found and not any(proof.passed for proof in found)
 
 
 class Named(Interpreter):
