@@ -240,11 +240,13 @@ def argue(axis: Axis) -> Argument:
         except NotProved:
             kind = "symmetric"
             _check_roots_and_exponents(programs[0], sizes[0])
-        names = {line.partition(" ")[0] for line in first if re.search(r"\b[NM]\b", line)}
+        names = [line.partition(" ")[0] for line in first if re.search(r"\b[NM]\b", line)]
         if "iota" in names and all(programs[0].is_float):
             raise NotProved("a place that no argument names")
-        # Each place that stands apart comes on top of the places that are alike.
-        apart = len({SINGLES_OUT[name] for name in names & SINGLES_OUT.keys()})
+        # Each place that stands apart comes on top of the places that are alike. Two maxima may
+        # be of different numbers; the iotas all serve the one target.
+        maxima = [line for line in first if re.match("reduce(_max)? ", line) and _ends_axis(line)]
+        apart = len(maxima) + ("iota" in names)
         if kind == "sum" and not depends:
             return Argument(kind, range(1 + apart, 2 + apart))
 
@@ -267,6 +269,12 @@ def argue(axis: Axis) -> Argument:
         return Argument(kind, range(1 + apart, in_n + 2 + apart))
     least = int(np.ceil(max(d.places for d in numbers))) + apart
     return Argument(kind, range(least, least + in_n + 1))
+
+
+def _ends_axis(line: str) -> bool:
+    """Whether the operation of an outline's line has the axis in its inputs, not in its output."""
+    shapes = re.findall(r"\[([\w, ]*)\]", line.partition("] [(")[0])
+    return bool(re.search(r"\b[NM]\b", " ".join(shapes))) and not re.search("[NM]", shapes[-1])
 
 
 def _places_of(one: Program, other: Program) -> Callable[[Any, Any], Places]:

@@ -78,6 +78,15 @@ def test_a_sum_is_proved_with_a_place_beside_the_one_that_stands_apart(define: A
     assert found and not any(proof.passed for proof in found)
 
 
+def test_two_maxima_stand_apart_at_two_places(define: Any) -> None:
+    def slope(x: Any, dy: Any) -> Any:  # right at n = 2, where what is not the largest is least
+        return jnp.where(x == jnp.max(x), dy, -dy)
+
+    axis = define(lambda x: jnp.max(x) + jnp.max(-x), slope)
+    found = list(proofs(axis, argue(axis).sizes))
+    assert found and not any(proof.passed for proof in found)
+
+
 class Named(Interpreter):
     """Notes the operations on numbers."""
 
