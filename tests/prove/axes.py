@@ -71,5 +71,5 @@ def all_sizes(rule: str) -> str:
     if rule in MIRRORED:
         return "every shape: the transposes"
     if rule in NO_ARGUMENT:
-        found["none"] = f"not {NO_ARGUMENT[rule]}"
+        found["none"] = f"not {NO_ARGUMENT[rule]} (the others at {NO_ARGUMENT[rule]} = 2)"
     return ", ".join(found.values())

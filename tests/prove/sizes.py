@@ -1,21 +1,6 @@
 """Arguments that carry a proof from some sizes of an axis to all sizes, and the sizes they need.
 
-Let P be the difference of the two sides that a proof compares, ⟨dy, J v⟩ − ⟨bwd(dy), v⟩ (and
-⟨w, fwd − op⟩), on an axis with n places; z_i holds all numbers that belong to place i.
-
-**A sum over places.** If no product in P joins two places, P = G(z_1) + … + G(z_n) with one G for
-all places. P = 0 at one n gives G = 0. If a constant depends on n, so does G, and the coefficients
-of its numerator are polynomials in n: if they have degree D, D + 1 sizes give G = 0 for all n.
-
-**Symmetric in the places.** If places meet only in sums over the whole axis, P's numerator is
-Q(n, p_a, p_b, …), with one polynomial Q for all n, of power sums p_a = Σ_i z_i^a (that of a = 0 is
-n). Let Q have degree k in the z, and D in n. For n ≥ k the products of power sums of degree up to k
-are linearly independent, so P = 0 at such an n makes each coefficient of Q zero at this n. It is a
-polynomial in n of degree at most D: zero at D + 1 sizes, it is zero. A place that a maximum or a
-target singles out stays outside the sums, and takes one more place. Where P holds a root R of a
-number that is no square, P = A + B R = 0 means A = B = 0, and all this is said of A and of B.
-
-Both hold where the rule is this program: the program is compared at three sizes.
+docs/proof.md proves them, under "All sizes"; the program is compared at three sizes.
 """
 
 import re
