@@ -12,7 +12,7 @@ _LINEAR, _NORM, _QKV = "f[B,I] f[I,O] f[O]", "f[B,E] f[E] f[E]", "f[B,T,D] f[B,T
 CLASSES = Axis("softmax_cross_entropy", "f[B,V] i[B]<V", "V", {"B": 1})
 AXES = [
     Axis("batch_norm", _NORM, "E", {"B": 3}),
-    Axis("batch_norm", _NORM, "B", {"E": 1}),
+    Axis("batch_norm", _NORM, "B", {"E": 1}, least=2),
     Axis("causal_attention", _QKV, "B", {"T": 2, "D": 3}),
     Axis("causal_attention", _QKV, "D", {"B": 1, "T": 2}),
     Axis("causal_mean", "f[B,T,E]", "B", {"T": 2, "E": 3}),
