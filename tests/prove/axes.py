@@ -24,7 +24,7 @@ AXES = [
     *(Axis("linear", _LINEAR, axis, {"B": 2, "I": 3, "O": 4}) for axis in "BIO"),
     # With O < min(B, I) it is another program.
     *(Axis("linear", _LINEAR, axis, {"B": 3, "I": 4, "O": 2}) for axis in "BI"),
-    Axis("linear", _LINEAR, "O", {"B": 99, "I": 99}),
+    Axis("linear", _LINEAR, "O", {"B": 71, "I": 73}),
     *(Axis("lstm_cell", f"{_CELL} f[B,H] f[E+H,L] f[L]", a, {**_SIZES, "L": 8}) for a in "BE"),
     Axis("rms_norm", "f[B,E] f[E]", "B", {"E": 3}),
     Axis("rms_norm", "f[B,E] f[E]", "E", {"B": 1}),
