@@ -402,10 +402,14 @@ def _power_of_n(meanings: Mapping[int, Constant]) -> tuple[float, float]:
     for a, b, c in product((0, 1, -1), repeat=3):
         if b and 1 in meanings:  # n − 1 is zero there
             continue
+        # Signed squares, since √n is a rational number where n is a square.
         rests = {
             m._replace(
-                rational=m.rational / (Fraction(n) ** a * Fraction(n - 1) ** b),
-                radicand=m.radicand / Fraction(n) ** c,
+                rational=m.rational
+                * abs(m.rational)
+                * m.radicand
+                / (Fraction(n) ** (2 * a + c) * Fraction(n - 1) ** (2 * b)),
+                radicand=Fraction(1),
             )
             for n, m in meanings.items()
         }
