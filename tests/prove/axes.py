@@ -12,7 +12,7 @@ _LINEAR, _NORM, _QKV = "f[B,I] f[I,O] f[O]", "f[B,E] f[E] f[E]", "f[B,T,D] f[B,T
 CLASSES = Axis("softmax_cross_entropy", "f[B,V] i[B]<V", "V", {"B": 1})
 AXES = [
     Axis("batch_norm", _NORM, "E", {"B": 3}),
-    Axis("batch_norm", _NORM, "B", {"E": 1}),
+    Axis("batch_norm", _NORM, "B", {"E": 1}, least=2),
     Axis("causal_attention", _QKV, "B", {"T": 2, "D": 3}),
     Axis("causal_attention", _QKV, "D", {"B": 1, "T": 2}),
     Axis("causal_mean", "f[B,T,E]", "B", {"T": 2, "E": 3}),
@@ -24,7 +24,7 @@ AXES = [
     *(Axis("linear", _LINEAR, axis, {"B": 2, "I": 3, "O": 4}) for axis in "BIO"),
     # With O < min(B, I) it is another program.
     *(Axis("linear", _LINEAR, axis, {"B": 3, "I": 4, "O": 2}) for axis in "BI"),
-    Axis("linear", _LINEAR, "O", {"B": 99, "I": 99}),
+    Axis("linear", _LINEAR, "O", {"B": 71, "I": 73}),
     *(Axis("lstm_cell", f"{_CELL} f[B,H] f[E+H,L] f[L]", a, {**_SIZES, "L": 8}) for a in "BE"),
     Axis("rms_norm", "f[B,E] f[E]", "B", {"E": 3}),
     Axis("rms_norm", "f[B,E] f[E]", "E", {"B": 1}),
@@ -71,5 +71,5 @@ def all_sizes(rule: str) -> str:
     if rule in MIRRORED:
         return "every shape: the transposes"
     if rule in NO_ARGUMENT:
-        found["none"] = f"not {NO_ARGUMENT[rule]}"
+        found["none"] = f"not {NO_ARGUMENT[rule]} (the others at {NO_ARGUMENT[rule]} = 2)"
     return ", ".join(found.values())

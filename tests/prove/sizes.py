@@ -1,37 +1,24 @@
 """Arguments that carry a proof from some sizes of an axis to all sizes, and the sizes they need.
 
-Let P be the difference of the two sides that a proof compares, ⟨dy, J v⟩ − ⟨bwd(dy), v⟩ (and
-⟨w, fwd − op⟩), on an axis with n places; z_i holds all numbers that belong to place i.
-
-**A sum over places.** If no product in P joins two places, P = G(z_1) + … + G(z_n) with one G for
-all places. P = 0 at one n gives G = 0. If a constant depends on n, so does G, and the coefficients
-of its numerator are polynomials in n: if they have degree D, D + 1 sizes give G = 0 for all n.
-
-**Symmetric in the places.** If places meet only in sums over the whole axis, P's numerator is
-Q(n, p_a, p_b, …), with one polynomial Q for all n, of power sums p_a = Σ_i z_i^a (that of a = 0 is
-n). Let Q have degree k in the z, and D in n. For n ≥ k the products of power sums of degree up to k
-are linearly independent, so P = 0 at such an n makes each coefficient of Q zero at this n. It is a
-polynomial in n of degree at most D: zero at D + 1 sizes, it is zero. A place that a maximum or a
-target singles out stays outside the sums, and takes one more place. Where P holds a root R of a
-number that is no square, P = A + B R = 0 means A = B = 0, and all this is said of A and of B.
-
-Both hold where the rule is this program: the program is compared at three sizes.
+docs/proof.md proves them, under "All sizes".
 """
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
-from itertools import product
+from itertools import count, product
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.extend import core
 
 from jaxmore import rules
 from jaxmore.prove.cells import Cell
 from jaxmore.prove.constants import Constant, recognise
-from jaxmore.prove.interpreter import Interpreter, closed
+from jaxmore.prove.interpreter import Interpreter, closed, has_body
 from jaxmore.prove.modular import is_square
 from jaxmore.prove.program import Program, dot, evaluate
 from jaxmore.prove.residues import NotProved, Residues
@@ -39,12 +26,15 @@ from jaxmore.prove.shapes import ELEMENTWISE
 from jaxmore.testing.arguments import parse_args
 from tests.prove.numbers import Degree, Degrees, Places
 
-SEEN = (47, 59, 83)
-"""Sizes at which programs are compared: none of them is any other number in a program."""
+SEEN = (47, 58, 69)
+"""Sizes at which programs are compared, besides those that are proved.
+
+None of them is any other number in a program, and they differ modulo 2, 3, 4 and 5."""
 CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"}
 MOVES = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose"}
 SUMS = {"reduce_sum", "dot_general"}
-SINGLES_OUT = {"reduce": "the maximum", "reduce_max": "the maximum", "iota": "the target"}
+BY_ORDER = {"lt", "le", "gt", "ge", "sign", "floor"}
+RATIONAL = {"add", "sub", "mul", "div", "neg", "square", "integer_pow", "sqrt", "rsqrt"}
 
 
 class Axis(NamedTuple):
@@ -55,6 +45,8 @@ class Axis(NamedTuple):
     axis: str
     others: Mapping[str, int]
     options: Mapping[str, Any] = {}
+    least: int = 1
+    """The least size at which the rule has a derivative."""
 
     def arguments_at(self, n: int) -> Any:
         """The arguments with n places on the axis."""
@@ -83,37 +75,73 @@ class Axis(NamedTuple):
         return Program(fwd, bwd, op, [alike(a) for a in self.arguments_at(n)])
 
 
-# The same program at three sizes ------------------------------------------------------------------
+# The same program at several sizes ---------------------------------------------------------------
 
 
 def outline(program: Program, n: int, m: int = 0) -> list[str]:
-    """List the operations with their parameters and shapes; n is the letter N, and m is M."""
-    jaxprs = program.fwd, program.bwd, program.op
-    return [line for j in jaxprs for line in _lines(j.jaxpr, n, m or n)]
+    """List the operations on an axis of n places; n is the letter N, and m is M."""
+    lines = list[str]()
+    for equation, line in _lines(program):
+        named = re.sub(rf"\b{m or n}\b", "M", re.sub(rf"\b{n}\b", "N", line))
+        if named != line and equation:
+            avals = [v.aval for v in (*equation.invars, *equation.outvars)]
+            _only_whole(equation, avals, n, m or n)
+        lines.append(named)
+    return lines
 
 
-def _lines(jaxpr: Any, n: int, m: int) -> Iterator[str]:
-    for equation in jaxpr.eqns:
-        name, params = equation.primitive.name, dict(equation.params)
-        if name in CALLS:
-            inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
-            yield from _lines(closed(inner).jaxpr, n, m)
-            continue
-        avals = [v.aval for v in (*equation.invars, *equation.outvars)]
-        if any({n, m} & {*aval.shape} for aval in avals):
-            _only_whole(equation, avals, n, m)
-        line = re.sub(" at 0x[0-9a-f]+", "", f"{name} {avals} {sorted(params.items())}")
-        yield re.sub(rf"\b{m}\b", "M", re.sub(rf"\b{n}\b", "N", line))
+def is_outlined(program: Program, lines: Sequence[str], n: int, m: int) -> bool:
+    """Whether a program with n places on the axis has an outline."""
+    filled = [re.sub(r"\bM\b", str(m), re.sub(r"\bN\b", str(n), line)) for line in lines]
+    return filled == [line for _, line in _lines(program)]
+
+
+def _lines(program: Program) -> Iterator[tuple[Any, str]]:
+    """Yield the operations with their operands, parameters and shapes, those of calls in place."""
+    numbers = count()
+
+    def follow(jaxpr: Any, args: Sequence[str]) -> Iterator[tuple[Any, str]]:
+        names = dict(zip(jaxpr.invars, args, strict=True))
+        names |= {v: f"constant{i}" for i, v in enumerate(jaxpr.constvars)}
+
+        def name_of(atom: Any) -> str:
+            if not isinstance(atom, core.Literal):
+                return names[atom]
+            # The floats may depend on n: _constants compares them.
+            return "a float" if atom.aval.dtype.kind == "f" else str(atom.val)
+
+        for equation in jaxpr.eqns:
+            operands, params = [name_of(a) for a in equation.invars], dict(equation.params)
+            if equation.primitive.name in CALLS:
+                inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
+                body = closed(inner).jaxpr
+                yield from follow(body, operands)
+                names |= {v: results.pop(0) for v in equation.outvars}
+                continue
+            names |= {v: f"v{next(numbers)}" for v in equation.outvars}
+            avals = [v.aval for v in (*equation.invars, *equation.outvars)]
+            line = f"{equation.primitive.name} {avals} {operands} {sorted(params.items())}"
+            yield equation, re.sub(" at 0x[0-9a-f]+", "", line)
+        results[:] = [name_of(atom) for atom in jaxpr.outvars]
+
+    results = list[str]()
+    for j in (program.fwd, program.bwd, program.op):
+        yield from follow(j.jaxpr, [f"v{next(numbers)}" for _ in j.jaxpr.invars])
+        yield None, f"return {results}"
 
 
 def _only_whole(equation: Any, avals: list[Any], n: int, m: int) -> None:
-    """Raise where an operation takes apart, reorders or cuts the axis.
+    """Raise where an operation takes apart, reorders, ranks or cuts the axis.
 
     It may be joined with the m − n places of another axis, and parted from them.
     """
     name, params = equation.primitive.name, equation.params
     at = [d for d, size in enumerate(avals[0].shape) if size in (n, m)]
-    if name in ELEMENTWISE | MOVES | SUMS or name in SINGLES_OUT:
+    if name in BY_ORDER and any(aval.dtype.kind == "f" for aval in avals[:-1]):
+        whole = False
+    elif name == "reduce":
+        whole = {e.primitive.name for e in params["jaxpr"].eqns} <= {"gt", "max", "select_n"}
+    elif name in ELEMENTWISE | MOVES | SUMS or name in ("reduce_max", "iota"):
         sizes = [[d for d in aval.shape if d != 1] for aval in avals]
         whole = name != "reshape" or sizes[0] == sizes[-1]
     elif name == "slice":
@@ -141,12 +169,16 @@ class Watching(Interpreter):
     Args:
         constant: makes a number.
         sizes: the sizes of dimensions that hold the axis.
+        targets: the places that integer arguments name.
     """
 
-    def __init__(self, constant: Any, sizes: Collection[int]) -> None:
+    def __init__(
+        self, constant: Any, sizes: Collection[int] = (), targets: Collection[int] = ()
+    ) -> None:
         super().__init__(constant)
-        self.sizes_of_axis = sizes
+        self.sizes_of_axis, self.targets = sizes, targets
         self.constants: list[list[float]] = []
+        self.plain: list[list[Any]] = []
         self.radicands: list[Any] = []
         self.exponents: list[Any] = []
 
@@ -166,31 +198,70 @@ class Watching(Interpreter):
             self.radicands.append(values[0].number)
         if name == "exp" and isinstance(values[0], Cell):
             self.exponents.append(values[0].number)
-        return super().evaluate(equation, values)
+        outs = super().evaluate(equation, values)
+        if not (any(isinstance(v, Cell) for v in values) or has_body(equation)):
+            self._note_plain(name, values, outs)
+        return outs
 
-    def _refuse_several(self, what: str, array: Any) -> None:
-        """Raise where an array of known values singles out more than one place."""
+    def _note_plain(self, name: str, values: list[Any], outs: list[Any]) -> None:
+        """Note the numbers of an operation on known values that may depend on n.
+
+        Raise where it tells the places apart, unless a target is what it tells apart.
+        """
+        rational = np.asarray(outs[0]).dtype.kind == "f" and name in RATIONAL
+        if not (rational or name in MOVES or name == "convert_element_type"):
+            scalars = [np.asarray(v).item() for v in values if np.ndim(v) == 0]
+            if name != "max" or 1 not in scalars:  # the larger of n and 1 is n
+                self.plain.append(scalars)
+        if any(map(self._apart, values)) and not any(map(self._apart, outs)):
+            raise NotProved("a place that no argument names")
+
+    def _apart(self, array: Any) -> set[int]:
+        """The places of the axis where known values differ from those at most places."""
+        found = set[int]()
         for d, size in enumerate(np.shape(array)):
             if size in self.sizes_of_axis:
                 rows = np.moveaxis(np.asarray(array, float), d, 0).reshape(size, -1)
-                if size - np.unique(rows, axis=0, return_counts=True)[1].max() > 1:
-                    raise NotProved(what)
+                kinds, which, counts = np.unique(
+                    rows, axis=0, return_inverse=True, return_counts=True
+                )
+                if len(kinds) > 1:
+                    found |= {*np.flatnonzero(which.reshape(-1) != counts.argmax()).tolist()}
+        return found
+
+    def _refuse_several(self, what: str, array: Any) -> None:
+        """Raise where known values single out several places, or one that is no target."""
+        apart = self._apart(array)
+        if len(apart) > 1:
+            raise NotProved(what)
+        if not apart <= {*self.targets}:
+            raise NotProved("a place that no argument names")
 
 
-class Symmetric(Watching):
+class Counting(Watching):
     """Follows degrees through sums over the axis."""
 
     def total(self, cell: Cell) -> Cell:
-        """A sum over the axis: the sum of ones is n, so the degree in n grows by one."""
-        if cell.real.shape[0] < 2:
-            return super().total(cell)
+        """A sum over the axis: the sum of ones is n, so the degree in n grows by one.
+
+        It grows by two where the rows are those of two axes with n places.
+        """
+        rows = max(cell.real.shape[0], 1)
+        n, total = Degree(0, int(math.log(rows, SEEN[0]) + 1e-9), {}), super().total(cell)
+        grown = Degrees(n)
+        tangent = None if total.tangent is None else total.tangent * grown
+        return Cell(total.real, total.number * grown, tangent)
+
+
+class Symmetric(Counting):
+    """Refuses sums of fractions that have no common denominator of bounded degree."""
+
+    def total(self, cell: Cell) -> Cell:
         for part in (cell.number, cell.tangent or cell.number):
             denominators = {frozenset(d.below.items()) for d in part.values.reshape(-1)}
             if len(denominators) > SEEN[0] // 2:  # by symmetry: one for each place, or few
                 raise NotProved("a sum of fractions with a denominator for each place")
-        n, total = Degrees(Degree(0, 1, {})), super().total(cell)
-        tangent = None if total.tangent is None else total.tangent * n
-        return Cell(total.real, total.number * n, tangent)
+        return super().total(cell)
 
 
 def difference(program: Program, run: Interpreter, draw: Callable[[Any, Any], Any]) -> list[Any]:
@@ -219,29 +290,33 @@ class Argument(NamedTuple):
     kind: str
     """"sum" or "symmetric"."""
     sizes: range
-    """The sizes that have to be proved; any one will do for a sum."""
+    """The sizes that have to be proved: those of the argument, and all below."""
 
 
 def argue(axis: Axis) -> Argument:
     """Find the argument for an axis; raise NotProved if there is none."""
     with jax.enable_x64(True), np.errstate(all="ignore"):
-        programs = [axis.program(n) for n in SEEN]
+        programs = {n: axis.program(n) for n in SEEN}
         # Where another axis is joined with this one (the rows of a cell's weight), it is H.
         more = axis.others.get("H", 0)
-        sizes = [{n, n + more} for n in SEEN]
-        first, *rest = [outline(p, *sorted(s)) for p, s in zip(programs, sizes, strict=True)]
-        if any(other != first for other in rest):
+        program, sizes = programs[SEEN[0]], {SEEN[0], SEEN[0] + more}
+        lines = outline(program, *sorted(sizes))
+
+        def is_the_program(n: int) -> bool:
+            programs[n] = programs.get(n) or axis.program(n)
+            return is_outlined(programs[n], lines, n, n + more)
+
+        if not all(map(is_the_program, SEEN)):
             raise NotProved("another program at another size")
-        depends = _constants(programs, sizes)
-        draw = _places_of(programs[0], programs[1])
+        depends = _constants(programs, more)
+        draw = _places_of(program, programs[SEEN[1]])
+        targets = _targets(program)
         try:
-            difference(programs[0], Watching(Places.constant, sizes[0]), draw)
+            difference(program, Watching(Places.constant, sizes, targets), draw)
             kind = "sum"
         except NotProved:
             kind = "symmetric"
-            _check_roots_and_exponents(programs[0], sizes[0])
-        if kind == "sum" and not depends:
-            return Argument(kind, range(1, 2))
+            _check_roots_and_exponents(program, sizes, targets)
 
         def constant(value: Constant) -> Degrees:
             above, below = depends.get(value, (0, 0))
@@ -251,19 +326,38 @@ def argue(axis: Axis) -> Argument:
             number = np.frompyfunc(lambda bits: Degree(int(bits != 0), 0, {}), 1, 1)
             return Degrees(number(draw(key, shape).bits))
 
-        run = Symmetric(constant, sizes[0]) if kind == "symmetric" else Interpreter(constant)
-        numbers = [d.values[()] for d in difference(programs[0], run, degree)]
-    # A program with √n has coefficients that are polynomials in √n, of twice the degree.
-    roots = any(power % 1 for pair in depends.values() for power in pair)
-    in_n = int(np.ceil(max(d.n for d in numbers) * (2 if roots else 1)))
-    if kind == "sum":
-        if any(f.n and f.places for d in numbers for f in d.below):
+        run = (Symmetric if kind == "symmetric" else Counting)(constant, sizes, targets)
+        numbers = [d.values[()] for d in difference(program, run, degree)]
+        # A program with √n has coefficients that are polynomials in √n, of twice the degree.
+        roots = any(power % 1 for pair in depends.values() for power in pair)
+        in_n = math.ceil(max(d.n for d in numbers) * (2 if roots else 1))
+        if kind == "sum" and any(f.n and f.places for d in numbers for f in d.below):
             raise NotProved("a denominator with n for each place")
-        return Argument(kind, range(1, in_n + 2))
-    least = int(np.ceil(max(d.places for d in numbers)))
-    names = {line.partition(" ")[0] for line in first if re.search(r"\b[NM]\b", line)}
-    least += len({SINGLES_OUT[name] for name in names & SINGLES_OUT.keys()})
-    return Argument(kind, range(least, least + in_n + 1))
+        # Each place that stands apart comes on top of the places that are alike. Two maxima may
+        # be of different numbers.
+        apart = sum(map(_ended_axes, lines)) + len(targets)
+        least = apart + (1 if kind == "sum" else math.ceil(max(d.places for d in numbers)))
+        for start in range(least, SEEN[0]):
+            found = range(start, start + in_n + 1)
+            if all(map(is_the_program, found)):
+                _constants({n: programs[n] for n in (*SEEN, *found)}, more)
+                return Argument(kind, range(axis.least, found.stop))
+        raise NotProved("another program at the sizes that have to be proved")
+
+
+def _targets(program: Program) -> set[int]:
+    """The places that integer arguments name."""
+    pairs = zip(program.arrays, program.is_float, strict=True)
+    return {int(i) for a, f in pairs if a is not None and not f for i in np.ravel(a)}
+
+
+def _ended_axes(line: str) -> int:
+    """How many axes with n places the maximum in an outline's line ends; 0 for other lines."""
+    if not re.match("reduce(_max)? ", line):
+        return 0
+    of_array, *_, of_result = re.findall(r"Array\(\w+\[([\w,]*)\]", line)
+    counts = [len(re.findall(r"\b[NM]\b", shape)) for shape in (of_array, of_result)]
+    return counts[0] - counts[1]
 
 
 def _places_of(one: Program, other: Program) -> Callable[[Any, Any], Places]:
@@ -283,46 +377,53 @@ def _places_of(one: Program, other: Program) -> Callable[[Any, Any], Places]:
     return draw
 
 
-def _constants(
-    programs: list[Program], sizes: list[set[int]]
-) -> dict[Constant, tuple[float, float]]:
+def _constants(programs: Mapping[int, Program], more: int) -> dict[Constant, tuple[float, float]]:
     """The degrees in n, above and below, of each constant that depends on n."""
-    runs: list[list[list[float]]] = []
-    for program, of_axis in zip(programs, sizes, strict=True):
-        run = Watching(Places.constant, of_axis)
+    runs: list[Watching] = []
+    for n, program in programs.items():
+        of_axis = {n, n + more} if n in SEEN else set[int]()
+        run = Watching(Places.constant, of_axis, _targets(program))
         difference(program, run, lambda _, shape: Places(np.zeros(shape)))
-        runs.append(run.constants)
+        runs.append(run)
+    if any(run.plain != runs[0].plain for run in runs):
+        raise NotProved("a choice by the size")
     found = dict[Constant, tuple[float, float]]()
-    for values in zip(*runs, strict=True):
+    for values in zip(*(run.constants for run in runs), strict=True):
         if any(value != values[0] for value in values):
             if any(len(value) != 1 for value in values):
                 raise NotProved("a constant for each place")
             meanings = [recognise(value[0]) for value in values]
-            found[meanings[0]] = _power_of_n(meanings)
+            found[meanings[0]] = _power_of_n(dict(zip(programs, meanings, strict=True)))
     return found
 
 
-def _power_of_n(meanings: list[Constant]) -> tuple[float, float]:
+def _power_of_n(meanings: Mapping[int, Constant]) -> tuple[float, float]:
     """The degrees in n of a rational number times powers of n, n − 1 and √n."""
     for a, b, c in product((0, 1, -1), repeat=3):
+        if b and 1 in meanings:  # n − 1 is zero there
+            continue
+        # Signed squares, since √n is a rational number where n is a square.
         rests = {
             m._replace(
-                rational=m.rational / (Fraction(n) ** a * Fraction(n - 1) ** b),
-                radicand=m.radicand / Fraction(n) ** c,
+                rational=m.rational
+                * abs(m.rational)
+                * m.radicand
+                / (Fraction(n) ** (2 * a + c) * Fraction(n - 1) ** (2 * b)),
+                radicand=Fraction(1),
             )
-            for m, n in zip(meanings, SEEN, strict=True)
+            for n, m in meanings.items()
         }
         if len(rests) == 1:
             powers = a, b, c / 2
             return sum(max(p, 0) for p in powers), sum(max(-p, 0) for p in powers)
-    raise NotProved(f"a constant that depends on n: {meanings[0]}")
+    raise NotProved(f"a constant that depends on n: {meanings[SEEN[0]]}")
 
 
-def _check_roots_and_exponents(program: Program, sizes: set[int]) -> None:
+def _check_roots_and_exponents(program: Program, sizes: set[int], targets: set[int]) -> None:
     """Raise if there are roots of several numbers, or of a square, or two exponents at a place."""
     rng, squares = np.random.default_rng(0), set[bool]()
     for _ in range(8):
-        run = Watching(partial(Residues.constant, levels=3), sizes)
+        run = Watching(partial(Residues.constant, levels=3), sizes, targets)
         difference(program, run, lambda _, shape: Residues.random(rng, shape, 3))
         roots = {tuple(x) for r in run.radicands for x in r.parts[:1].reshape(1, -1).T.tolist()}
         exponents = {x for e in run.exponents for x in e.parts[0].reshape(-1).tolist()}
