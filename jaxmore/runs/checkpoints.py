@@ -40,30 +40,37 @@ class Checkpoint(NamedTuple):
 def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, Any]) -> None:
     """Save a state and its record; when the call returns they are on the disk.
 
+    Of several processes each calls it, and Orbax writes the shards of each. The first one prepares
+    the folder, for which Orbax lets the others wait, and seals it when all have written.
+
     Args:
         work_dir: the work folder.
         step: the number of steps that the state has done.
-        state: a NamedTuple of trees of arrays on the host.
-        record: JSON.
+        state: a NamedTuple of trees of arrays, on the host or on the devices of all processes.
+        record: JSON; the first process's is written.
 
     Raises:
         OSError: the checkpoint cannot be written. Earlier ones are unchanged.
     """
+    import jax
+
     folder = work_dir / CHECKPOINTS
-    target = folder / f"{_STEP}{step:012d}"
-    if target.exists():
-        if damage(target) is None:
-            return
-        mark_damaged(target)
-    partial = folder / _PARTIAL
-    remove(partial)
-    partial.mkdir(parents=True)
+    target, partial = folder / f"{_STEP}{step:012d}", folder / _PARTIAL
+    if jax.process_index() == 0:
+        if target.exists():
+            if damage(target) is None:
+                return
+            mark_damaged(target)
+        remove(partial)
+        partial.mkdir(parents=True)
     with (
         _no_leak(),
         _utf8_path(partial) as path,
-        _orbax() as orbax,
+        _orbax(set(range(jax.process_count()))) as orbax,
     ):
         orbax.save(path / "state", state._asdict())
+    if jax.process_index() != 0:
+        return
     (partial / RECORD).write_bytes(as_json({"step": step, **record}))
     seal(partial)
     os.rename(partial, target)
@@ -98,6 +105,9 @@ def mark_damaged(path: Path) -> Path:
 def restore(checkpoint: Checkpoint, template: Any) -> Any:
     """Read the saved state, with the structure, shapes and dtypes of ``template``.
 
+    An array lies on one device, or is sharded as the template says: then each process reads its
+    own shards, whatever shards were written.
+
     Nothing larger than the template is allocated, and no code is run: Orbax's arrays are zarr
     chunks.
 
@@ -107,14 +117,17 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
     import jax
     import orbax.checkpoint as ocp
 
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), template._asdict()
+        lambda a: jax.ShapeDtypeStruct(
+            a.shape, a.dtype, sharding=getattr(a, "sharding", None) or device
+        ),
+        template._asdict(),
     )
     try:
         with (
             _utf8_path(checkpoint.path) as folder,
-            _orbax() as orbax,
+            _orbax({jax.process_index()}) as orbax,
         ):
             _check_arrays(folder / "state", shapes)
             arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
@@ -127,20 +140,22 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
     return type(template)(**trees)
 
 
-def _orbax() -> Any:
-    """Return a checkpointer that waits for no other process: one alone holds the work folder."""
+def _orbax(processes: set[int]) -> Any:
+    """Return a checkpointer whose calls wait for these processes, of which one is this."""
     import jax
     import orbax.checkpoint as ocp
 
     if jax.process_count() == 1:
         return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(),
-        active_processes={jax.process_index()},
-        barrier_sync_key_prefix="alone",
+    # Named, they wait through the service of jax.distributed; all unnamed, by collectives, which
+    # would mix with those of the steps.
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=min(processes),
+        active_processes=processes,
+        barrier_sync_key_prefix="-".join(map(str, sorted(processes))),
     )
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 @contextmanager
@@ -201,9 +216,15 @@ def _check_arrays(path: Path, shapes: Any) -> None:
     for keys, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         name = jax.tree_util.keystr(keys, simple=True, separator=".")
         header = json.loads(files.read(f"{name}/.zarray").result().value or b"{}")
-        expected = [max(1, n) for n in leaf.shape]
-        if header.get("shape") != list(leaf.shape) or header.get("chunks") != expected:
-            raise ValueError(f"{name} has shape {header.get('shape')}, expected {leaf.shape}")
+        shape, chunks = header.get("shape"), header.get("chunks") or []
+        whole = [max(1, n) for n in leaf.shape]
+        shards = len(chunks) == len(whole) and all(
+            chunk > 0 and n % chunk == 0 for chunk, n in zip(chunks, whole, strict=True)
+        )
+        if shape != list(leaf.shape) or not shards:
+            raise ValueError(
+                f"{name} has shape {shape} in chunks of {chunks}, expected {list(leaf.shape)}"
+            )
 
 
 def seal(folder: Path) -> None:

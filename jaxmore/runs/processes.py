@@ -1,7 +1,8 @@
 """Several processes of one run, through ``jax.distributed``: joining, agreeing, ending together.
 
 Every process computes the same steps on its share of each batch, and the same evaluations. The
-first one alone prints and writes, and tells the others where a resumed run begins.
+first one alone prints, and writes all but the arrays of a checkpoint, of which each process writes
+and reads its own shards. It tells the others where a run begins, when to save and when to stop.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import time
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,13 +25,15 @@ import numpy as np
 from jaxmore.errors import InputError
 from jaxmore.files import as_json
 from jaxmore.layers import Layer
+from jaxmore.runs.checkpoints import latest_checkpoint, restore
 from jaxmore.runs.config import PROCESS, TrainConfig
 from jaxmore.runs.corpus import Words
+from jaxmore.runs.folder import RUN
 from jaxmore.runs.prepared import PreparedRun, prepare
+from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import SIGNALS, Stopped
 from jaxmore.runs.trained import Trained
 from jaxmore.runs.trainer import BestLoss, RunState, Trainer
-from jaxmore.training.mesh import on_one_device
 
 PATIENCE = 60
 """Seconds that the processes wait for each other when they begin."""
@@ -135,7 +139,7 @@ def _find(host: str, port: int) -> None:
 
 
 def is_first() -> bool:
-    """Tell whether this process prints and writes; a single one does."""
+    """Tell whether this process prints; a single one does."""
     return jax.process_index() == 0
 
 
@@ -148,9 +152,10 @@ def follow(
             signal.signal(number, signal.SIG_IGN)
     run = prepare(config, words, model)
     agree(run)
-    start = told(RunState(0, run.first_state(), BestLoss()))
-    trainer = Trainer(run, start, files=None, quiet=True, progress=False)
-    best = trainer.best_model.update(trainer.train())
+    start = told(run, None)
+    with Saver(Path(config.work_dir), config.save_every) as saver:
+        trainer = Trainer(run, start, None, saver, of_first=of_first, quiet=True, progress=False)
+        best = trainer.best_model.update(trainer.train())
     wait_for_all()
     return best
 
@@ -162,29 +167,53 @@ def agree(run: PreparedRun) -> None:
         InputError: in every process: one has others than the first, or there is patience, which
             each would count by losses of its own.
     """
-    from jax.experimental import multihost_utils
-
     if run.config.patience is not None:
         raise InputError("--patience goes with one process")
     record = run.record
     flags = {name: value for name, value in record["flags"].items() if name not in OWN}
     versions = {name: record["versions"][name] for name in ("jaxmore", "jax", "jaxlib")}
     parts = [flags, record["data"]["sha256"], repr(run.model), versions]
-    digest = hashlib.sha256(as_json(parts)).digest()
-    theirs = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
-    others = np.flatnonzero((np.asarray(theirs) != theirs[0]).any(axis=1))
+    _check_same(as_json(parts), "other flags or words than process 0, or another version or model")
+
+
+def told(run: PreparedRun, start: RunState | None) -> RunState:
+    """Return the start of the first process, the others' is None: it has prepared the folder.
+
+    Raises:
+        InputError: in every process: one does not see that folder.
+    """
+    numbers = [start.step, *start.best] if start else [0] * 4
+    step, best_step, loss, since = tell(np.array(numbers, np.float64)).tolist()
+    work_dir = Path(run.config.work_dir)
+    _check_same(
+        (work_dir / RUN).read_bytes() if (work_dir / RUN).exists() else b"",
+        f"another folder than process 0 at {work_dir}, where each writes its shards",
+    )
+    if step == 0:  # equal already, on equal processors
+        state = run.devices.begin(tell(run.first_state()))
+    elif start:
+        state = start.state
+    else:
+        checkpoint, _ = latest_checkpoint(work_dir)
+        if checkpoint is None or checkpoint.step != step:
+            raise InputError(f"the checkpoint of step {step:,.0f} cannot be read in {work_dir}")
+        state = restore(checkpoint, run.devices.where(run.state_shapes()))
+    return RunState(int(step), state, BestLoss(int(best_step), loss, int(since)))
+
+
+def _check_same(content: bytes, what: str) -> None:
+    from jax.experimental import multihost_utils
+
+    digest = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+    theirs = np.asarray(multihost_utils.process_allgather(digest))
+    others = np.flatnonzero((theirs != theirs[0]).any(axis=1))
     if others.size:
-        raise InputError(
-            f"process {others[0]} has other flags or words than process 0, or another version "
-            "or model"
-        )
+        raise InputError(f"process {others[0]} has {what}")
 
 
-def told(start: RunState) -> RunState:
-    """Return the start of the first process."""
-    numbers, state = tell((np.array([start.step, *start.best], np.float64), start.state))
-    step, best_step, loss, since = numbers.tolist()
-    return RunState(int(step), on_one_device(state), BestLoss(int(best_step), loss, int(since)))
+def of_first(number: int) -> int:
+    """Return the number that the first process has."""
+    return int(tell(np.array(number, np.int32)))
 
 
 def wait_for_all() -> None:
@@ -230,4 +259,7 @@ def ending_together() -> Generator[None]:
         elif not isinstance(error, InputError):
             code, line = 1, traceback.format_exc()
         print(f"jaxmore: process {jax.process_index()}: {line}", file=stream, flush=True)
+        if isinstance(error, InputError) and is_first():
+            # The others find the same mistake; XLA would end them first if this one were gone.
+            time.sleep(2)
         os._exit(code)

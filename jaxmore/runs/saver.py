@@ -34,6 +34,7 @@ class Saver:
         self._before = before
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future[None] | None = None
+        self._step: int | None = None
         # Import Orbax while the training compiles, so that a signal need not wait for it.
         self._thread.submit(import_module, "orbax.checkpoint")
         # monotonic: setting the clock changes nothing
@@ -50,7 +51,8 @@ class Saver:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._thread.shutdown(wait=True)
+        # Where a process is gone, the others would wait for it in Orbax.
+        self._thread.shutdown(wait=error is None or jax.process_count() == 1)
         if error is None:  # else tensorstore's threads may still fail
             sys.unraisablehook = self._hook
 
@@ -72,11 +74,16 @@ class Saver:
     def save(self, step: int, state: Any, record: dict[str, Any]) -> None:
         """Begin to save a state and its record. The state may not be donated afterwards.
 
+        Of several processes, each saves the same steps in the same order.
+
         Raises:
             InputError: the checkpoint before this one could not be written.
         """
         self.wait()
         self._last = time.monotonic()
+        if step == self._step:
+            return
+        self._step = step
         self._pending = self._thread.submit(self._write, step, state, record)
 
     def wait(self) -> None:
@@ -92,7 +99,11 @@ class Saver:
         try:
             self._before()
             logging.getLogger("absl").setLevel(logging.CRITICAL)  # the error below says it once
-            write_checkpoint(self._work_dir, step, jax.tree.map(np.array, state), record)
+            if jax.process_count() == 1:
+                state = jax.tree.map(np.array, state)
+            write_checkpoint(self._work_dir, step, state, record)
+        except jax.errors.JaxRuntimeError:  # another process is gone
+            raise
         except Exception as error:  # Orbax wraps errors of the system in kinds of its own
             reason = error.strerror if isinstance(error, OSError) else None
             reason = reason or next(iter(str(error).splitlines()), type(error).__name__)

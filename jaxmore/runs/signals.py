@@ -28,11 +28,12 @@ class GracefulStop:
 
     Python runs signal handlers between two bytecodes only, and a chunk or a compilation can take
     minutes. A thread therefore reads the signals from a socket. If the run does not stop within
-    :data:`GRACE` seconds, the thread calls ``last_resort`` and ends the process; at the second
-    signal it ends the process at once. (A socket because Windows can select nothing else.)
+    :data:`GRACE` seconds, the thread calls ``last_resort`` and ends the process; without one it
+    waits. At the second signal it ends the process at once. (A socket because Windows can select
+    nothing else.)
     """
 
-    def __init__(self, last_resort: Callable[[], str]) -> None:
+    def __init__(self, last_resort: Callable[[], str] | None) -> None:
         self.number: int | None = None
         self._last_resort = last_resort
         self._before: dict[signal.Signals, object] = {}
@@ -73,11 +74,11 @@ class GracefulStop:
         if first is None:
             return
         _say("stopping; once more to stop at once")
-        again = self._next(GRACE)
+        again = self._next(GRACE if self._last_resort else None)
         if again is None:
             return
         try:
-            if again == 0:
+            if again == 0 and self._last_resort:
                 _say(self._last_resort())
         except Exception as error:  # no space, no folder: stop all the same
             _say(str(error))

@@ -4,7 +4,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +55,7 @@ class BestLoss(NamedTuple):
 
 
 class RunState(NamedTuple):
-    """What a checkpoint holds. Its arrays are never donated."""
+    """What a checkpoint holds. Its arrays are never donated, and lie where those of a step do."""
 
     step: int
     state: TrainState
@@ -63,11 +63,10 @@ class RunState(NamedTuple):
 
 
 class Files(NamedTuple):
-    """What a run writes in its work folder, which is locked."""
+    """What a run, or the first of its processes, writes in its locked work folder."""
 
     work_dir: Path
     metrics: Metrics
-    saver: Saver
     scalars: Scalars | None
 
 
@@ -83,12 +82,25 @@ class Trainer:
         run: PreparedRun,
         start: RunState,
         files: Files | None,
+        saver: Saver | None = None,
         *,
+        of_first: Callable[[int], int] = int,
         quiet: bool,
         progress: bool = True,
     ) -> None:
-        """Begin at a state; ``files`` is None for a run in memory, and the caller's to close."""
+        """Begin at a state.
+
+        Args:
+            run: the prepared run.
+            start: the state.
+            files: None for a run in memory, and in a process that is not the first.
+            saver: None for a run in memory. Both are the caller's to close.
+            of_first: returns the number that the first process has: when to save, when to stop.
+            quiet: print nothing.
+            progress: show a progress bar.
+        """
         self.run, self.start, self.last = run, start, start
+        self.saver, self._of_first = saver, of_first
         self.files, self.quiet, self.progress = files, quiet, progress
         own = run.model if run.type == CUSTOM else None
         self.best_model = BestModel(files and files.work_dir, own)
@@ -110,7 +122,7 @@ class Trainer:
         for chunk in self._chunks():
             self._check_divergence(chunk)
             self._after(chunk)
-            if self.files and self.files.saver.due:
+            if self.saver and self._of_first(self.saver.due):
                 self._save()
             self._stop_if_asked(stop)
             if self._out_of_patience:
@@ -129,11 +141,13 @@ class Trainer:
         trained = self._evaluated
         if trained is None or trained.record["training"]["step"] != self.last.step:
             step, state, _ = self.last
-            trained = self.run.evaluated(self.run.trained(step, state.params))
+            params = self.run.devices.fetch(self.run.devices.begin(state).params)
+            trained = self.run.evaluated(self.run.trained(step, params))
         self._stop_if_asked(stop)
         losses = trained.record["losses"]
+        if self.saver:
+            self.saver.wait()
         if self.files:
-            self.files.saver.wait()
             self.files.metrics.finish(self.last.step, losses)
         line = "loss: " + ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         self._say(paint(line, "bold"))
@@ -142,10 +156,10 @@ class Trainer:
     def save_and_stop(self) -> str:
         """Save the last state, and return a line that says how to resume from it."""
         where = "the run"
-        if self.files:
+        if self.saver:
             self._save()
-            self.files.saver.wait()
-            where = f"jaxmore train --resume -o {shlex.quote(str(self.files.work_dir))}"
+            self.saver.wait()
+            where = f"jaxmore train --resume -o {shlex.quote(self.run.config.work_dir)}"
         return f"stopped after {self.last.step:,} steps, to go on: {where}"
 
     def _chunks(self) -> Iterator[Chunk]:
@@ -170,13 +184,12 @@ class Trainer:
     def _after(self, chunk: Chunk) -> None:
         """Evaluate and sample where it is due, write the metrics, and keep a copy of the state."""
         run, config, best, losses = self.run, self.run.config, self.last.best, None
-        state = run.devices.fetch(chunk.state)
         evaluating, sampling = (
             every > 0 and chunk.step % every == 0
             for every in (config.eval_every, config.sample_every)
         )
         if evaluating or sampling:
-            trained = run.trained(chunk.step, state.params)
+            trained = run.trained(chunk.step, run.devices.fetch(chunk.state.params))
             if evaluating:
                 trained = self._evaluated = run.evaluated(trained)
                 losses = trained.record["losses"]
@@ -190,7 +203,7 @@ class Trainer:
             self.files.metrics.add(chunk, losses, self._gradients(chunk))
             if self.files.scalars:
                 self.files.scalars.add(chunk, losses)
-        self.last = RunState(chunk.step, state, best)
+        self.last = RunState(chunk.step, run.devices.snapshot(chunk.state), best)
 
     def _gradients(self, chunk: Chunk) -> dict[str, float] | None:
         """Return the gradient-to-data ratios of the next step if the flags ask for them."""
@@ -220,9 +233,9 @@ class Trainer:
         return *run.devices.place(batches(run.packed, indices)), None
 
     def _save(self) -> None:
-        if self.files:
+        if self.saver:
             step, state, best = self.last
-            self.files.saver.save(step, state, self.run.record | {"best": best})
+            self.saver.save(step, state, self.run.record | {"best": best})
 
     @property
     def _out_of_patience(self) -> bool:
@@ -230,8 +243,11 @@ class Trainer:
         return patience is not None and self.last.best.since >= patience
 
     def _stop_if_asked(self, stop: GracefulStop | None) -> None:
-        if stop and stop.number is not None:
-            raise Stopped(stop.number, self.save_and_stop())
+        number = self._of_first(stop.number or 0 if stop else 0) if self.saver else 0
+        if number:
+            line = self.save_and_stop()
+            self._of_first(0)  # no process ends before all have saved
+            raise Stopped(number, line)
 
     def _say(self, line: str) -> None:
         if not self.quiet:

@@ -99,7 +99,7 @@ def fit(
         run = prepare(config, words, model)
         if several := _several_processes(config):
             several.agree(run)
-        start = RunState(0, run.first_state(), BestLoss())
+        start = RunState(0, run.devices.begin(run.first_state()), BestLoss())
         trainer = Trainer(run, start, files=None, quiet=True, progress=progress)
         return trainer.best_model.update(trainer.train())
 
@@ -173,15 +173,19 @@ def _train_in_folder(
     with open_folder(config) as work_dir, _debugging(on=config.debug):
         start = _begin(run, work_dir, quiet)
         if several:
-            start = several.told(start)
+            start = several.told(run, start)
         with (
             closing(Metrics(work_dir / METRICS, start.step)) as metrics,
             Saver(work_dir, config.save_every, before=metrics.sync) as saver,
             _scalars(config, work_dir, start.step) as scalars,
         ):
-            files = Files(work_dir, metrics, saver, scalars)
-            trainer = Trainer(run, start, files, quiet=quiet, progress=progress)
-            signals = nullcontext() if quiet else GracefulStop(trainer.save_and_stop)
+            files = Files(work_dir, metrics, scalars)
+            of_first = several.of_first if several else int
+            how: Any = {"of_first": of_first, "quiet": quiet, "progress": progress}
+            trainer = Trainer(run, start, files, saver, **how)
+            # One alone of several processes cannot save.
+            last_resort = None if several else trainer.save_and_stop
+            signals = nullcontext() if quiet else GracefulStop(last_resort)
             with signals as stop:
                 last = trainer.train(stop)
                 best = trainer.best_model.update(last)
@@ -230,7 +234,7 @@ def _begin(run: PreparedRun, work_dir: Path, quiet: bool) -> RunState:
     """Restore the state of a run that is resumed, or clear the folder and begin a new one."""
     record = as_json(run.record)
     start = _resume(run, work_dir) if run.config.resume else None
-    start = start or RunState(0, run.first_state(), BestLoss())
+    start = start or RunState(0, run.devices.begin(run.first_state()), BestLoss())
     if run.config.resume:
         write_atomically(work_dir / RUN, record)
     else:
@@ -261,7 +265,7 @@ def _resume(run: PreparedRun, work_dir: Path) -> RunState | None:
         raise InputError(
             f"--max-steps {run.settings.max_steps}: the run has {checkpoint.step} behind it"
         )
-    state = restore(checkpoint, run.state_shapes())
+    state = restore(checkpoint, run.devices.where(run.state_shapes()))
     say(f"{work_dir}: resumed after step {checkpoint.step:,}")
     return RunState(checkpoint.step, state, best)
 

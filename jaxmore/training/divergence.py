@@ -32,7 +32,7 @@ def diverged_at(
         return chunk.step - len(chunk.losses) + int(bad[0])
     # A non-finite parameter always gives a NaN ratio; very large finite ones can give it too.
     suspect = np.isnan(list(chunk.update_to_data.values())).any()
-    if not suspect or not _non_finite(by_path(devices.fetch(chunk.state).params)):
+    if not suspect or not _non_finite(by_path(devices.fetch(chunk.state.params))):
         return None
     if not skipping:
         return chunk.step
@@ -94,12 +94,12 @@ def first_non_finite(
     if bad_step > first_step:
         if bad_step - 1 > first_step:
             state = advance(state, first_step, bad_step - 1)
-        before = devices.fetch(state).params
-        after = devices.fetch(advance(state, bad_step - 1, bad_step)).params
+        before = devices.fetch(state.params)
+        after = devices.fetch(advance(state, bad_step - 1, bad_step).params)
         turned = _non_finite(by_path(after))
         step, params = (bad_step - 1, before) if turned else (bad_step, after)
     else:
-        turned, params = [], devices.fetch(state).params
+        turned, params = [], devices.fetch(state.params)
     if key is None:
         at = step - first_step
     else:

@@ -78,28 +78,49 @@ class Layout:
         return jax.tree.map(put, tree)
 
     def begin(self, model: Layer, state: Any) -> Any:
-        """Copy a state, equal in every process, to the devices: to each its shards."""
+        """Copy a state to the devices, to each its shards.
+
+        It is a snapshot, or an array of it is equal in every process.
+        """
         regrouped = self._regrouped(model)
 
         def put(path: Any, a: Any, spec: P) -> Array:
+            sizes = (3, self.model) if of_parameter(regrouped, path, default=False) else None
+            if isinstance(a, Array) and isinstance(a.sharding, NamedSharding):
+                return _copied(a, sizes, NamedSharding(self.mesh, spec))
             values = np.array(a)
-            if of_parameter(regrouped, path, default=False):
-                values = regroup(values, 3, self.model)
-            return self._put(values, spec)
+            return self._put(regroup(values, *sizes) if sizes else values, spec)
 
         return jax.tree.map_with_path(put, state, self.specs(model, state))
 
-    def fetch(self, model: Layer, state: TrainState) -> TrainState:
-        """Copy a state from the devices, the parameters to one and the rest to the host."""
+    def snapshot(self, model: Layer, state: TrainState) -> TrainState:
+        """Copy a state where it lies, in the order of columns that the model has."""
         regrouped = self._regrouped(model)
 
-        def get(path: Any, a: Array) -> np.ndarray:
+        def copy(path: Any, a: Array, spec: P) -> Array:
+            sizes = (self.model, 3) if of_parameter(regrouped, path, default=False) else None
+            return _copied(a, sizes, NamedSharding(self.mesh, spec))
+
+        return jax.tree.map_with_path(copy, state, self.specs(model, state))
+
+    def where(self, model: Layer, shapes: TrainState) -> TrainState:
+        """Add to the shapes of a state where the arrays of a snapshot lie."""
+
+        def add(a: Any, spec: P) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=NamedSharding(self.mesh, spec))
+
+        return jax.tree.map(add, shapes, self.specs(model, shapes))
+
+    def fetch(self, model: Layer, params: Tree) -> Tree:
+        """Copy parameters from the devices to one."""
+        regrouped = self._regrouped(model)
+
+        def get(path: Any, a: Array) -> Array:
             values = _whole(a)
             is_regrouped = of_parameter(regrouped, path, default=False)
-            return regroup(values, self.model, 3) if is_regrouped else values
+            return jnp.array(regroup(values, self.model, 3) if is_regrouped else values)
 
-        params, opt_state = jax.tree.map_with_path(get, state)
-        return TrainState(jax.tree.map(jnp.array, params), opt_state)
+        return jax.tree.map_with_path(get, params)
 
     def _regrouped(self, model: Layer) -> dict[Path, bool]:
         return dict.fromkeys(split(model, self.model).regrouped if self.model > 1 else (), True)
@@ -171,6 +192,13 @@ class Layout:
         # In a loop of its own: XLA would fuse the optimiser with a sum that depends on the layout.
         one = map_parts(means, jax.tree.map(lambda a: a[None], sums))
         return jax.tree.map(lambda a: a[0], one)
+
+
+@partial(jax.jit, static_argnames=("sizes", "sharding"))
+def _copied(a: Array, sizes: tuple[int, int] | None, sharding: NamedSharding) -> Array:
+    # A program for each array, since Gloo mixes up messages that no data orders.
+    values = regroup(a, *sizes) if sizes else jnp.copy(a)
+    return lax.with_sharding_constraint(values, sharding)
 
 
 def _whole(a: Array) -> np.ndarray:

@@ -38,8 +38,8 @@ def fresh_params(model: Layer, key: Array) -> Tree:
 
 
 @jax.jit
-def copy_state(state: TrainState) -> TrainState:
-    """Copy a state, because the next chunk consumes the original (its buffers are donated)."""
+def copy_state(state: Any) -> Any:
+    """Copy a state or a part of it: the next chunk consumes the original (it is donated)."""
     return jax.tree.map(jnp.copy, state)
 
 
@@ -171,8 +171,12 @@ class Devices(NamedTuple):
     """Copies arrays and keys to where the steps are computed."""
     begin: Callable[[TrainState], TrainState] = copy_state
     """Copies a state to where the steps are computed."""
-    fetch: Callable[[TrainState], TrainState] = copy_state
-    """Copies a state from there to one device."""
+    snapshot: Callable[[TrainState], TrainState] = copy_state
+    """Copies a state where it lies. The copy is what a checkpoint holds, and can begin again."""
+    where: Callable[[TrainState], TrainState] = lambda shapes: shapes
+    """Adds to the shapes of a state where the arrays of a snapshot lie."""
+    fetch: Callable[[Tree], Tree] = copy_state
+    """Copies parameters from there to one device."""
     gradient: Gradient = loss_and_grad
     """How the steps compute their gradient."""
     note: str = ""

@@ -5,8 +5,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
 from jax.sharding import PartitionSpec as P
@@ -125,9 +123,16 @@ def choose_devices(
         if deterministic
         else partial(train_chunk, gradient=layout)
     )
-    begin, fetch = partial(layout.begin, model), partial(layout.fetch, model)
     note = _name_whole(layout, model) if shard_params and n_data > 1 else ""
-    return Devices(chunk, layout.place, begin, fetch, note=note)
+    return Devices(
+        run_chunk=chunk,
+        place=layout.place,
+        begin=partial(layout.begin, model),
+        snapshot=partial(layout.snapshot, model),
+        where=partial(layout.where, model),
+        fetch=partial(layout.fetch, model),
+        note=note,
+    )
 
 
 def _name_whole(layout: Layout, model: Layer) -> str:
@@ -154,11 +159,6 @@ def parse_mesh(text: str) -> tuple[int, int]:
             raise InputError(f"--mesh {text}: the size of {name} must be a whole number from 1 on")
         sizes[name] = int(size)
     return sizes.get(DATA, 1), sizes.get(MODEL, 1)
-
-
-def on_one_device(tree: Any) -> Any:
-    """Copy a tree of replicated arrays to the first device of this process."""
-    return jax.tree.map(lambda a: jnp.array(np.asarray(a)), tree)
 
 
 def simulate_devices(n: int) -> None:

@@ -100,10 +100,12 @@ def results(out: Path, printed: str) -> Results:
     import orbax.checkpoint as ocp
 
     newest = max((out / "checkpoints").glob("step-*"))
-    with ocp.PyTreeCheckpointer() as orbax:
-        tree = orbax.restore(newest / "state")
     import jax
 
+    with ocp.PyTreeCheckpointer() as orbax:
+        saved = orbax.metadata(newest / "state").item_metadata.tree
+        whole = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        tree = orbax.restore(newest / "state", restore_args=whole)
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return Results(
         metrics=(out / "metrics.jsonl").read_bytes(),

@@ -22,7 +22,8 @@ main(sys.argv[1:])
 """
 """The command, with less patience than users need, and a mistake planted."""
 TRAIN = [
-    "--type=bigram",
+    "--type=mlp",
+    "--n-embd2=16",
     "--batch-size=8",
     "--schedule=constant",
     "--optimizer=adamw",
@@ -54,11 +55,13 @@ MUTANTS = {
     "every process writes": "processes.is_first = lambda: True",
     "a process begins with a state of its own": (
         "told = processes.told\n"
-        "processes.told = lambda start: told(start)._replace(state=start.state)"
+        "processes.told = lambda run, start: told(run, start) if start else "
+        "told(run, start)._replace(state=run.devices.begin(run.first_state()))"
     ),
     "a process begins at a step of its own": (
         "told = processes.told\n"
-        "processes.told = lambda start: told(start)._replace(step=start.step)"
+        "processes.told = lambda run, start: told(run, start) if start else "
+        "told(run, start)._replace(step=0)"
     ),
     "nobody asks whether the flags agree": "processes.agree = lambda run: None",
 }
@@ -89,7 +92,7 @@ def start(
             [
                 *command,
                 *TRAIN,
-                "--eval-every=300",
+                "--eval-every=150",
                 "-o",
                 "out",
                 where,
@@ -154,27 +157,52 @@ class Group:
         silent = all(not out for _, out, _ in ended[1:])
         return ended, results(self.folder(name) / "out", ended[0].out) if well and silent else None
 
+    def writers(self, name: str) -> list[Path]:
+        """The folders in which processes wrote the arrays of the newest checkpoint."""
+        newest = max((self.folder(name) / "out" / "checkpoints").glob("step-*"))
+        return [path for path in newest.glob("state/ocdbt.process_*") if any(path.glob("d/*"))]
+
     def differing(self, n: int, name: str, *flags: object) -> int:
         """Train, and compare with the undisturbed run of one process."""
         ended, found = self.train(n, name, *flags)
         if found != self.expected:
-            print(f"{name}: {[(code, err[-300:]) for code, _, err in ended]}")
+            others = found and [
+                of for of in found._fields if getattr(found, of) != getattr(self.expected, of)
+            ]
+            print(f"{name}: {others}, {[(code, err[-300:]) for code, _, err in ended]}")
         return int(found != self.expected)
 
 
 def run() -> dict[str, Any]:
     group = Group()
-    counts = bits(group) | kills(group) | refusals(group) | mutants(group)
+    counts = bits(group) | stops(group) | kills(group) | refusals(group) | mutants(group)
     shutil.rmtree(group.lab.folder)
     return counts
 
 
 def bits(group: Group) -> dict[str, Any]:
-    """Four processes, and a run that goes on with two, one and four."""
-    differing = group.differing(4, "four")
-    for n, steps in ((4, 150), (2, 300), (1, 450)):
-        group.train(n, "in turn", "--max-steps", steps, *["--resume"] * (n < 4))
-    return {"compared": 2, "differing": differing + group.differing(4, "in turn", "--resume")}
+    """Four processes, and runs that go on with two, one and four, without shards and with them."""
+    differing, writers = group.differing(4, "four"), []
+    for shards in ("--no-shard-params", "--shard-params"):
+        name = f"in turn, {shards}"
+        for n, steps in ((4, 150), (2, 300), (1, 450)):
+            group.train(n, name, shards, "--max-steps", steps, *["--resume"] * (n < 4))
+            writers.append(len(group.writers(name)))
+        differing += group.differing(4, name, shards, "--resume")
+    return {"compared": 3, "differing": differing, "processes that wrote arrays": writers}
+
+
+def stops(group: Group) -> dict[str, Any]:
+    """A signal to the first process stops all, and a run on another number goes on."""
+    started = group.start(4, "stopped", "--shard-params", "--save-every", 3600)
+    _wait_for("before", group.folder("stopped") / "out", started[0])
+    started[0].terminate()
+    ended = end(started)
+    well = all(code == 143 and "stopped after" in err for code, _, err in ended)
+    if not well:
+        print(f"stopped: {[(code, err[-300:]) for code, _, err in ended]}")
+    differing = group.differing(2, "stopped", "--resume")
+    return {"stopped, all with a checkpoint": int(well), "stopped and resumed differing": differing}
 
 
 def kills(group: Group) -> dict[str, Any]:
@@ -183,7 +211,9 @@ def kills(group: Group) -> dict[str, Any]:
     for moment, victim, n, others in KILLS:
         name = f"{moment} a save, process {victim}"
         out = group.folder(name) / "out"
-        started = group.start(n, name, "--save-every", 3600 if moment == "before" else 0)
+        started = group.start(
+            n, name, "--shard-params", "--save-every", 3600 if moment == "before" else 0
+        )
         _wait_for(moment, out, started[0])
         killed = started.pop(victim)
         killed.kill()

@@ -48,10 +48,10 @@ def start(folder: Path, *flags: str, patient: bool = True) -> subprocess.Popen[s
 
 
 def start_all(folder: Path, *flags: str) -> list[subprocess.Popen[str]]:
-    """Two processes, each with a work folder of its own."""
+    """Two processes with one work folder."""
     flags = (*flags, "--mesh", "data=2", "--coordinator", f"127.0.0.1:{free_port()}")
     return [
-        start(folder, *flags, "--num-processes", "2", "--process-id", str(i), "-o", f"run{i}")
+        start(folder, *flags, "--num-processes", "2", "--process-id", str(i), "-o", "run")
         for i in range(2)
     ]
 
@@ -60,15 +60,14 @@ def test_two_processes_have_the_bits_of_one_which_goes_on(folder: Path) -> None:
     processes = start_all(folder, "--max-steps", "3")
     (first, _), (second, err) = (process.communicate(timeout=300) for process in processes)
     assert [process.returncode for process in processes] == [0, 0], err
-    # The first process alone prints and saves.
+    # The first process alone prints.
     assert "loss: train" in first
     assert second == ""
-    assert not (folder / "run1").exists()
     flags = ["-i", folder / "words.txt", *TRAIN, "--max-steps", "6", "--mesh", "data=1"]
-    run("train", *flags, "-o", folder / "run0", "--resume")
+    run("train", *flags, "-o", folder / "run", "--resume")
     run("train", *flags, "-o", folder / "whole")
     for name in ("model.safetensors", "metrics.jsonl"):
-        resumed, whole = ((folder / of / name).read_bytes() for of in ("run0", "whole"))
+        resumed, whole = ((folder / of / name).read_bytes() for of in ("run", "whole"))
         assert resumed == whole, name
 
 
@@ -139,7 +138,7 @@ def test_a_launcher_of_the_docs_has_the_bits_of_one_process(launcher: Any, folde
 def test_when_one_is_killed_the_other_ends_with_one_line(folder: Path, gone: int) -> None:
     processes = start_all(folder, "--max-steps", "100000000", "--save-every", "0")
     until = time.monotonic() + 120
-    while not list((folder / "run0").glob("checkpoints/step-*")) and time.monotonic() < until:
+    while not list((folder / "run").glob("checkpoints/step-*")) and time.monotonic() < until:
         time.sleep(0.2)
     processes[gone].send_signal(signal.SIGKILL)
     killed = time.monotonic()
@@ -184,6 +183,16 @@ def test_processes_with_other_flags_are_refused_and_nothing_is_written(folder: P
         assert (process.returncode, out, err.count("\n")) == (2, "", 1), err
         assert "process 1 has other flags or words than process 0" in err
     assert not (folder / "out").exists()
+
+
+@pytest.mark.slow
+def test_processes_with_work_folders_of_their_own_are_refused(folder: Path) -> None:
+    flags = ["--mesh", "data=2", "--coordinator", f"127.0.0.1:{free_port()}", "--num-processes=2"]
+    processes = [start(folder, *flags, f"--process-id={i}", "-o", f"run{i}") for i in range(2)]
+    for process in processes:
+        _, err = process.communicate(timeout=120)
+        assert (process.returncode, err.count("\n")) == (2, 1), err
+        assert "process 1 has another folder than process 0" in err
 
 
 @pytest.mark.parametrize(
