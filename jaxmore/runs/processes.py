@@ -152,6 +152,7 @@ def follow(
             signal.signal(number, signal.SIG_IGN)
     run = prepare(config, words, model)
     agree(run)
+    agree_on_folder(run)
     start = told(run, None)
     with Saver(Path(config.work_dir), config.save_every) as saver:
         trainer = Trainer(run, start, None, saver, of_first=of_first, quiet=True, progress=False)
@@ -176,6 +177,19 @@ def agree(run: PreparedRun) -> None:
     _check_same(as_json(parts), "other flags or words than process 0, or another version or model")
 
 
+def agree_on_folder(run: PreparedRun) -> None:
+    """Check that all processes see the same run in the work folder, or none.
+
+    Raises:
+        InputError: in every process: one sees another.
+    """
+    work_dir = Path(run.config.work_dir)
+    _check_same(
+        (work_dir / RUN).read_bytes() if (work_dir / RUN).exists() else b"",
+        f"another folder than process 0 at {work_dir}, where each writes its shards",
+    )
+
+
 def told(run: PreparedRun, start: RunState | None) -> RunState:
     """Return the start of the first process, the others' is None: it has prepared the folder.
 
@@ -184,19 +198,17 @@ def told(run: PreparedRun, start: RunState | None) -> RunState:
     """
     numbers = [start.step, *start.best] if start else [0] * 4
     step, best_step, loss, since = tell(np.array(numbers, np.float64)).tolist()
-    work_dir = Path(run.config.work_dir)
-    _check_same(
-        (work_dir / RUN).read_bytes() if (work_dir / RUN).exists() else b"",
-        f"another folder than process 0 at {work_dir}, where each writes its shards",
-    )
+    agree_on_folder(run)
     if step == 0:  # equal already, on equal processors
         state = run.devices.begin(tell(run.first_state()))
     elif start:
         state = start.state
     else:
-        checkpoint, _ = latest_checkpoint(work_dir)
+        checkpoint, _ = latest_checkpoint(Path(run.config.work_dir))
         if checkpoint is None or checkpoint.step != step:
-            raise InputError(f"the checkpoint of step {step:,.0f} cannot be read in {work_dir}")
+            raise InputError(
+                f"the checkpoint of step {step:,.0f} cannot be read in {run.config.work_dir}"
+            )
         state = restore(checkpoint, run.devices.where(run.state_shapes()))
     return RunState(int(step), state, BestLoss(int(best_step), loss, int(since)))
 

@@ -170,6 +170,7 @@ def _train_in_folder(
         note_other_versions(theirs, run.record)
     if several:
         several.agree(run)
+        several.agree_on_folder(run)  # before an old run is replaced
     with open_folder(config) as work_dir, _debugging(on=config.debug):
         start = _begin(run, work_dir, quiet)
         if several:

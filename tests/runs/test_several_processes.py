@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.command_line import WORDS, refused, run
+from tests.command_line import WORDS, refused, run, tree
 from tests.faults.processes import free_port
 
 MAIN = """
@@ -186,13 +186,20 @@ def test_processes_with_other_flags_are_refused_and_nothing_is_written(folder: P
 
 
 @pytest.mark.slow
-def test_processes_with_work_folders_of_their_own_are_refused(folder: Path) -> None:
+@pytest.mark.parametrize("old", [False, True])
+def test_processes_with_work_folders_of_their_own_are_refused(folder: Path, old: bool) -> None:
+    if old:
+        run("train", "-i", folder / "words.txt", "-o", folder / "run0", *TRAIN, "--max-steps", "1")
+    before = tree(folder / "run0")
     flags = ["--mesh", "data=2", "--coordinator", f"127.0.0.1:{free_port()}", "--num-processes=2"]
+    flags += ["--overwrite"] * old
     processes = [start(folder, *flags, f"--process-id={i}", "-o", f"run{i}") for i in range(2)]
     for process in processes:
         _, err = process.communicate(timeout=120)
         assert (process.returncode, err.count("\n")) == (2, 1), err
         assert "process 1 has another folder than process 0" in err
+    if old:
+        assert tree(folder / "run0") == before
 
 
 @pytest.mark.parametrize(
