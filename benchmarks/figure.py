@@ -12,7 +12,7 @@ def training_figure(columns: Sequence[Section]) -> Picture:
     n_across = min(3, len(columns))
     n_down = -(-len(columns) // n_across)
     figure = Picture(figsize=(12, 0.4 + 3.2 * n_down), layout="constrained")
-    panels = figure.subplots(n_down, n_across, sharex=True, sharey=True, squeeze=False).flat
+    panels = [*figure.subplots(n_down, n_across, sharex=True, sharey=True, squeeze=False).flat]
     for axes, section in zip(panels, columns, strict=False):
         mine = [row for row in section["rows"] if row["batch_size"] == COMPARED]
         names = [row["contestant"] for row in mine]
@@ -23,7 +23,7 @@ def training_figure(columns: Sequence[Section]) -> Picture:
         axes.margins(x=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
-    for axes in [*panels][len(columns) :]:
+    for axes in panels[len(columns) :]:
         axes.set_axis_off()
     figure.supxlabel("steps a second")
     figure.suptitle(

@@ -74,9 +74,10 @@ def write_pack(words: StrPath, path: StrPath, *, unique: bool = False, chunk: in
                 raise
             _finish(part, header)
             _clear(part, kept=(HEADER, *FILES))
-            os.rename(part, target)
-            (target / LOCK).unlink()
-            sync(target.parent)
+        # Windows renames no folder with an open file, such as the lock.
+        (part / LOCK).unlink(missing_ok=True)
+        os.rename(part, target)
+        sync(target.parent)
     except InputError:
         (part / LOCK).unlink(missing_ok=True)
         with suppress(OSError):

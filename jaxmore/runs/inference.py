@@ -20,7 +20,9 @@ LONGEST_SAMPLE = 2_000
 
 
 def evaluate(trained: Trained, words: Words | None = None) -> dict[str, float]:
-    """Compute the loss of a trained model on each split of some words, of a large pack a sample.
+    """Compute the loss of a trained model on each split of some words.
+
+    Of a large pack, a sample of each split is evaluated.
 
     Args:
         trained: the model.

@@ -154,7 +154,7 @@ def follow(
     agree(run)
     agree_on_folder(run)
     start = told(run, None)
-    with Saver(Path(config.work_dir), config.save_every) as saver:
+    with Saver(Path(config.work_dir), config.save_every, saved=start.step or None) as saver:
         trainer = Trainer(run, start, None, saver, of_first=of_first, quiet=True, progress=False)
         best = trainer.best_model.update(trainer.train())
     wait_for_all()
@@ -191,7 +191,9 @@ def agree_on_folder(run: PreparedRun) -> None:
 
 
 def told(run: PreparedRun, start: RunState | None) -> RunState:
-    """Return the start of the first process, the others' is None: it has prepared the folder.
+    """Return where the first process begins; it has prepared the folder.
+
+    ``start`` is None in the others.
 
     Raises:
         InputError: in every process: one does not see that folder.
@@ -271,7 +273,7 @@ def ending_together() -> Generator[None]:
         elif not isinstance(error, InputError):
             code, line = 1, traceback.format_exc()
         print(f"jaxmore: process {jax.process_index()}: {line}", file=stream, flush=True)
-        if isinstance(error, InputError) and is_first():
-            # The others find the same mistake; XLA would end them first if this one were gone.
+        if isinstance(error, InputError | Stopped) and is_first():
+            # The others end in the same way; without this process, XLA would end them first.
             time.sleep(2)
         os._exit(code)

@@ -28,13 +28,17 @@ class Saver:
         work_dir: Path,
         every: float,
         before: Callable[[], None] = lambda: None,
+        saved: int | None = None,
     ) -> None:
-        """Save at most every ``every`` seconds; call ``before`` ahead of each checkpoint."""
+        """Save at most every ``every`` seconds, and never the step that is ``saved`` already.
+
+        ``before`` is called ahead of each checkpoint.
+        """
         self._work_dir, self._every = work_dir, every
         self._before = before
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future[None] | None = None
-        self._step: int | None = None
+        self._step = saved
         # Import Orbax while the training compiles, so that a signal need not wait for it.
         self._thread.submit(import_module, "orbax.checkpoint")
         # monotonic: setting the clock changes nothing
@@ -51,8 +55,9 @@ class Saver:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Where a process is gone, the others would wait for it in Orbax.
-        self._thread.shutdown(wait=error is None or jax.process_count() == 1)
+        # If a process is gone, the others would wait for it in Orbax.
+        all_there = error is None or isinstance(error, InputError)
+        self._thread.shutdown(wait=all_there or jax.process_count() == 1)
         if error is None:  # else tensorstore's threads may still fail
             sys.unraisablehook = self._hook
 
@@ -102,9 +107,9 @@ class Saver:
             if jax.process_count() == 1:
                 state = jax.tree.map(np.array, state)
             write_checkpoint(self._work_dir, step, state, record)
-        except jax.errors.JaxRuntimeError:  # another process is gone
-            raise
         except Exception as error:  # Orbax wraps errors of the system in kinds of its own
+            if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+                raise  # another process is gone
             reason = error.strerror if isinstance(error, OSError) else None
             reason = reason or next(iter(str(error).splitlines()), type(error).__name__)
             raise InputError(

@@ -141,7 +141,7 @@ class Trainer:
         trained = self._evaluated
         if trained is None or trained.record["training"]["step"] != self.last.step:
             step, state, _ = self.last
-            params = self.run.devices.fetch(self.run.devices.begin(state).params)
+            params = self.run.devices.fetch(self.run.devices.begin(state.params))
             trained = self.run.evaluated(self.run.trained(step, params))
         self._stop_if_asked(stop)
         losses = trained.record["losses"]

@@ -177,7 +177,7 @@ def _train_in_folder(
             start = several.told(run, start)
         with (
             closing(Metrics(work_dir / METRICS, start.step)) as metrics,
-            Saver(work_dir, config.save_every, before=metrics.sync) as saver,
+            Saver(work_dir, config.save_every, metrics.sync, saved=start.step or None) as saver,
             _scalars(config, work_dir, start.step) as scalars,
         ):
             files = Files(work_dir, metrics, scalars)

@@ -80,7 +80,8 @@ class Layout:
     def begin(self, model: Layer, state: Any) -> Any:
         """Copy a state to the devices, to each its shards.
 
-        It is a snapshot, or an array of it is equal in every process.
+        Its arrays are those of a :meth:`snapshot`, or equal in every process. It may be a tree of
+        parameters alone.
         """
         regrouped = self._regrouped(model)
 

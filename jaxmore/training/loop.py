@@ -169,8 +169,8 @@ class Devices(NamedTuple):
     run_chunk: RunChunk = train_chunk
     place: Callable[[Any], Any] = partial(jax.tree.map, jnp.array)
     """Copies arrays and keys to where the steps are computed."""
-    begin: Callable[[TrainState], TrainState] = copy_state
-    """Copies a state to where the steps are computed."""
+    begin: Callable[[Any], Any] = copy_state
+    """Copies a state or its parameters to where the steps are computed."""
     snapshot: Callable[[TrainState], TrainState] = copy_state
     """Copies a state where it lies. The copy is what a checkpoint holds, and can begin again."""
     where: Callable[[TrainState], TrainState] = lambda shapes: shapes
