@@ -6,6 +6,8 @@ Writes the tables of docs/rules/README.md. With arguments it only runs the mutan
 and writes nothing.
 """
 
+import functools
+import itertools
 import os
 import re
 import sys
@@ -20,7 +22,7 @@ from jaxmore.prove import certify_digits, prove_layers, prove_rule
 from jaxmore.prove.rule import EVERY_SHAPE
 from jaxmore.testing.arguments import parse_args
 from jaxmore.testing.shipped import FAMILIES
-from tests.mutants.mutate import ROOT
+from tests.mutants.mutate import ROOT, mutants_of
 from tests.prove.axes import all_sizes
 from tests.prove.mutants import RULES, Result, judge
 from tests.testing.right_rules import draw_rule
@@ -35,6 +37,7 @@ FILE_COLUMNS = [
     "file", "mutants", "refused", "another program in float32 or bfloat16 alone",
     "the same programs", "another program, the same function",
 ]  # fmt: skip
+SHARD = 40  # mutants
 KINDS = ("refused", "narrow", "same", "equal")
 
 
@@ -66,16 +69,26 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def judge_all(files: list[str]) -> Iterator[Result]:
-    """Run the mutants of the files, two at a time, and print what is found."""
+    """Run the mutants of the files, two shards at a time, and print what is found."""
+    shards = [
+        (file, slice(start, start + SHARD))
+        for file in files
+        for start in range(0, len(list(mutants_of(file))), SHARD)
+    ]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for result in pool.map(judge, files):
-            counts = ", ".join(
-                f"{n} {kind}" for n, kind in zip(counted(result), KINDS, strict=True)
-            )
-            print(f"{result.file}: {result.n_mutants} mutants, {counts}", flush=True)
+        judged = pool.map(judge, *zip(*shards, strict=True))
+        for _, of_file in itertools.groupby(judged, lambda result: result.file):
+            result = functools.reduce(_merge, of_file)
+            told = ", ".join(f"{n} {kind}" for n, kind in zip(counted(result), KINDS, strict=True))
+            print(f"{result.file}: {result.n_mutants} mutants, {told}", flush=True)
             for line in result.escaped:
                 print(f"  ESCAPED: {line}", flush=True)
             yield result
+
+
+def _merge(a: Result, b: Result) -> Result:
+    """Add the results of two shards of a file: counts and lists alike."""
+    return Result(a.file, *(x + y for x, y in zip(a[1:], b[1:], strict=True)))
 
 
 def counted(result: Result) -> list[int]:

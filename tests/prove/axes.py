@@ -1,6 +1,7 @@
 """The axes of the rules that ship, and what carries a proof to all sizes of them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from tests.prove.sizes import Axis, argue
 
 _CELL, _SIZES = "f[B,E] f[B,H]", {"B": 1, "E": 3, "H": 2}
 _LINEAR, _NORM, _QKV = "f[B,I] f[I,O] f[O]", "f[B,E] f[E] f[E]", "f[B,T,D] f[B,T,D] f[B,T,D]"
+ROWS = Axis("softmax_cross_entropy", "f[B,V] i[B]<V", "B", {"V": 3})
 CLASSES = Axis("softmax_cross_entropy", "f[B,V] i[B]<V", "V", {"B": 1})
 AXES = [
     Axis("batch_norm", _NORM, "E", {"B": 3}),
@@ -31,10 +33,9 @@ AXES = [
     *(Axis("rnn_cell", f"{_CELL} f[E+H,H] f[H]", axis, _SIZES) for axis in "BE"),
     Axis("softmax", "f[B,V]", "B", {"V": 3}),
     Axis("softmax", "f[B,V]", "V", {"B": 1}),
-    Axis("softmax_cross_entropy", "f[B,V] i[B]<V", "B", {"V": 3}),
+    ROWS,
     CLASSES,
 ]
-
 
 MIRRORED = {
     "causal_mean": ("f[2,3,4]", {}, ["cumsum", "div"], ["div", "cumsum"]),
@@ -52,12 +53,25 @@ NO_ARGUMENT = {"causal_attention": "T", "gru_cell": "H", "lstm_cell": "H", "rnn_
 def proofs(axis: Axis, sizes: range) -> Iterator[Proof]:
     """Prove a rule at the sizes that an argument needs."""
     op, fwd, bwd = axis.functions()
-    for n in sizes:
-        args = axis.arguments_at(n)
-        if axis == CLASSES:  # the target is the largest logit in the first row, not in the second
-            logits = np.random.default_rng(0).normal(size=(2, n))
-            args = logits, np.argmax(logits, -1) - [0, 1]
+    for n, args in _arguments(axis, sizes):
         yield prove_rule(fwd, bwd, *args, op=op, n_points=1, name=f"{axis.rule}, {axis.axis} = {n}")
+
+
+def _arguments(axis: Axis, sizes: range) -> Iterator[tuple[int, Any]]:
+    """Yield each size with arguments; for cross-entropy, with those that stand apart."""
+    for n in sizes:
+        if axis == CLASSES:
+            # The target is the largest logit in the first row, another in the second; the third
+            # is ignored.
+            logits = np.random.default_rng(0).normal(size=(3, n))
+            targets = (np.argmax(logits, -1) - [0, 1, 0]) % n
+            yield n, (logits, np.where([True, True, False], targets, -1))
+        else:
+            yield n, axis.arguments_at(n)
+    if axis == ROWS:  # with one ignored row, the constants 1/n are of one row less
+        for n in range(sizes.start, sizes.stop + 1):
+            logits, targets = axis.arguments_at(n)
+            yield n, (logits, np.append(targets[:-1], -1))
 
 
 def all_sizes(rule: str) -> str:

@@ -164,9 +164,9 @@ def _is_right(rule: Rule) -> bool:
     return True
 
 
-def judge(file: str, every: int = 1, start: int = 0) -> Result:
-    """Give the prover every n-th mutant of a file."""
-    mutants = list(mutants_of(file))[start::every]
+def judge(file: str, which: slice = slice(None)) -> Result:
+    """Give the prover these of the mutants of a file."""
+    mutants = list(mutants_of(file))[which]
     found = Result(file, len(mutants), 0, [], [], [], [])
     with jax.enable_x64(True):
         shipped = {}
