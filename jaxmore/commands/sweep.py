@@ -1,18 +1,19 @@
 """``jaxmore sweep``: many trainings, with a table and a figure of them all."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Suppress
 
 from jaxmore.commands.flags import MOST, Json, WorkDir, parse_list, try_json, write_json
+from jaxmore.commands.sweep_results import Result, draw, finite, format_table, join, share_of
 from jaxmore.errors import InputError
-from jaxmore.runs.config import TrainConfig, default
-from jaxmore.terminal import paint, say, table
+from jaxmore.runs.config import TrainConfig, check_at_least, default
+from jaxmore.terminal import say
 
 if TYPE_CHECKING:  # JAX is imported when the command runs
     import optax
@@ -21,13 +22,17 @@ if TYPE_CHECKING:  # JAX is imported when the command runs
     from jaxmore.runs.prepared import PreparedRun
     from jaxmore.runs.records import Settings
 
+LISTS = ("learning_rate", "weight_decay", "seed")
+OWN = (*LISTS, "cpu_devices", "num_processes", "process_id")
+"""Flags that mean another thing than those of ``jaxmore train``."""
+
 
 @dataclass(frozen=True)
 class Sweep(TrainConfig):
     """Train once for each learning rate, weight decay and seed; a table and a figure of all.
 
-    On a CPU one run after another: interrupted, what is done is kept. On an accelerator all runs at
-    once: interrupted, nothing is.
+    The runs are spread over all devices. Each CPU device trains one run after another: interrupted,
+    what is done is kept. Each accelerator trains its runs at once: interrupted, nothing is.
     """
 
     work_dir: WorkDir = "out"
@@ -43,6 +48,12 @@ class Sweep(TrainConfig):
     """Decays of every parameter, with Muon of every matrix, such as 0,0.01."""
     seed: Annotated[str | None, default("2147483647, makemore's types 3407", "LIST")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Seeds, such as 1,2,3, or 0:8 for 0 to 7."""
+    cpu_devices: Annotated[int | None, default("one device", "INT")] = None
+    """Simulate this many devices on the CPU."""
+    num_processes: Annotated[int | None, default("one process", "INT")] = None
+    """How many processes share the runs. Each needs nothing of the others but the work folder."""
+    process_id: Annotated[int | None, default("one process", "INT")] = None
+    """Which of them this is, from 0 on."""
     json: Json = None
     """Write the results to a file; without FILE print them in place of the table."""
     resume: Suppress[bool] = False
@@ -56,10 +67,7 @@ class Sweep(TrainConfig):
     mesh: Suppress[str | None] = None
     shard_params: Suppress[bool] = False
     deterministic: Suppress[bool] = True
-    cpu_devices: Suppress[int | None] = None
     coordinator: Suppress[str | None] = None
-    num_processes: Suppress[int | None] = None
-    process_id: Suppress[int | None] = None
     debug: Suppress[bool] = False
 
     def __post_init__(self) -> None:
@@ -72,19 +80,26 @@ class Sweep(TrainConfig):
             parse_list("weight_decay", self.weight_decay, float),
             parse_list("seed", self.seed, int),
         )
-        if math.prod(map(len, lists)) > MOST:
+        n_runs = math.prod(map(len, lists))
+        if n_runs > MOST:
             raise InputError(f"a sweep has at most {MOST:,} runs, these are more")
+        folder, n, i = Path(self.work_dir), self.num_processes, self.process_id
+        if (n, i) != (None, None):
+            self._check_processes(n_runs)
         try_json(self.json)
-        names = ("learning_rate", "weight_decay", "seed")
         config = TrainConfig(
-            **{f.name: getattr(self, f.name) for f in fields(TrainConfig) if f.name not in names}
+            **{f.name: getattr(self, f.name) for f in fields(TrainConfig) if f.name not in OWN}
         )
         from jaxmore.data import corpus_path
         from jaxmore.models import MODELS
         from jaxmore.runs.folder import check_overwrite, open_folder
         from jaxmore.runs.prepared import prepare
         from jaxmore.runs.records import resolve_settings
+        from jaxmore.training.mesh import simulate_devices
 
+        if self.cpu_devices is not None:
+            check_at_least("cpu_devices", self.cpu_devices, 1)
+            simulate_devices(self.cpu_devices)
         reads = MODELS[config.type].reads
         settings = [
             resolve_settings(
@@ -93,31 +108,44 @@ class Sweep(TrainConfig):
             for rate, decay, seed in product(*lists)
         ]
         check_overwrite(config)
+        if n is not None and i is not None:
+            config = replace(config, work_dir=str(share_of(folder, i, n)))
+            check_overwrite(config)
         run = prepare(config, corpus_path(config.input_file), packs=False)
-        runs = [run._replace(settings=each) for each in settings]
+        runs = [run._replace(settings=each) for each in settings[i::n]]
         together = fits_together(runs)
+
+        def tell(line: str) -> None:
+            if self.json != "-":
+                say(line)
+
         with open_folder(config) as work_dir:
-            found = _sweep(runs, work_dir, together=together, quiet=self.json == "-")
+            found = _sweep(runs, work_dir, together=together, tell=tell)
+            _show(work_dir, found, tell)
+        if n is not None and (whole := join(folder, n, n_runs)):
+            _show(folder, whole, tell)
         write_json(self.json, found)
 
-
-class Result(NamedTuple):
-    """The result of one training of the sweep."""
-
-    settings: "Settings"
-    curve: list[float]
-    """The mean loss of each chunk."""
-    losses: dict[str, float]
-    """The exact loss of the train split and of the held-out one."""
+    def _check_processes(self, n_runs: int) -> None:
+        n, i = self.num_processes, self.process_id
+        if n is None or i is None:
+            raise InputError("--num-processes and --process-id go together")
+        check_at_least("num_processes", n, 1)
+        if n > n_runs:
+            raise InputError(f"--num-processes {n}: the sweep has {n_runs} runs")
+        if not 0 <= i < n:
+            raise InputError(f"--process-id must be 0 to {n - 1}, got {i}")
+        if self.json is not None:
+            raise InputError("--json goes with one process")
 
 
 def fits_together(runs: "Sequence[PreparedRun]") -> bool:
-    """Tell whether to train all runs at once: on an accelerator, if their memory suffices.
+    """Tell whether each device trains its runs at once: accelerators, if their memory suffices.
 
     On a CPU one run after another is as fast, and each has the bits of ``jaxmore train``.
 
     Raises:
-        InputError: the runs need more memory than the accelerator has.
+        InputError: the runs need more memory than an accelerator has.
     """
     import jax
 
@@ -127,112 +155,111 @@ def fits_together(runs: "Sequence[PreparedRun]") -> bool:
         return False
     run = runs[0]
     n_examples, block_size = run.data["train"][0].shape
+    n_runs = -(-len(runs) // jax.local_device_count())
     check_memory(
-        run.model, run.optimizer, n_examples, block_size, run.settings.batch_size, n_runs=len(runs)
+        run.model, run.optimizer, n_examples, block_size, run.settings.batch_size, n_runs=n_runs
     )
     return True
 
 
 def _sweep(
-    runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool, quiet: bool
+    runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Train, write the results as they come, draw the figure; return what sweep.json holds."""
-    import numpy as np
-
-    from jaxmore import plots
+    """Train, and write the results as they come; return what sweep.json holds."""
     from jaxmore.files import as_json, write_atomically
-    from jaxmore.runs.folder import SWEEP, SWEEP_CURVES, replace_run
+    from jaxmore.runs.folder import SWEEP, replace_run
     from jaxmore.runs.trained import held_out
     from jaxmore.training.evaluation import calibrate, mean_loss
-
-    def tell(line: str) -> None:
-        if not quiet:
-            say(line)
 
     run = runs[0]
     tell(run.corpus.describe(run.data))
     tell(f"{run.description}\n{len(runs)} runs of {run.settings.max_steps:,} steps")
     splits = ["train", held_out(run.data)]
     size, last = run.config.chunk_size, run.settings.max_steps
-    steps = [*range(size, last, size), last]
-    own = ("learning_rate", "weight_decay", "seed")  # stored with each run instead
-    flags = {k: v for k, v in run.record["flags"].items() if k not in own}
-    results: list[Result] = []
+    flags = {k: v for k, v in run.record["flags"].items() if k not in LISTS}
+    results: list[dict[str, Any]] = []
     done: dict[str, Any] = {}
     for each, (params, curve) in zip(runs, train_all(runs, together=together), strict=True):
         stats = calibrate(run.model, params, run.data["train"][0])
-        losses = {name: mean_loss(run.model, params, stats, *run.data[name]) for name in splits}
-        results.append(Result(each.settings, curve, losses))
-        rate, decay = _setting(each.settings)
-        line = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-        tell(f"learning rate {rate:g}, weight decay {decay:g}, seed {each.settings.seed}: {line}")
+        losses = [mean_loss(run.model, params, stats, *run.data[name]) for name in splits]
+        own = {name: getattr(each.settings, name) for name in LISTS}
+        of_splits = dict(zip(splits, finite(losses), strict=True))
+        results.append(Result(**own, losses=of_splits, curve=finite(curve))._asdict())
+        line = ", ".join(f"{s} {loss:.4f}" for s, loss in zip(splits, losses, strict=True))
+        rate, decay, seed = own.values()
+        tell(f"learning rate {rate:g}, weight decay {decay:g}, seed {seed}: {line}")
         if not together or len(results) == len(runs):  # one after another: keep what is done
-            done = run.record | {
-                "flags": flags,
-                "steps": steps,
-                "runs": [_as_dict(r) for r in results],
-            }
-            content = as_json(done)
+            steps = [*range(size, last, size), last]
+            done = run.record | {"flags": flags, "steps": steps, "runs": results}
             if len(results) == 1 or together:
-                replace_run(work_dir, SWEEP, content)
+                replace_run(work_dir, SWEEP, as_json(done))
             else:
-                write_atomically(work_dir / SWEEP, content)
-    tell(format_table(results))
-    by_setting = _by_setting(results)
-    curves = {key: np.array([r.curve for r in group]) for key, group in by_setting.items()}
-    finals = {
-        key: np.array([r.losses[splits[1]] for r in group]) for key, group in by_setting.items()
-    }
-    plots.save(plots.sweep_curves(steps, curves, finals, splits[1]), work_dir / SWEEP_CURVES)
-    tell(f"{work_dir}: {SWEEP}, {SWEEP_CURVES}")
+                write_atomically(work_dir / SWEEP, as_json(done))
     return done
+
+
+def _show(work_dir: Path, found: dict[str, Any], tell: Callable[[str], None]) -> None:
+    """Print the table of a sweep, and draw it."""
+    from jaxmore.runs.folder import SWEEP, SWEEP_CURVES
+
+    results = [Result(**run) for run in found["runs"]]
+    tell(format_table(results))
+    draw(work_dir, found["steps"], results)
+    tell(f"{work_dir}: {SWEEP}, {SWEEP_CURVES}")
 
 
 def train_all(
     runs: "Sequence[PreparedRun]", *, together: bool
 ) -> "Iterator[tuple[Tree, list[float]]]":
-    """Train runs that differ only in learning rate, weight decay and seed, with one program.
+    """Train runs that differ only in learning rate, weight decay and seed, on all devices.
 
     Args:
         runs: prepared from the same flags.
-        together: train all runs at once by ``vmap``, with memory for all of them, instead of one
-            after another.
+        together: each device trains its share of the runs at once by ``vmap``, with memory for all
+            of them, instead of one after another.
 
     Yields:
         For each run its parameters and the mean loss of each chunk.
     """
+    import jax
     import jax.numpy as jnp
 
     from jaxmore.training.loop import train
-    from jaxmore.training.sweeps import train_together
+    from jaxmore.training.sweeps import spread, train_together
 
     first, optimizers = runs[0], _optimizers([run.settings for run in runs])
-    X, Y = (jnp.array(a) for a in first.data["train"])
     sizes: dict[str, Any] = {
         "batch_size": first.settings.batch_size,
         "max_steps": first.settings.max_steps,
         "chunk_size": first.config.chunk_size,
     }
-    ready = (run._replace(optimizer=own) for run, own in zip(runs, optimizers, strict=True))
-    if together:
-        states = [run.first_state() for run in ready]
-        keys = jnp.stack([run.keys[1] for run in runs])
-        yield from train_together(first.model, optimizers[0], states, X, Y, keys, **sizes)
-        return
-    for run in ready:
-        state = run.first_state()
-        chunks = list(train(run.model, optimizers[0], state, X, Y, run.keys[1], **sizes))
-        yield chunks[-1].state.params, [float(chunk.losses.mean()) for chunk in chunks]
+    ready = [run._replace(optimizer=own) for run, own in zip(runs, optimizers, strict=True)]
+
+    def train_share(
+        share: "list[PreparedRun]",
+    ) -> "Iterator[list[tuple[Tree, list[float]]]]":
+        X, Y = (jnp.array(a) for a in first.data["train"])
+        states = [run.first_state() for run in share]
+        if together:
+            keys = jnp.stack([run.keys[1] for run in share])
+            many = first.model, optimizers[0], states, X, Y, keys
+            yield list(train_together(*many, **sizes))
+            return
+        (run,), (state,), curve = share, states, list[float]()
+        for chunk in train(run.model, optimizers[0], state, X, Y, run.keys[1], **sizes):
+            curve.append(float(chunk.losses.mean()))
+            yield [(chunk.state.params, curve)]
+
+    size = -(-len(ready) // jax.local_device_count()) if together else 1
+    shares = [ready[i : i + size] for i in range(0, len(ready), size)]
+    yield from chain.from_iterable(spread(train_share, shares))
 
 
 def _optimizers(runs: "Sequence[Settings]") -> "list[optax.GradientTransformation]":
-    """Make the optimiser of each run, with the learning rate and decay in its state.
-
-    Any of them can therefore step the state of every other.
-    """
-    import optax
-
     from jaxmore.training.optimizers import make_optimizer
+    from jaxmore.training.sweeps import tunable_optimizers
+
+    settings = runs[0]
 
     def make(learning_rate: Any, weight_decay: Any) -> "optax.GradientTransformation":
         return make_optimizer.__wrapped__(
@@ -246,56 +273,4 @@ def _optimizers(runs: "Sequence[Settings]") -> "list[optax.GradientTransformatio
             clip_norm=settings.clip_norm,
         )
 
-    settings = runs[0]
-    # A decay that all runs share stays static: gradient descent without decay needs no term.
-    shared = len({run.weight_decay for run in runs}) == 1
-    tunable = optax.inject_hyperparams(make, static_args=("weight_decay",) if shared else ())
-    return [tunable(run.learning_rate, run.weight_decay) for run in runs]
-
-
-def format_table(runs: Sequence[Result]) -> str:
-    """Return a table of the mean loss of each setting over its seeds, ± standard deviation."""
-    import numpy as np
-
-    splits = list(runs[0].losses)
-    rows = [["rate", "decay", "seeds", *splits]]
-    means: dict[tuple[float, float], float] = {}
-    for (rate, decay), group in _by_setting(runs).items():
-        losses = np.array([list(run.losses.values()) for run in group])
-        losses = losses[np.isfinite(losses).all(1)]
-        row = [f"{rate:g}", f"{decay:g}", f"{len(group)}"]
-        for of_split in losses.T if len(losses) else ():
-            spread = f" ± {of_split.std(ddof=1):.4f}" if len(losses) > 1 else ""
-            row.append(f"{of_split.mean():.4f}{spread}")
-        if len(losses) < len(group):
-            row.append(f"{len(group) - len(losses)} diverged")
-        else:
-            means[rate, decay] = float(losses[:, -1].mean())
-        rows.append(row)
-    lines = [table(rows, "<" * max(map(len, rows)))]
-    if means:
-        rate, decay = min(means, key=means.__getitem__)
-        best = f"lowest {splits[-1]}: --learning-rate {rate:g} --weight-decay {decay:g}"
-        lines.append(paint(best, "bold"))
-    return "\n".join(lines)
-
-
-def _setting(settings: "Settings") -> tuple[float, float]:
-    return settings.learning_rate, settings.weight_decay
-
-
-def _by_setting(runs: Sequence[Result]) -> dict[tuple[float, float], list[Result]]:
-    """Group the runs by setting; those of a group differ in their seeds."""
-    groups: dict[tuple[float, float], list[Result]] = {}
-    for run in runs:
-        groups.setdefault(_setting(run.settings), []).append(run)
-    return groups
-
-
-def _as_dict(run: Result) -> dict[str, Any]:
-    """Return a result as JSON, which has no NaN."""
-    rate, decay = _setting(run.settings)
-    losses = {name: loss if math.isfinite(loss) else None for name, loss in run.losses.items()}
-    curve = [loss if math.isfinite(loss) else None for loss in run.curve]
-    named = {"learning_rate": rate, "weight_decay": decay, "seed": run.settings.seed}
-    return named | {"losses": losses, "curve": curve}
+    return tunable_optimizers(make, [(run.learning_rate, run.weight_decay) for run in runs])

@@ -1,8 +1,13 @@
-"""Sweeps: several runs that differ in their data alone, trained at once by ``vmap``."""
+"""Sweeps: runs that differ in their data alone, at once by ``vmap``, and spread over devices."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from itertools import takewhile
+from queue import SimpleQueue
+from threading import Event
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +17,59 @@ from jaxtyping import Array, Float, Int
 
 from jaxmore.layers import Layer, Tree
 from jaxmore.training.loop import COMPILER_OPTIONS, TrainState, scan_steps
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def spread(function: Callable[[Item], Iterator[Result]], items: Iterable[Item]) -> Iterator[Result]:
+    """Compute a result for each item, on all devices of this process at once.
+
+    Args:
+        function: yields what it has so far, at last the result; it runs in a thread of its own,
+            where the device that is free is JAX's default.
+        items: one for each result.
+
+    Yields:
+        The results, in the order of the items. If they are not all asked for, the functions that
+        run end when they next yield.
+    """
+    devices, free, stopped = jax.local_devices(), SimpleQueue[jax.Device](), Event()
+    for device in devices:
+        free.put(device)
+
+    def compute(item: Item) -> Any:
+        device = free.get()
+        try:
+            with jax.default_device(device):
+                results = takewhile(lambda _: not stopped.is_set(), function(item))
+                return deque(results, maxlen=1).pop()
+        finally:
+            free.put(device)
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        try:
+            yield from pool.map(compute, items)
+        finally:
+            stopped.set()
+
+
+def tunable_optimizers(
+    make: Callable[[Any, Any], optax.GradientTransformation],
+    settings: Sequence[tuple[float, float]],
+) -> list[optax.GradientTransformation]:
+    """Make an optimiser for each pair of learning rate and weight decay, which its state holds.
+
+    Any of them can therefore step the state of every other.
+
+    Args:
+        make: makes one of ``learning_rate`` and ``weight_decay``.
+        settings: the pairs.
+    """
+    # A decay that all runs share stays static: gradient descent without decay needs no term.
+    shared = len({decay for _, decay in settings}) == 1
+    tunable = optax.inject_hyperparams(make, static_args=("weight_decay",) if shared else ())
+    return [tunable(rate, decay) for rate, decay in settings]
 
 
 def train_together(

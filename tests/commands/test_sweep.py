@@ -1,6 +1,8 @@
 """Sweeps: each run is that of ``jaxmore train``; lists of flags; the table; refusals."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmore.commands.sweep import Result, format_table, parse_list, train_all
+from jaxmore.commands.sweep import parse_list, train_all
+from jaxmore.commands.sweep_results import Result, format_table
 from jaxmore.errors import InputError
 from jaxmore.models import bengio
 from jaxmore.runs.config import TrainConfig
@@ -17,7 +20,8 @@ from jaxmore.runs.records import resolve_settings
 from jaxmore.runs.trained import load
 from jaxmore.training.memory import check_memory
 from jaxmore.training.optimizers import make_optimizer
-from tests.command_line import WORDS, run
+from jaxmore.training.sweeps import spread
+from tests.command_line import WORDS, refused, run
 
 SMALL = ["--n-embd2", "9", "--max-steps", "40", "--chunk-size", "20", "-b", "5"]
 
@@ -54,6 +58,30 @@ def test_each_run_has_the_bits_of_train(words_file, tmp_path, capsys) -> None:
 
 
 @pytest.mark.slow
+def test_runs_that_are_spread_over_devices_have_the_bits_of_one(words_file, tmp_path) -> None:
+    flags = ["sweep", "-i", words_file, *SMALL, "--seed", "0:5"]
+    run(*flags, "-o", tmp_path / "one")
+    several = [*flags, "-o", tmp_path / "several", "--cpu-devices", "3"]
+    subprocess.run([sys.executable, "-m", "jaxmore", *map(str, several)], check=True)
+    one, several = (
+        json.loads((tmp_path / of / "sweep.json").read_bytes()) for of in ("one", "several")
+    )
+    assert one["runs"] == several["runs"]
+
+
+def test_a_result_that_is_not_asked_for_is_not_computed_to_its_end() -> None:
+    def count(n: float) -> Iterator[int]:
+        i = 0
+        while i < n:
+            i += 1
+            yield i
+
+    results = spread(count, [3, float("inf")])
+    assert next(results) == 3
+    results.close()  # it would wait for infinity
+
+
+@pytest.mark.slow
 def test_muon_sweeps_as_it_trains(words_file, tmp_path) -> None:
     flags = ["-i", words_file, *SMALL, "--optimizer", "muon", "-w", "0.01"]
     run("sweep", "-o", tmp_path / "out", *flags, "-l", "0.02,0.01")
@@ -87,10 +115,9 @@ def test_together_and_one_after_another_agree(words_file) -> None:
 
 
 def test_the_table_takes_the_mean_over_seeds_and_tells_what_diverged() -> None:
-    base = resolve_settings(TrainConfig(), "windows")
-    losses = {0.1: [(2.0, 2.1), (2.2, 2.5)], 0.3: [(1.0, 1.1), (1.0, float("nan"))]}
+    losses = {0.1: [(2.0, 2.1), (2.2, 2.5)], 0.3: [(1.0, 1.1), (1.0, None)]}
     runs = [
-        Result(base._replace(learning_rate=rate), [3.0], {"train": train, "dev": dev})
+        Result(rate, 0.0, 1, {"train": train, "dev": dev}, [3.0])
         for rate, pairs in losses.items()
         for train, dev in pairs
     ]
@@ -117,9 +144,8 @@ def test_a_flag_that_is_not_given_is_the_default_of_each_run() -> None:
 
 
 def test_the_columns_stand_below_their_names_whatever_the_losses() -> None:
-    base = resolve_settings(TrainConfig(), "windows")
     runs = [
-        Result(base._replace(seed=seed), [3.0], {"train": loss, "dev": 2.0})
+        Result(0.1, 0.0, seed, {"train": loss, "dev": 2.0}, [3.0])
         for seed, loss in enumerate((400.0, 440.0))
     ]
     head, row, _ = format_table(runs).splitlines()
@@ -127,14 +153,14 @@ def test_the_columns_stand_below_their_names_whatever_the_losses() -> None:
     assert row.index("2.0000 ± 0.0000") == head.index("dev")
 
 
+def one_and_a_half(*args, **how) -> Iterator:
+    yield next(train_all(*args, **how))
+    raise KeyboardInterrupt
+
+
 def test_what_is_done_when_a_sweep_is_interrupted_is_kept(
     words_file, tmp_path, monkeypatch
 ) -> None:
-    def one_and_a_half(*args, **how) -> Iterator:
-        runs = train_all(*args, **how)
-        yield next(runs)
-        raise KeyboardInterrupt
-
     monkeypatch.setattr("jaxmore.commands.sweep.train_all", one_and_a_half)
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stop:
@@ -161,6 +187,8 @@ def test_what_is_done_when_a_sweep_is_interrupted_is_kept(
         ("--learning-rate", "0.1,0", "--learning-rate must be positive"),
         ("--learning-rate", "0.1,nan", "--learning-rate must be positive"),
         ("--weight-decay", "inf", "--weight-decay must be 0 or more"),
+        ("--cpu-devices", "0", "--cpu-devices must be at least 1"),
+        ("--process-id", "0", "--num-processes and --process-id go together"),
         ("--resume", "", "--resume"),
     ],
 )
@@ -174,6 +202,21 @@ def test_refusals_are_one_line_and_change_nothing(
     assert out == ""
     assert message in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--num-processes 0 --process-id 0", "--num-processes must be at least 1"),
+        ("--num-processes 2 --process-id 2", "--process-id must be 0 to 1, got 2"),
+        ("--num-processes 3 --process-id 0", "--num-processes 3: the sweep has 2 runs"),
+        ("--num-processes 2 --process-id 0 --json", "--json goes with one process"),
+    ],
+)
+def test_a_share_that_cannot_be_is_refused(tmp_path, capsys, flags, message) -> None:
+    asked = ["sweep", "--seed", "1,2", "-o", tmp_path / "out", *flags.split()]
+    assert message in refused(capsys, *asked)
     assert not (tmp_path / "out").exists()
 
 
