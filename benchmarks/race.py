@@ -62,6 +62,10 @@ class Worker:
         self._process.stdin.flush()
         return self._answer()
 
+    def kill(self) -> None:
+        """End the process: what waits for its answer fails."""
+        self._process.kill()
+
     def __enter__(self) -> Self:
         return self
 

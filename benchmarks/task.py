@@ -31,6 +31,8 @@ class Task:
     """Of the batches."""
     indices: Int[np.ndarray, "S B"]
     """The examples of each of the chunk's steps."""
+    dtype: str = "float32"
+    """Of the gradient: ``bfloat16`` rounds the parameters, which stay in float32."""
 
     @property
     def n_steps(self) -> int:

@@ -25,8 +25,9 @@ class Bow(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Ids (B, T) to logits (B, T, V)."""
         n_steps = x.shape[1]
-        h = self.embedding["token"](x.long()) + self.embedding["position"](torch.arange(n_steps))
-        allowed = torch.ones(n_steps, n_steps).tril().to(h.dtype)
+        positions = torch.arange(n_steps, device=x.device)
+        h = self.embedding["token"](x.long()) + self.embedding["position"](positions)
+        allowed = torch.ones(n_steps, n_steps).tril().to(h)
         h = h + allowed / allowed.sum(1, keepdim=True) @ h
         h = h + self.mlp["proj"](torch.tanh(self.mlp["hidden"](h)))
         return self.head(h)

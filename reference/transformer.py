@@ -78,7 +78,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Ids (B, T) to logits (B, T, V)."""
-        positions = torch.arange(x.shape[1])
+        positions = torch.arange(x.shape[1], device=x.device)
         h = self.embedding["token"](x.long()) + self.embedding["position"](positions)
         for block in self.blocks:
             h = h + block["attention"](h)

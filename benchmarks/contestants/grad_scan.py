@@ -33,6 +33,7 @@ def loss_and_grad_of(task: Task) -> LossAndGrad:
     model = MODELS[task.type].make(task.vocab_size, **task.options)
 
     def loss_of(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        params = jax.tree.map(lambda p: p.astype(task.dtype), params)
         with jax_tanh():  # while it is traced
             return rules.softmax_cross_entropy(model.fwd(params, x)[0], y)
 

@@ -14,6 +14,9 @@ from jaxmore.backprop import loss_and_grad
 from jaxmore.models import MODELS
 from jaxmore.training.loop import TrainState, train_chunk
 from jaxmore.training.optimizers import make_optimizer
+from jaxmore.training.precision import loss_and_bfloat16_grad
+
+GRADIENTS = {"float32": loss_and_grad, "bfloat16": loss_and_bfloat16_grad}
 
 
 def optimizer_of(task: Task) -> optax.GradientTransformation:
@@ -23,7 +26,7 @@ def optimizer_of(task: Task) -> optax.GradientTransformation:
 
 
 def loss_and_grad_of(task: Task) -> Callable[..., Any]:
-    return partial(loss_and_grad, MODELS[task.type].make(task.vocab_size, **task.options))
+    return partial(GRADIENTS[task.dtype], MODELS[task.type].make(task.vocab_size, **task.options))
 
 
 def prepare(task: Task) -> Callable[[], np.ndarray]:
@@ -45,6 +48,7 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
             jnp.asarray(0),
             batch_size=task.batch_size,
             n_steps=task.n_steps,
+            gradient=GRADIENTS[task.dtype],
         )
         return np.asarray(losses)
 

@@ -1,4 +1,4 @@
-"""What the PyTorch contestants share: the seeds' parameters, the batches, the number of threads."""
+"""What the PyTorch contestants share: device, the seeds' parameters, batches, number of threads."""
 
 import os
 from collections.abc import Iterator
@@ -9,15 +9,20 @@ from torch import Tensor
 from benchmarks.contestants.flat import flat_parameters
 from benchmarks.task import Task
 
+DEVICE = os.environ.get("TORCH_DEVICE", "cpu")
+"""``benchmarks.gpu`` sets it."""
+
 
 def leaves(task: Task) -> list[Tensor]:
     """C, W1, b1, gain, bias, W2 and b2, each a tensor of its own."""
-    return [torch.tensor(leaf) for leaf in flat_parameters(task.params)[1]]
+    return [torch.tensor(leaf, device=DEVICE) for leaf in flat_parameters(task.params)[1]]
 
 
 def steps(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of the chunk, gathered at once."""
-    X, Y = (torch.tensor(a[task.indices], dtype=torch.long) for a in (task.X, task.Y))
+    X, Y = (
+        torch.tensor(a[task.indices], dtype=torch.long, device=DEVICE) for a in (task.X, task.Y)
+    )
     return zip(X.unbind(), Y.unbind(), strict=True)
 
 
