@@ -24,7 +24,7 @@ PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST := $(PY) -m pytest $(if $(ARGS),,-n $(JOBS) --dist worksteal)
 
-.PHONY: help train test test-all test-browser docs docs-serve notebooks pictures bench bench-here faults mutants alarms prove test-newest lint lint-types lint-rest audit format lock clean FORCE
+.PHONY: help train test test-all test-browser docs docs-serve notebooks pictures bench bench-here bench-gpu faults mutants alarms prove test-newest lint lint-types lint-rest audit format lock clean FORCE
 
 help:
 	@echo 'make train        train on the embedded names'
@@ -35,6 +35,7 @@ help:
 	@echo 'make notebooks    run the notebooks of examples/, each within two minutes'
 	@echo 'make pictures     the explorer in docs/: the page and its pictures, by chromium'
 	@echo 'make bench        jaxmore beside its peers, on a quiet machine: writes docs/benchmarks.md'
+	@echo 'make bench-gpu    the same on a GPU, in fifteen minutes: writes docs/gpu.md'
 	@echo 'make faults       kill, truncate, flip bits, fill the disk: long, writes docs/faults.json'
 	@echo 'make mutants      plant a small mistake in every place, see each found: writes docs/mutants.md'
 	@echo 'make alarms       give the checker 200 random rules that are right, see none called wrong'
@@ -88,6 +89,10 @@ endif
 
 bench-here: $(VENV)/.ready-dev
 	PYTHON_WITH_TORCH=.venv/bin/python $(PY) -m benchmarks $(ARGS)
+
+# With jax and PyTorch for CUDA in $(VENV).
+bench-gpu: $(VENV)/.ready-dev
+	$(PY) -m benchmarks.gpu $(ARGS)
 
 faults: $(VENV)/.ready-dev
 	$(PY) -m tests.faults $(ARGS)

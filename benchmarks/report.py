@@ -24,7 +24,7 @@ compilation. Memory is the peak of the process, including imports and data.
 
 A section may have several columns, one for each jax, vector width and number of cores that it was
 measured with. Below each table stands what it was measured on, and whether the code has changed
-since.
+since. All of it is on CPUs: `make bench-gpu` is ready for a GPU, but has not been run on one yet.
 """
 
 

@@ -90,11 +90,12 @@ TITLES = {
     "sweep": "Sweeps",
     "profile": "A profile of the smallest ratio",
 }
-CONTEST = """Each contestant trains alone on the card, in its own process; a time is the median of its
-runs, a ratio that of the medians. Memory is the peak on the card. The share is that of the card's
-published dense peak, from the products of one forward and one backward pass without recomputation.
-In float32 JAX's products have the precision `highest`, in TF32 `tensorfloat32`. In bfloat16 the
-parameters stay in float32 (PyTorch: autocast), and products that remain in float32 are in TF32.
+CONTEST = """Each contestant trains alone on the card, in its own process. A time is the median of
+its runs, a ratio that of the medians. Memory is the peak on the card. The share is that of the
+card's published dense peak, from the products of one forward and one backward pass without
+recomputation. In float32 JAX's products have the precision `highest`, in TF32 `tensorfloat32`. In
+bfloat16 the parameters stay in float32 (PyTorch: autocast), and products that remain in float32 are
+in TF32.
 """
 INTRODUCTIONS = {
     "gradients": (
