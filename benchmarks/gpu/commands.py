@@ -19,7 +19,19 @@ def test_gradients(tiny: bool, deadline: float) -> Iterator[dict[str, Any]]:
     """Yield the verdict on the 26 cotangents, then those of the tests of `make test`."""
     yield _run(["jaxmore", "check"], deadline)
     for tests in TESTS[:1] if tiny else TESTS:
-        options = ["-q", "--tb=line", "-m", "not slow", "-W", "default", "-p", "no:cacheprovider"]
+        workers = "0" if tiny else "4"
+        options = [
+            "-n",
+            workers,
+            "-q",
+            "--tb=line",
+            "-m",
+            "not slow",
+            "-W",
+            "default",
+            "-p",
+            "no:cacheprovider",
+        ]
         yield _run(["pytest", tests, *options], deadline)
 
 

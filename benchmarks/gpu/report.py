@@ -28,7 +28,7 @@ def _commands(rows: list[dict[str, Any]]) -> str:
                 row["command"],
                 f"{row['seconds']:.0f}",
                 row["note"].partition(":")[0],
-                row["last_line"],
+                row["last_line"].replace("|", "/"),
             ]
             for row in rows
         ),
