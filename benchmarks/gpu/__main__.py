@@ -64,7 +64,7 @@ class Gpu:
         json_file = folder / "gpu.json"
         results = json.loads(json_file.read_text("utf-8")) if json_file.exists() else {}
         runners: dict[str, Callable[[bool, float], Iterator[dict[str, Any]]]] = {
-            "gradients": commands.test_gradients,
+            "gradients": commands.gradients,
             "sweep": commands.sweep,
             "profile": partial(contests.profile_slowest, results),
         }

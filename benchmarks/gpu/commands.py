@@ -15,24 +15,12 @@ HIGHEST = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 """float32 products in float32, not in TF32."""
 
 
-def test_gradients(tiny: bool, deadline: float) -> Iterator[dict[str, Any]]:
+def gradients(tiny: bool, deadline: float) -> Iterator[dict[str, Any]]:
     """Yield the verdict on the 26 cotangents, then those of the tests of `make test`."""
     yield _run(["jaxmore", "check"], deadline)
+    options = f"-q --tb=line -n {0 if tiny else 4} -W default -p no:cacheprovider".split()
     for tests in TESTS[:1] if tiny else TESTS:
-        workers = "0" if tiny else "4"
-        options = [
-            "-n",
-            workers,
-            "-q",
-            "--tb=line",
-            "-m",
-            "not slow",
-            "-W",
-            "default",
-            "-p",
-            "no:cacheprovider",
-        ]
-        yield _run(["pytest", tests, *options], deadline)
+        yield _run(["pytest", tests, *options, "-m", "not slow"], deadline)
 
 
 def sweep(tiny: bool, deadline: float) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,6 @@ from benchmarks.task import Task
 
 def prepare(task: Task) -> Callable[[], list[tuple[str, float]]]:
     train = jaxmore_scan.prepare(task)
-
     # The streams of a GPU; on a CPU the threads that run what XLA compiled.
     place = "Stream" if jax.default_backend() == "gpu" else "XLA"
 
