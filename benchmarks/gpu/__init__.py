@@ -1,1 +1,4 @@
 """jaxmore beside its peers on a GPU: ``python -m benchmarks.gpu``, within fifteen minutes."""
+
+NO_TIME = "no time left"
+"""The note of a row that was not measured for that reason."""

@@ -51,7 +51,7 @@ class Gpu:
         import jax
 
         from benchmarks.data import require_names
-        from benchmarks.gpu import commands, contests
+        from benchmarks.gpu import NO_TIME, commands, contests
         from benchmarks.gpu.report import write_report
         from benchmarks.machine import describe_machine
 
@@ -82,7 +82,7 @@ class Gpu:
                     rows.append(row)
             except Exception as error:
                 status = f"failed, {type(error).__name__}: {error}"
-            if any(row.get("note") == "no time left" for row in rows):
+            if any(row.get("note") == NO_TIME for row in rows):
                 status += ", out of time"
             results[name] = {
                 "machine": machine,

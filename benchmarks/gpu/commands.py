@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.gpu import NO_TIME
+
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ("tests/test_backprop.py", "tests/rules", "tests/layers", "tests/models")
 HIGHEST = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
@@ -51,7 +53,7 @@ def _run(command: list[str], deadline: float) -> dict[str, Any]:
         )
         last = done.stdout.strip().rpartition("\n")[2]
     except subprocess.TimeoutExpired:
-        note, last = "no time left", ""
+        note, last = NO_TIME, ""
     return {
         "command": " ".join(command[:2]),
         "note": note,
