@@ -32,10 +32,8 @@ def test_a_contestant_has_its_place_in_the_report() -> None:
 
 def test_a_contestant_is_ended_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Worker, "__init__", start_what_never_answers)
-    with (
-        pytest.raises(RuntimeError, match="failed"),
-        contests.until(0.0, "anything") as worker,
-    ):
+    ended = (RuntimeError, BrokenPipeError)  # while it is waited for, or already when it is asked
+    with pytest.raises(ended), contests.until(0.0, "anything") as worker:
         worker.ask("prepare")
 
 
