@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Suppress
 
 from jaxmore.commands.flags import MOST, Json, WorkDir, parse_list, try_json, write_json
-from jaxmore.commands.sweep_results import Result, draw, finite, format_table, join, share_of
+from jaxmore.commands.sweep_results import Result, Shares, draw, finite, format_table
 from jaxmore.errors import InputError
 from jaxmore.runs.config import TrainConfig, check_at_least, default
 from jaxmore.terminal import say
@@ -91,8 +91,9 @@ class Sweep(TrainConfig):
             **{f.name: getattr(self, f.name) for f in fields(TrainConfig) if f.name not in OWN}
         )
         from jaxmore.data import corpus_path
+        from jaxmore.files import as_json
         from jaxmore.models import MODELS
-        from jaxmore.runs.folder import check_overwrite, open_folder
+        from jaxmore.runs.folder import SWEEP, check_overwrite, open_folder, replace_run
         from jaxmore.runs.prepared import prepare
         from jaxmore.runs.records import resolve_settings
         from jaxmore.training.mesh import simulate_devices
@@ -108,11 +109,17 @@ class Sweep(TrainConfig):
             for rate, decay, seed in product(*lists)
         ]
         check_overwrite(config)
+        shares = None
         if n is not None and i is not None:
-            config = replace(config, work_dir=str(share_of(folder, i, n)))
+            asked = [(each.learning_rate, each.weight_decay, each.seed) for each in settings]
+            shares = Shares(folder, n, i, asked)
+            config = replace(config, work_dir=str(shares.of(i)))
             check_overwrite(config)
         run = prepare(config, corpus_path(config.input_file), packs=False)
         runs = [run._replace(settings=each) for each in settings[i::n]]
+        record = _record(run)
+        if shares:
+            shares.check(record)
         together = fits_together(runs)
 
         def tell(line: str) -> None:
@@ -120,10 +127,13 @@ class Sweep(TrainConfig):
                 say(line)
 
         with open_folder(config) as work_dir:
-            found = _sweep(runs, work_dir, together=together, tell=tell)
+            found = _sweep(runs, record, work_dir, together=together, tell=tell)
             _show(work_dir, found, tell)
-        if n is not None and (whole := join(folder, n, n_runs)):
-            _show(folder, whole, tell)
+        if shares and (all_runs := shares.join(record)):
+            found["flags"]["work_dir"] = str(folder)
+            found["runs"] = all_runs
+            replace_run(folder, SWEEP, as_json(found))
+            _show(folder, found, tell)
         write_json(self.json, found)
 
     def _check_processes(self, n_runs: int) -> None:
@@ -162,8 +172,20 @@ def fits_together(runs: "Sequence[PreparedRun]") -> bool:
     return True
 
 
+def _record(run: "PreparedRun") -> dict[str, Any]:
+    """Return what sweep.json holds besides the runs."""
+    size, last = run.config.chunk_size, run.settings.max_steps
+    flags = {k: v for k, v in run.record["flags"].items() if k not in LISTS}
+    return run.record | {"flags": flags, "steps": [*range(size, last, size), last]}
+
+
 def _sweep(
-    runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool, tell: Callable[[str], None]
+    runs: "Sequence[PreparedRun]",
+    record: dict[str, Any],
+    work_dir: Path,
+    *,
+    together: bool,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train, and write the results as they come; return what sweep.json holds."""
     from jaxmore.files import as_json, write_atomically
@@ -175,8 +197,6 @@ def _sweep(
     tell(run.corpus.describe(run.data))
     tell(f"{run.description}\n{len(runs)} runs of {run.settings.max_steps:,} steps")
     splits = ["train", held_out(run.data)]
-    size, last = run.config.chunk_size, run.settings.max_steps
-    flags = {k: v for k, v in run.record["flags"].items() if k not in LISTS}
     results: list[dict[str, Any]] = []
     done: dict[str, Any] = {}
     for each, (params, curve) in zip(runs, train_all(runs, together=together), strict=True):
@@ -189,8 +209,7 @@ def _sweep(
         rate, decay, seed = own.values()
         tell(f"learning rate {rate:g}, weight decay {decay:g}, seed {seed}: {line}")
         if not together or len(results) == len(runs):  # one after another: keep what is done
-            steps = [*range(size, last, size), last]
-            done = run.record | {"flags": flags, "steps": steps, "runs": results}
+            done = record | {"runs": results}
             if len(results) == 1 or together:
                 replace_run(work_dir, SWEEP, as_json(done))
             else:

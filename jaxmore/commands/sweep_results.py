@@ -84,33 +84,52 @@ def draw(folder: Path, steps: list[int], runs: Sequence[Result]) -> None:
     plots.save(plots.sweep_curves(steps, curves, finals, held_out), folder / SWEEP_CURVES)
 
 
-def share_of(folder: Path, process: int, n_processes: int) -> Path:
-    """Return the folder of the runs that one of several processes trains."""
-    return folder / f"process-{process}-of-{n_processes}"
+class Shares(NamedTuple):
+    """The runs of a sweep, shared among processes that see the same work folder."""
 
+    folder: Path
+    n_processes: int
+    process: int
+    asked: list[tuple[float, float, int]]
+    """Learning rate, weight decay and seed of every run; each process trains every n-th."""
 
-def join(folder: Path, n_processes: int, n_runs: int) -> dict[str, Any] | None:
-    """Write the sweep of all processes, if all have ended; return what its file holds.
+    def of(self, process: int) -> Path:
+        """Return the folder in which a process keeps its runs."""
+        return self.folder / f"process-{process}-of-{self.n_processes}"
 
-    Each process trains every n-th run. All that end last at once write the same.
+    def check(self, record: dict[str, Any]) -> None:
+        """Raise InputError if another process trains with other flags, words or versions.
 
-    Raises:
-        InputError: a process has trained with other flags, words or versions.
-    """
-    from jaxmore.files import as_json, read_file
-    from jaxmore.runs.folder import SWEEP, replace_run
+        Args:
+            record: what the file of this process will hold besides its runs.
+        """
+        for process in {*range(self.n_processes)} - {self.process}:
+            self._read(process, record)
 
-    paths = [share_of(folder, i, n_processes) / SWEEP for i in range(n_processes)]
-    if not all(path.exists() for path in paths):
-        return None
-    shares = [json.loads(read_file(path)) for path in paths]
-    for path, share in zip(paths, shares, strict=True):
-        share["flags"]["work_dir"] = str(folder)
-        if share | {"runs": []} != shares[0] | {"runs": []}:
-            raise InputError(f"{path} is of another sweep: train it again with --overwrite")
-    if sum(len(share["runs"]) for share in shares) < n_runs:
-        return None
-    runs = [shares[i % n_processes]["runs"][i // n_processes] for i in range(n_runs)]
-    whole = shares[0] | {"runs": runs}
-    replace_run(folder, SWEEP, as_json(whole))
-    return whole
+    def join(self, record: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """Return the runs of all processes, or None where one has not ended yet.
+
+        Raises:
+            InputError: as of :meth:`check`.
+        """
+        shares = [self._read(process, record) for process in range(self.n_processes)]
+        if sum(map(len, shares)) < len(self.asked):
+            return None
+        n = self.n_processes
+        return [shares[i % n][i // n] for i in range(len(self.asked))]
+
+    def _read(self, process: int, record: dict[str, Any]) -> list[dict[str, Any]]:
+        from jaxmore.files import as_json, read_file
+        from jaxmore.runs.folder import SWEEP
+
+        path = self.of(process) / SWEEP
+        if not path.exists():
+            return []
+        theirs = json.loads(read_file(path))
+        runs = theirs.pop("runs")
+        settings = [(r["learning_rate"], r["weight_decay"], r["seed"]) for r in runs]
+        theirs["flags"]["work_dir"] = record["flags"]["work_dir"]
+        same = as_json(theirs) == as_json(record)
+        if not same or settings != self.asked[process :: self.n_processes][: len(runs)]:
+            raise InputError(f"{path} is of another sweep: move it away, or name another -o")
+        return runs
