@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxmore.errors import InputError
+from jaxmore.runs.config import CADENCE
 from jaxmore.terminal import paint, table
 
 
@@ -44,8 +45,8 @@ def format_table(runs: Sequence[Result]) -> str:
         losses = losses[np.isfinite(losses).all(1)]
         row = [f"{rate:g}", f"{decay:g}", f"{len(group)}"]
         for of_split in losses.T if len(losses) else ():
-            spread = f" ± {of_split.std(ddof=1):.4f}" if len(losses) > 1 else ""
-            row.append(f"{of_split.mean():.4f}{spread}")
+            deviation = f" ± {of_split.std(ddof=1):.4f}" if len(losses) > 1 else ""
+            row.append(f"{of_split.mean():.4f}{deviation}")
         if len(losses) < len(group):
             row.append(f"{len(group) - len(losses)} diverged")
         else:
@@ -89,47 +90,54 @@ class Shares(NamedTuple):
 
     folder: Path
     n_processes: int
-    process: int
-    asked: list[tuple[float, float, int]]
+    settings: list[tuple[float, float, int]]
     """Learning rate, weight decay and seed of every run; each process trains every n-th."""
+    overwrite: bool
+    """Whether results of another sweep may be replaced."""
 
     def of(self, process: int) -> Path:
         """Return the folder in which a process keeps its runs."""
         return self.folder / f"process-{process}-of-{self.n_processes}"
 
-    def check(self, record: dict[str, Any]) -> None:
-        """Raise InputError if another process trains with other flags, words or versions.
+    def read(self, process: int, record: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the runs that a process has done so far.
 
         Args:
-            record: what the file of this process will hold besides its runs.
-        """
-        for process in {*range(self.n_processes)} - {self.process}:
-            self._read(process, record)
-
-    def join(self, record: dict[str, Any]) -> list[dict[str, Any]] | None:
-        """Return the runs of all processes, or None where one has not ended yet.
+            process: its number.
+            record: what the file of this process holds besides its runs.
 
         Raises:
-            InputError: as of :meth:`check`.
+            InputError: the process trains with other flags or words, or its file is damaged.
         """
-        shares = [self._read(process, record) for process in range(self.n_processes)]
-        if sum(map(len, shares)) < len(self.asked):
-            return None
-        n = self.n_processes
-        return [shares[i % n][i // n] for i in range(len(self.asked))]
-
-    def _read(self, process: int, record: dict[str, Any]) -> list[dict[str, Any]]:
-        from jaxmore.files import as_json, read_file
+        from jaxmore.files import read_file
         from jaxmore.runs.folder import SWEEP
 
         path = self.of(process) / SWEEP
         if not path.exists():
             return []
-        theirs = json.loads(read_file(path))
-        runs = theirs.pop("runs")
-        settings = [(r["learning_rate"], r["weight_decay"], r["seed"]) for r in runs]
-        theirs["flags"]["work_dir"] = record["flags"]["work_dir"]
-        same = as_json(theirs) == as_json(record)
-        if not same or settings != self.asked[process :: self.n_processes][: len(runs)]:
-            raise InputError(f"{path} is of another sweep: move it away, or name another -o")
-        return runs
+        try:
+            theirs = json.loads(read_file(path))
+            runs = [Result(**run) for run in theirs["runs"]]
+            ours = self.settings[process :: self.n_processes][: len(runs)]
+            same = (
+                _decisive(theirs) == _decisive(record)
+                and [(*run.setting, run.seed) for run in runs] == ours
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged: move it away") from error
+        if not same and not self.overwrite:
+            raise InputError(f"{path} belongs to another sweep: --overwrite replaces it")
+        return theirs["runs"] if same else []
+
+    def join(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the runs of all processes, as far as they are done."""
+        n = self.n_processes
+        shares = [self.read(process, record) for process in range(n)]
+        places = ((i % n, i // n) for i in range(len(self.settings)))
+        return [shares[i][j] for i, j in places if j < len(shares[i])]
+
+
+def _decisive(record: dict[str, Any]) -> Any:
+    """What the results of a sweep depend on, on machines of one kind."""
+    flags = {name: value for name, value in record["flags"].items() if name not in CADENCE}
+    return json.dumps([flags, record["data"]["sha256"], record["steps"]], sort_keys=True)
