@@ -11,7 +11,7 @@ import numpy as np
 from jaxmore.errors import describe
 from jaxmore.prove.cells import Cell
 from jaxmore.prove.counterexample import refute
-from jaxmore.prove.degrees import Degrees
+from jaxmore.prove.degrees import TotalDegrees
 from jaxmore.prove.interpreter import Interpreter
 from jaxmore.prove.modular import PRIMES
 from jaxmore.prove.program import Program, Wrong, dot, evaluate
@@ -174,10 +174,10 @@ def _bound(program: Program) -> float:
     Of two identities, the derivative's and that of fwd and op, the one of larger degree counts: a
     wrong rule breaks at least one of them.
     """
-    run, rng = Interpreter(Degrees.constant), np.random.default_rng(0)
-    one = [Degrees(x.shape, 1, 0) for x in program.floats]
+    run, rng = Interpreter(TotalDegrees.constant), np.random.default_rng(0)
+    one = [TotalDegrees(x.shape, 1, 0) for x in program.floats]
     cells = [Cell(a, x, x) for a, x in zip(program.floats, one, strict=True)]
-    dys = [Cell(rng.normal(size=shape), Degrees(shape, 1, 0)) for shape in program.shapes]
+    dys = [Cell(rng.normal(size=shape), TotalDegrees(shape, 1, 0)) for shape in program.shapes]
     ys, cotangents = evaluate(program, run, cells, dys)
     total = dot(run, [(dy.number, y.tangent) for dy, y in zip(dys, ys, strict=True)])
     difference = total - dot(run, [(d.number, v) for d, v in zip(cotangents, one, strict=True)])
@@ -188,7 +188,7 @@ def _bound(program: Program) -> float:
     return bound_of(degrees)
 
 
-def bound_of(degrees: Iterable[Degrees]) -> float:
+def bound_of(degrees: Iterable[TotalDegrees]) -> float:
     """The chance that one of these numbers is zero at a random point, though it is not always."""
     return min(max(d.above + d.below for d in degrees) / PRIMES[-1], 1.0)
 

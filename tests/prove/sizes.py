@@ -24,7 +24,7 @@ from jaxmore.prove.program import Program, dot, evaluate
 from jaxmore.prove.residues import NotProved, Residues
 from jaxmore.prove.shapes import ELEMENTWISE
 from jaxmore.testing.arguments import parse_args
-from tests.prove.numbers import Degree, Degrees, Places
+from tests.prove.numbers import AxisDegree, AxisDegrees, Places
 
 SEEN = (47, 58, 69)
 """Sizes at which programs are compared, besides those that are proved.
@@ -247,8 +247,8 @@ class Counting(Watching):
         It grows by two where the rows are those of two axes with n places.
         """
         rows = max(cell.real.shape[0], 1)
-        n, total = Degree(0, int(math.log(rows, SEEN[0]) + 1e-9), {}), super().total(cell)
-        grown = Degrees(n)
+        n, total = AxisDegree(0, int(math.log(rows, SEEN[0]) + 1e-9), {}), super().total(cell)
+        grown = AxisDegrees(n)
         tangent = None if total.tangent is None else total.tangent * grown
         return Cell(total.real, total.number * grown, tangent)
 
@@ -318,13 +318,13 @@ def argue(axis: Axis) -> Argument:
             kind = "symmetric"
             _check_roots_and_exponents(program, sizes, targets)
 
-        def constant(value: Constant) -> Degrees:
+        def constant(value: Constant) -> AxisDegrees:
             above, below = depends.get(value, (0, 0))
-            return Degrees(Degree(0, above, {Degree(0, below, {}): 1} if below else {}))
+            return AxisDegrees(AxisDegree(0, above, {AxisDegree(0, below, {}): 1} if below else {}))
 
-        def degree(key: Any, shape: tuple[int, ...]) -> Degrees:
-            number = np.frompyfunc(lambda bits: Degree(int(bits != 0), 0, {}), 1, 1)
-            return Degrees(number(draw(key, shape).bits))
+        def degree(key: Any, shape: tuple[int, ...]) -> AxisDegrees:
+            number = np.frompyfunc(lambda bits: AxisDegree(int(bits != 0), 0, {}), 1, 1)
+            return AxisDegrees(number(draw(key, shape).bits))
 
         run = (Symmetric if kind == "symmetric" else Counting)(constant, sizes, targets)
         numbers = [d.values[()] for d in difference(program, run, degree)]
