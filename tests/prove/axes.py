@@ -50,20 +50,23 @@ def proofs(axis: Axis, sizes: range) -> Iterator[Proof]:
 
 
 def _arguments(axis: Axis, sizes: range) -> Iterator[tuple[int, Any]]:
-    """Yield each size with arguments; for cross-entropy, with those that stand apart."""
+    """Yield each size with arguments; for cross-entropy, with each kind of row."""
     for n in sizes:
-        if axis == CLASSES:
-            # The target is the largest logit in the first row, another in the second; the third
-            # is ignored.
-            logits = np.random.default_rng(0).normal(size=(3, n))
-            targets = (np.argmax(logits, -1) - [0, 1, 0]) % n
-            yield n, (logits, np.where([True, True, False], targets, -1))
+        if axis == ROWS:
+            yield from ((n, args) for args in _kinds_of_rows(n, ROWS.others["V"]))
+        elif axis == CLASSES:  # 1/n depends on the rows, so at each number of rows
+            for n_rows in argue(ROWS).sizes:
+                yield from ((n, args) for args in _kinds_of_rows(n_rows, n))
         else:
             yield n, axis.arguments_at(n)
-    if axis == ROWS:  # with one ignored row, the constants 1/n are of one row less
-        for n in range(sizes.start, sizes.stop + 1):
-            logits, targets = axis.arguments_at(n)
-            yield n, (logits, np.append(targets[:-1], -1))
+
+
+def _kinds_of_rows(n_rows: int, n_classes: int) -> Iterator[Any]:
+    """Yield rows whose target is the largest logit, then another; an ignored row comes on top."""
+    for other in (0, 1):
+        logits = np.random.default_rng(0).normal(size=(n_rows + 1, n_classes))
+        targets = (np.argmax(logits, -1) + other) % n_classes
+        yield logits, np.append(targets[:-1], -1)
 
 
 def all_sizes(rule: str) -> str:

@@ -10,7 +10,8 @@ from jax import lax
 
 from jaxmore import rules
 from jaxmore.prove.residues import NotProved
-from tests.prove.axes import AXES, proofs
+from tests.prove import axes
+from tests.prove.axes import AXES, CLASSES, ROWS, proofs
 from tests.prove.sizes import Axis, argue
 
 GUARDS = {("rms_norm", "E"), ("softmax", "V"), ("linear", "I")}
@@ -143,3 +144,29 @@ def test_two_maxima_stand_apart_at_two_places(define: Any) -> None:
     axis = define(lambda x: jnp.max(x) + jnp.max(-x), slope)
     found = list(proofs(axis, argue(axis).sizes))
     assert not found[-1].passed
+
+
+@pytest.mark.parametrize("axis", [ROWS, CLASSES], ids=lambda axis: axis.axis)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda z, t: t == -1,
+        lambda z, t: (t != -1) & (t != z.argmax(-1)),
+        lambda z, t: t == z.argmax(-1),
+        lambda z, t: (t != -1).sum() == 3,
+    ],
+)
+def test_each_kind_of_row_and_each_number_of_targets_is_proved(
+    wrong: Any, axis: Axis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = rules.softmax_cross_entropy_bwd
+
+    def bwd(saved: Any, dy: Any) -> Any:
+        (dz, none), at = right(saved, dy), wrong(saved.logits, saved.targets)
+        return jnp.where(at[..., None], dz + dy, dz), none
+
+    needed = argue(ROWS)
+    monkeypatch.setattr(axes, "argue", lambda _: needed)
+    monkeypatch.setattr(rules, "softmax_cross_entropy_bwd", bwd)
+    found = proofs(axis, needed.sizes if axis == ROWS else range(2, 3))
+    assert not all(proof.passed for proof in found)
