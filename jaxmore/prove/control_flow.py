@@ -43,7 +43,7 @@ def _while(
         if not real(more):
             return state
         state = run.run(body_jaxpr, [*of_body, *state])
-    raise NotProved("a loop of more than 10,000 steps")
+    raise NotProved("the loop takes more than 10,000 steps")
 
 
 @handles("scan")

@@ -38,8 +38,8 @@ def _difference(program: Program, floats: list[Any], rng: np.random.Generator) -
             apart = np.argwhere(ys[i].number.differs(other))
             if len(apart):
                 at = tuple(apart[0].tolist())
-                raise Wrong("fwd", f"at {at} it is {ys[i].number.floats()[at]:.9g}, and op is "
-                            f"{other.floats()[at]:.9g}{_at(program, floats)}")  # fmt: skip
+                raise Wrong(f"fwd{_index(at)}", f"{ys[i].number.floats()[at]:.9g} in place of op's "
+                            f"{other.floats()[at]:.9g}{_at(program, floats, [])}")  # fmt: skip
     for k, x in enumerate(floats):
         for i in range(x.size):
             direction = np.zeros(x.shape)
@@ -55,17 +55,19 @@ def _difference(program: Program, floats: list[Any], rng: np.random.Generator) -
             visible = abs(float(ours.floats()) - float(right.floats())) > 2.0**-60 * scale
             if visible and ours.differs(right).all():
                 at = tuple(int(j) for j in np.unravel_index(i, x.shape))
-                names = program.float_names
-                index = f"[{', '.join(map(str, at))}]" if at else ""
-                dy = f", dy = {', '.join(str(d.tolist()) for d in dys_real)}"
-                dy = dy if sum(d.size for d in dys_real) <= 24 else ""
-                raise Wrong(f"{names[k]}{index}", f"{ours.floats():.9g} in place of "
-                            f"{right.floats():.9g}{_at(program, floats)}{dy}")  # fmt: skip
+                name = f"{program.float_names[k]}{_index(at)}"
+                raise Wrong(name, f"{ours.floats():.9g} in place of {right.floats():.9g}"
+                            f"{_at(program, floats, dys_real)}")  # fmt: skip
 
 
-def _at(program: Program, floats: list[Any]) -> str:
-    if sum(x.size for x in floats) > 24:
-        return ", at numbers of one digit, which a smaller shape would show"
-    named = zip(program.float_names, floats, strict=True)
+def _index(at: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, at))}]" if at else ""
+
+
+def _at(program: Program, floats: list[Any], dys: list[Any]) -> str:
+    if sum(x.size for x in (*floats, *dys)) > 48:
+        return "\n  (at more numbers than fit here: a smaller shape shows them)"
+    names = ["dy"] if len(dys) == 1 else [f"dy[{i}]" for i in range(len(dys))]
+    named = zip([*program.float_names, *names], [*floats, *dys], strict=True)
     values = ", ".join(f"{name} = {x.tolist()}" for name, x in named)
     return f"\n  at {values}"

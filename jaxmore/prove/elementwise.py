@@ -128,7 +128,7 @@ def _pow(run: Interpreter, a: Any, b: Any, **_: Any) -> Cell:
     if len(exponents) == 1 and float(2 * exponents[0]).is_integer():
         twice = int(2 * exponents[0])
         return _integer_pow(run, a if twice % 2 == 0 else _sqrt(run, a), y=twice // (2 - twice % 2))
-    raise NotProved("a power that is no multiple of 1/2")
+    raise NotProved("the exponent is not a multiple of 1/2")
 
 
 @handles("erf")
@@ -195,7 +195,7 @@ def _note_ties(run: Interpreter, a: Any, b: Any) -> None:
 def _compare(name: str) -> Any:
     def handler(run: Interpreter, a: Any, b: Any, **_: Any) -> Any:
         if np.isnan(real(a)).any() or np.isnan(real(b)).any():
-            raise NotProved("a comparison with NaN")
+            raise NotProved("the comparison meets NaN")
         _note_ties(run, a, b)
         return COMPARISONS[name](real(a), real(b))
 
@@ -208,7 +208,7 @@ for _name in COMPARISONS:
 
 @handles("ceil", "round")
 def _steps(run: Interpreter, a: Any, **_: Any) -> Any:
-    raise NotProved("a step function")
+    raise NotProved("the prover does not follow step functions")
 
 
 @handles("sign")

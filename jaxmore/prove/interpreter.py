@@ -82,12 +82,13 @@ class Interpreter:
             outs = equation.primitive.bind(*values, **equation.params)
             return list(outs) if equation.primitive.multiple_results else [outs]
         if name not in HANDLERS:
-            raise NotProved(f"no exact meaning of {name} at {self.place}")
+            raise NotProved(f"the prover has no exact meaning for {name} at {self.place}")
         try:
             outs = HANDLERS[name](self, *values, **equation.params)
         except NotProved as error:
             text = str(error)
-            raise NotProved(text if " at " in text else f"{text}: {name} at {self.place}") from None
+            place = "" if " at " in text else f" ({name} at {self.place})"
+            raise NotProved(text + place) from None
         outs = outs if isinstance(outs, list) else [outs]
         return outs
 
@@ -97,7 +98,7 @@ class Interpreter:
             return value
         array = np.asarray(value, "float64")
         if not np.isfinite(array).all():
-            raise NotProved("the value is not finite")
+            raise NotProved("a value is not finite")
         unique, index = np.unique(array, return_inverse=True)
         numbers = [self.scalar(float(u)) for u in unique] or [self.scalar(0.0)]
         table = type(numbers[0]).concatenate(numbers)

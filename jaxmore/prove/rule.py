@@ -18,9 +18,15 @@ from jaxmore.prove.program import Program, Wrong, dot, evaluate
 from jaxmore.prove.residues import NotProved, Redraw, Residues
 from jaxmore.prove.shapes import holds_at_every_shape
 
+NOT_EXACT = {
+    "fwd": "fwd is not exactly op",
+    "bwd": "bwd is not exactly the transposed derivative of fwd",
+}
 LEVELS = (3, len(PRIMES))
 DRAWS = 8
-EVERY_SHAPE = "elementwise: the proof holds at every shape where the rule is this program"
+EVERY_SHAPE = (
+    "the rule is elementwise, so the proof holds at every shape where it is the same program"
+)
 
 
 @dataclass
@@ -92,8 +98,8 @@ def prove_rule(
             if wrong:
                 refute(program, rng)
                 raise NotProved(
-                    f"{wrong} is no identity, but no counterexample was found: it cuts off what "
-                    "rounds to zero, or the prover lacks a law"
+                    f"{NOT_EXACT[wrong]}, but the prover found no counterexample. Either the rule "
+                    "cuts off what rounds to zero, or the prover lacks a law"
                 )
             proof.verdict, proof.bound = "proved", _bound(program) ** n_points
             shapes = " ".join(str(a.shape) for a in program.floats)
@@ -112,21 +118,22 @@ def prove_rule(
 
 def _notes(run: Interpreter) -> list[str]:
     notes = [
-        f"{place} took branch {sorted(taken)} of {run.sizes[place]}: the others are not proved"
+        f"{place} takes only branch {', '.join(map(str, sorted(taken)))} of {run.sizes[place]} "
+        "(counted from 0): the proof does not cover the others"
         for place, taken in run.reached.items()
         if len(taken) < run.sizes[place]
     ]
     notes += [
-        f"{place} takes an order from these arguments: other orders, and ties, are not proved"
+        f"{place} depends on an order: the proof does not cover other orders or ties"
         for place in sorted(run.ordered)
     ]
     notes += [
-        f"{place} is a tie at these arguments: it is not proved around this point"
+        f"{place} compares equal numbers: the proof does not cover the points around them"
         for place in sorted(run.tied)
     ]
     if run.unrecognised:
         values = ", ".join(map(repr, sorted(run.unrecognised)))
-        notes.append(f"taken as exact binary numbers: {values}")
+        notes.append(f"the prover takes these constants as exact binary numbers: {values}")
     return notes
 
 
@@ -145,7 +152,7 @@ def compare_at_a_point(
                     raise
                 break
         else:
-            raise NotProved("a divisor is zero at every point")
+            raise NotProved("a divisor is zero at every random point")
     raise AssertionError
 
 
@@ -195,4 +202,5 @@ def bound_of(degrees: Iterable[TotalDegrees]) -> float:
 
 def probability(bound: float, n_points: int) -> str:
     """Say how likely a wrong rule passes."""
-    return f": wrong with probability < {bound:.0e} at {n_points} points"
+    points = "1 random point" if n_points == 1 else f"{n_points} random points"
+    return f": a wrong rule passes at {points} with probability < {bound:.0e}"
