@@ -21,6 +21,28 @@ def refute(program: Program, rng: np.random.Generator) -> None:
             _difference(program, floats, rng)
 
 
+def differs_at_the_arguments(program: Program, rng: np.random.Generator) -> bool:
+    """Whether balls show that the rule is wrong at the given arguments, in a random direction."""
+    run = Interpreter(Balls.constant)
+
+    def random(shape: tuple[int, ...]) -> Balls:
+        return Balls.of(rng.normal(size=shape))
+
+    vs = [random(x.shape) for x in program.floats]
+    dys = [Cell(np.ones(shape), random(shape)) for shape in program.shapes]
+    cells = [Cell(x, Balls.of(x), v) for x, v in zip(program.floats, vs, strict=True)]
+    with contextlib.suppress(NotProved):
+        ys, cotangents = evaluate(program, run, cells, dys)
+        total = dot(run, [(dy.number, y.tangent) for dy, y in zip(dys, ys, strict=True)])
+        ours = dot(run, [(d.number, v) for d, v in zip(cotangents, vs, strict=True)])
+        apart = [total.differs(ours)]
+        if program.op:
+            theirs = [run.lift(y).number for y in run.run(program.op, cells)]
+            apart += [y.number.differs(other) for y, other in zip(ys, theirs, strict=True)]
+        return any(d.any() for d in apart)
+    return False
+
+
 def _small(rng: np.random.Generator, x: Any) -> Any:
     return rng.choice([-3, -2, -1, -0.5, 0.5, 1, 2, 3], x.shape)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxmore.errors import describe
 from jaxmore.prove.cells import Cell
-from jaxmore.prove.counterexample import refute
+from jaxmore.prove.counterexample import differs_at_the_arguments, refute
 from jaxmore.prove.degrees import TotalDegrees
 from jaxmore.prove.interpreter import Interpreter
 from jaxmore.prove.modular import PRIMES
@@ -95,6 +95,8 @@ def prove_rule(
                 if wrong:
                     break
             assert run
+            if not wrong and run.has_roots and differs_at_the_arguments(program, rng):
+                wrong = "bwd"  # by the sign of a root, which the field does not know
             if wrong:
                 refute(program, rng)
                 raise NotProved(
@@ -117,11 +119,25 @@ def prove_rule(
 
 
 def _notes(run: Interpreter) -> list[str]:
-    notes = [
-        f"{place} takes only branch {', '.join(map(str, sorted(taken)))} of {run.sizes[place]} "
-        "(counted from 0): the proof does not cover the others"
-        for place, taken in run.reached.items()
-        if len(taken) < run.sizes[place]
+    missed = {
+        f"{place} takes only branch {', '.join(map(str, sorted(taken)))} of {n_cases} "
+        "(counted from 0): the proof does not cover the others": place
+        for place, n_cases, taken in run.reached.values()
+        if len(taken) < n_cases
+    }
+    same = {
+        f"{place} always compares with the same outcome: the proof does not cover the other": place
+        for place, outcomes in run.compared.values()
+        if len(outcomes) == 1
+    }
+    notes = [*missed, *(note for note, place in same.items() if place not in missed.values())]
+    notes += [
+        f"{place} rounds to an integer: the proof does not cover other integers"
+        for place in sorted(run.stepped)
+    ]
+    notes += [
+        f"{place} ends its loop by a comparison: the proof does not cover other numbers of steps"
+        for place in sorted(run.looped)
     ]
     notes += [
         f"{place} depends on an order: the proof does not cover other orders or ties"

@@ -29,7 +29,8 @@ LINEAR: dict[str, Callable[..., tuple[str, dict[str, Any]]]] = {
     "dropout": lambda lead, t, e: (f"f[{lead}{t},{e}] key", {"rate": 0.3}),
     "embedding": lambda lead, v, e: (f"i[{lead}5]<{v} f[{v},{e}]", {}),
     "flatten": lambda lead, t, e: (f"f[{lead}{t},{e}]", {"block_size": t}),
-    "flatten_consecutive": lambda lead, s, e: (f"f[{lead}{3 * s},{e}]", {"n": 3}),
+    # With n = 1 it is the identity, another chain.
+    "flatten_consecutive": lambda lead, n, e: (f"f[{lead}{e * (n + 1)},{e}]", {"n": n + 1}),
 }
 """Rules that ship: their arguments and options for some leading axes and two sizes."""
 TRANSPOSES = {"gather": "scatter-add", "cumsum": "cumsum from the end"}
