@@ -50,7 +50,7 @@ def logits(saved: Trained, ids: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("type", TYPES)
-@pytest.mark.quick("bigram", "mlp")
+@pytest.mark.quick("mlp")
 def test_from_makemore_and_back(
     makemore: ModuleType, words: Path, tmp_path: Path, type: str
 ) -> None:

@@ -57,6 +57,7 @@ def test_words_follow_the_models_probabilities(trained) -> None:
         assert drawn.count(word) / n == pytest.approx(p, abs=deviation), word
 
 
+@pytest.mark.slow
 def test_the_likeliest_path_for_top_k_1_and_for_a_low_temperature(trained) -> None:
     model, params, stats = trained
     apply = jax.jit(model.apply)
