@@ -186,6 +186,7 @@ def test_the_wrong_flag_is_named(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_mesh_where_its_bits_depend_on_it(tmp_path: Path) -> None:
     flags = {"work_dir": tmp_path, "mesh": "data=2", "deterministic": False} | BIGRAM
     fit(**flags)
@@ -212,6 +213,7 @@ class Own(Layer):
         return {}, dy
 
 
+@pytest.mark.slow
 def test_a_layer_of_ones_own_is_taken_in_any_order_of_addition() -> None:
     n = len({*"".join(WORDS)}) + 1
     model = Chain(embedding=Embedding(n, n), flatten=Flatten(1), own=Own())

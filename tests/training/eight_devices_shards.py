@@ -84,7 +84,7 @@ def test_a_sum_in_any_order_is_within_the_condition_scale(layout: Any) -> None:
     assert collectives == ANY_ORDER[layout]
 
 
-@pytest.mark.quick("data=4")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mesh", "flags"),
     [
@@ -105,6 +105,7 @@ def test_shards_are_saved_whole(mesh: str, flags: dict[str, Any], tmp_path: Path
     assert fit(**{"mesh": mesh, "shard_params": True, "resume": True} | other, **flags) == whole
 
 
+@pytest.mark.slow
 def test_a_device_holds_a_shard() -> None:
     model, (params, _, _) = example("transformer")
     optimizer = make_optimizer("adamw", 0.01, 0.0, "constant", 6)
