@@ -146,6 +146,7 @@ def test_two_maxima_stand_apart_at_two_places(define: Any) -> None:
     assert not found[-1].passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [ROWS, CLASSES], ids=lambda axis: axis.axis)
 @pytest.mark.parametrize(
     "wrong",

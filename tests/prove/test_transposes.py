@@ -49,6 +49,7 @@ def test_another_chain_of_known_steps_is_right() -> None:
     check_transposes(fwd, lambda x: (fwd(x), ()), bwd, lambda *_: ("f[9,4]", {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bwd",
     [
@@ -84,6 +85,7 @@ def keep(x: Any, key: Any, rate: float = 0.5, flip: bool = False) -> Any:
     return jnp.where(mask, 0, scaled) if flip else jnp.where(mask, scaled, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "back",
     [
