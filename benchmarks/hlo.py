@@ -105,9 +105,8 @@ def account(program: str, n_steps: int, rounds: int = 1) -> Account:
         left = by_name[dot.operands[0]].type
         axes = [*map(int, left[left.index("[") + 1 : left.index("]")].split(","))]
         contracted = re.findall(r"lhs_contracting_dims=\{([\d,]*)\}", dot.rest)[0].split(",")
-        return 2 * dot.size // _BYTES.get(dot.type[: dot.type.index("[")], 4) * math.prod(
-            axes[int(axis)] for axis in filter(None, contracted)
-        )
+        terms = math.prod(axes[int(axis)] for axis in filter(None, contracted))
+        return 2 * terms * (dot.size // _BYTES.get(dot.type[: dot.type.index("[")], 4))
 
     def _moved(i: Instruction) -> int:
         """The bytes that an operation reads and writes; of what it slices, the slice alone."""
