@@ -73,7 +73,7 @@ def width(machine: Machine, n: int, along: int, model: int) -> float:
 def seconds(machine: Machine, row: Row) -> tuple[float, float, float, float]:
     """Predict a step: its products, its memory, collectives over data, collectives over model."""
     over_data = over_model = 0.0
-    model = row["model_devices"]
+    model = row["model"]
     for kind, n, count, size in row["collectives"]:
         is_model = model > 1 and n == model
         shared = machine.axes > 1 and model > 1

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -72,9 +71,9 @@ ACCOUNTED = [
 ]
 MEASURED = [
     *(Case(DATA, n) for n in (1, 2, 4, 8)),
-    *(Case(BOTH, n, 2) for n in (2, 8)),
-    *(Case(SHARDS, n) for n in (2, 8)),
-    *(Case(TREE, n) for n in (1, 2, 8)),
+    Case(BOTH, 2, 2),
+    Case(SHARDS, 2),
+    *(Case(TREE, n) for n in (2, 8)),
 ]
 
 
@@ -169,9 +168,9 @@ def accounts() -> list[Row]:
 
 
 def measured() -> list[Row]:
-    """Time the small transformer, weakly and strongly scaled, in turns."""
+    """Time a block of the small transformer, weakly and strongly scaled, in turns."""
     simulate_devices(max(case.n for case in MEASURED))
-    sizes, share = SIZES[0]
+    sizes, share = NAMES | {"n_layer": 1}, SIZES[0][1]
     largest = share * max(case.shares for case in MEASURED)
     programs = {
         (scaling, case): Program(case, sizes, batch_size, run=True)
@@ -304,15 +303,12 @@ def tables(results: dict[str, Any]) -> list[str]:
 def main(halves: Sequence[str]) -> None:
     """Make the halves of docs/scaling.json that are named, and the tables of docs/scaling.md."""
     path = DOCS / "scaling.json"
-    results = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    makers = {"accounts": accounts, "measured": measured}
     for half in halves:
-        if half not in ("accounts", "measured"):
-            continue
-        made = {"accounts": accounts, "measured": measured}[half]()
-        results[half] = made
-        results[f"{half} on"] = f"{datetime.now(UTC):%Y-%m-%d}, jax {jax.__version__}"
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    write_tables(results)
+        made = {half: makers[half]()} if half in makers else {}
+        results = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        path.write_text(json.dumps(results | made, indent=1) + "\n", encoding="utf-8")
+    write_tables(json.loads(path.read_text("utf-8")))
 
 
 def write_tables(results: dict[str, Any]) -> None:
