@@ -72,8 +72,7 @@ ACCOUNTED = [
 MEASURED = [
     *(Case(DATA, n) for n in (1, 2, 4, 8)),
     Case(BOTH, 2, 2),
-    Case(SHARDS, 2),
-    *(Case(TREE, n) for n in (2, 8)),
+    Case(TREE, 2),
 ]
 
 
@@ -171,11 +170,15 @@ def measured() -> list[Row]:
     """Time a block of the small transformer, weakly and strongly scaled, in turns."""
     simulate_devices(max(case.n for case in MEASURED))
     sizes, share = NAMES | {"n_layer": 1}, SIZES[0][1]
-    largest = share * max(case.shares for case in MEASURED)
-    programs = {
-        (scaling, case): Program(case, sizes, batch_size, run=True)
+    largest = share * max(case.n for case in MEASURED)
+    batches = [
+        (scaling, case, batch_size)
         for case in MEASURED
         for scaling, batch_size in (("weak", share * case.n), ("strong", largest))
+    ]
+    programs = {
+        (case, batch_size): Program(case, sizes, batch_size, run=True)
+        for _, case, batch_size in dict.fromkeys(batches)
     }
     print(f"compiled {len(programs)} programs", flush=True)
     sends = {case.n: send_times(case.n) for case in MEASURED if case.n > 1}
@@ -186,24 +189,22 @@ def measured() -> list[Row]:
             if i:  # the first warms up
                 times[at].append(took)
     rows: list[Row] = []
-    for (scaling, case), program in programs.items():
-        found = program.account()
+    for scaling, case, batch_size in batches:
+        alone = Case(DATA, 1), share if scaling == "weak" else largest
+        mine, base = times[case, batch_size], times[alone]
+        found, one = programs[case, batch_size].account(), programs[alone].account()
         # All devices share the cores: their work adds up, and so do their messages.
-        one = programs[scaling, Case(DATA, 1)].account().flops
         sending = 0.0
         for collective, count in found.counts.items():
-            start, a_byte = sends[case.n] if collective.group > 1 else (0.0, 0.0)
+            start, a_byte = sends[case.n]
             sending += count * start + a_byte * found.sizes[collective]
-        alone = times[scaling, Case(DATA, 1)]
         rows.append(
             {
                 "scaling": scaling,
                 **case._asdict(),
-                "ms": median(times[scaling, case]) * 1e3,
-                "ratio": median(
-                    mine / base for mine, base in zip(times[scaling, case], alone, strict=True)
-                ),
-                "predicted": case.n * found.flops / one + sending / median(alone),
+                "ms": median(mine) * 1e3,
+                "ratio": median(a / b for a, b in zip(mine, base, strict=True)),
+                "predicted": case.n * found.flops / one.flops + sending / median(base),
             }
         )
     return rows
@@ -233,9 +234,13 @@ def _named(size: dict[str, int]) -> str:
     return f"T {size['block_size']:,}, L {size['n_layer']}, D {size['n_embd']}"
 
 
+def _digits(x: float) -> str:
+    return f"{float(f'{x:.3g}'):,g}"
+
+
 def _collectives(row: Row) -> str:
     found = [
-        f"{count} {kind} of {size / 1e6:,.3g} MB among {n:,}"
+        f"{count} {kind} among {n:,}: {_digits(size / 1e6)} MB"
         for kind, n, count, size in sorted(row["collectives"], key=lambda its: -its[3])
         if n > 1 and size > 1000
     ]
@@ -247,8 +252,8 @@ def tables(results: dict[str, Any]) -> list[str]:
     rows: list[Row] = results["accounts"]
     cost = [
         [
-            *(_named(row["size"]), row["layout"], f"{row['n']:,}", f"{row['flops'] / 1e9:,.3g}"),
-            *(f"{row['bytes'] / 1e9:,.3g}", _collectives(row)),
+            *(_named(row["size"]), row["layout"], f"{row['n']:,}", _digits(row["flops"] / 1e9)),
+            *(_digits(row["bytes"] / 1e9), _collectives(row)),
         ]
         for row in rows
     ]
@@ -261,12 +266,14 @@ def tables(results: dict[str, Any]) -> list[str]:
         for m in MACHINES
     ]
     model: list[list[str]] = []
-    for row in (row for row in rows if row["n"] > 1):
+    for row in (
+        row for row in rows if row["n"] > 1 and (row["size"] == LARGE or row["layout"] == DATA)
+    ):
         cells = [_named(row["size"]), row["layout"], f"{row['n']:,}"]
         for machine in MACHINES:
             products, memory, *sent = (1e3 * s for s in seconds(machine, row))
             tokens = crossover(machine, row)
-            cells.append(f"{products:.3g}, {memory:.3g}, {sum(sent):.3g}")
+            cells.append(f"{products:.2g}, {memory:.2g}, {sum(sent):.2g}")
             cells.append(f"{tokens:,.0f}" if tokens < 1e9 else "never")
         model.append(cells)
     axis = [
