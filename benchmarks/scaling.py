@@ -234,8 +234,8 @@ def _named(size: dict[str, int]) -> str:
     return f"T {size['block_size']:,}, L {size['n_layer']}, D {size['n_embd']}"
 
 
-def _digits(x: float) -> str:
-    return f"{float(f'{x:.3g}'):,g}"
+def _digits(x: float, n: int = 3) -> str:
+    return f"{float(f'{x:.{n}g}'):,g}"
 
 
 def _collectives(row: Row) -> str:
@@ -273,7 +273,7 @@ def tables(results: dict[str, Any]) -> list[str]:
         for machine in MACHINES:
             products, memory, *sent = (1e3 * s for s in seconds(machine, row))
             tokens = crossover(machine, row)
-            cells.append(f"{products:.2g}, {memory:.2g}, {sum(sent):.2g}")
+            cells.append(", ".join(_digits(ms, 2) for ms in (products, memory, sum(sent))))
             cells.append(f"{tokens:,.0f}" if tokens < 1e9 else "never")
         model.append(cells)
     axis = [
