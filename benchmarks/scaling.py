@@ -285,10 +285,10 @@ def tables(results: dict[str, Any]) -> list[str]:
     ]
     ran = {(row["scaling"], row["layout"], row["n"]): row for row in results["measured"]}
     times: list[list[str]] = []
-    for case in MEASURED:
-        cells = [case.layout, str(case.n)]
+    for layout, n in dict.fromkeys((layout, n) for _, layout, n in ran):
+        cells = [layout, str(n)]
         for scaling in ("weak", "strong"):
-            row = ran[scaling, case.layout, case.n]
+            row = ran[scaling, layout, n]
             cells += (f"{row['ms']:.1f}", f"{row['ratio']:.2f}", f"{row['predicted']:.2f}")
         times.append(cells)
     heads: list[Sequence[str]] = [
