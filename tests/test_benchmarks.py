@@ -29,9 +29,11 @@ from benchmarks.account import gradient_account, product_flops
 from benchmarks.columns import Section, code_lines, column, put
 from benchmarks.contestants import microgpt_c, microgpt_numpy
 from benchmarks.figure import growth_figure
+from benchmarks.hlo import account
 from benchmarks.machine import describe_machine
 from benchmarks.race import Result, Worker, check_losses, race
 from benchmarks.report import write_report
+from benchmarks.roofline import MACHINES, crossover, model_axis, seconds
 from benchmarks.tables import floor_of
 from benchmarks.task import Task, make_task
 from jaxmore import plots
@@ -328,3 +330,32 @@ def test_the_microgpt_tables(machine: dict[str, Any]) -> None:
     written = write_report({"microgpt": [section]})
     assert "| batch 1 | µs an example | loss after 1 s | loss after 5 s |" in written
     assert "| jaxmore | 9.0 (×1.00) | 2.250 | 2.125 |" in written
+
+
+def test_a_loop_counts_as_often_as_it_runs() -> None:
+    def chunk(x: jax.Array, w: jax.Array) -> jax.Array:
+        def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return jax.lax.fori_loop(0, 3, lambda _, x: jnp.sin(x @ w), x), None
+
+        return jax.lax.scan(step, x @ w, length=7)[0]
+
+    x, w = jnp.ones((20, 30)), jnp.ones((30, 30))
+    found = account(jax.jit(chunk).lower(x, w).compile().as_text(), 7)
+    assert found.flops == 3 * 2 * 20 * 30 * 30  # the product before the loop is no part of a step
+    assert found.bytes >= 3 * 4 * (20 * 30 + 30 * 30 + 20 * 30)
+    assert not found.counts
+
+
+def test_the_model_of_a_step_has_the_derived_crossovers() -> None:
+    """Without latency: 4C / 3W tokens for data; M = 9 D W / 4 C for model."""
+    h100, *_ = MACHINES
+    tokens, n_params, features = 2**40, 10**8, 768  # so many tokens that latency is nothing
+    row = {"tokens": tokens, "flops": 6 * n_params * tokens, "bytes": 0, "model": 1}
+    over_data = row | {"collectives": [["all-reduce", 8, 1, 2**20 * 4 * n_params]]}
+    expected = 2**20 * 4 / 3 * h100.flops / h100.link * 7 / 8
+    assert crossover(h100, over_data) == pytest.approx(expected, rel=1e-3)
+    m = 8
+    layer = row | {"flops": 72 * features**2 * tokens / m, "model": m}
+    sums = layer | {"collectives": [["all-reduce", m, 4, 4 * 4 * features * tokens]]}
+    products, _, _, over_model = seconds(h100, sums)
+    assert over_model / products == pytest.approx(7 / 8 * m / model_axis(h100, features), rel=1e-3)
