@@ -42,6 +42,7 @@ def ids(*shape: int, seed: int = 0) -> jax.Array:
 
 
 @pytest.mark.parametrize("hidden_bias", [True, False])
+@pytest.mark.quick("True")
 def test_trace_equals_stepwise(hidden_bias):
     model = mlp_bn(V, block_size=T, n_embd=E, n_embd2=H, hidden_bias=hidden_bias)
     params, x, y = generic(model), ids(B, T), ids(B, seed=1)

@@ -7,6 +7,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +29,11 @@ from benchmarks.account import gradient_account, product_flops
 from benchmarks.columns import Section, code_lines, column, put
 from benchmarks.contestants import microgpt_c, microgpt_numpy
 from benchmarks.figure import growth_figure
+from benchmarks.hlo import account
 from benchmarks.machine import describe_machine
 from benchmarks.race import Result, Worker, check_losses, race
 from benchmarks.report import write_report
+from benchmarks.roofline import MACHINES, crossover, model_axis, seconds
 from benchmarks.tables import floor_of
 from benchmarks.task import Task, make_task
 from jaxmore import plots
@@ -62,6 +65,12 @@ def skip_without_gcc() -> None:
 
 
 @pytest.fixture(scope="module")
+def machine() -> dict[str, Any]:
+    """This machine, described once: to find the ceiling of its products takes two seconds."""
+    return describe_machine() | {"rounds": "test"}
+
+
+@pytest.fixture(scope="module")
 def seeds_task() -> Task:
     """Four blocks of the C program, the last not full, and repeated contexts."""
     X, Y = context_windows(WORDS, VOCAB, 3)
@@ -85,8 +94,14 @@ def seeds_losses(seeds_task: Task) -> np.ndarray:
 )
 @pytest.mark.quick("torch_manual", "torch_autograd", "numpy_by_hand", "plain_c")
 def test_contestants_have_the_same_losses(
-    module: str, seeds_task: Task, seeds_losses: np.ndarray
+    module: str, seeds_task: Task, seeds_losses: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if module == "torch_unrolled":  # two steps in place of ten: to compile ten takes long
+        pytest.importorskip("torch")
+        unrolled = import_module("benchmarks.contestants.torch_unrolled")
+        in_graphs = unrolled.train_in_graphs
+        two = lambda task, steps_per_graph: in_graphs(task, steps_per_graph // 5)  # noqa: E731
+        monkeypatch.setattr(unrolled, "train_in_graphs", two)
     np.testing.assert_allclose(losses(module, seeds_task), seeds_losses, rtol=1e-5)
 
 
@@ -104,19 +119,21 @@ def test_ladder_contestants_have_the_same_losses(type: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_race_gives_a_report(seeds_task: Task, seeds_losses: np.ndarray) -> None:
+def test_a_race_gives_a_report(
+    machine: dict[str, Any], seeds_task: Task, seeds_losses: np.ndarray
+) -> None:
     with Worker("benchmarks.contestants.numpy_by_hand") as worker:
         results = race({"jaxmore": worker}, seeds_task, rounds=2)
     check_losses(results)
     np.testing.assert_allclose(results["jaxmore"].first, seeds_losses[:10], rtol=1e-5)
     assert len(results["jaxmore"].seconds) == 2
     row = inference.row_of("jaxmore", results["jaxmore"], results["jaxmore"])
-    section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [row]}
+    section = {"machine": machine, "rows": [row]}
     assert "| jaxmore |" in write_report({"sampling": [section]})
 
 
 @pytest.mark.slow
-def test_the_account_of_a_gradient_and_of_a_rule(seeds_task: Task) -> None:
+def test_the_account_of_a_gradient_and_of_a_rule(machine: dict[str, Any], seeds_task: Task) -> None:
     rows = [
         {"model": "mlp-bn", "contestant": name} | account._asdict()
         for name in ("jaxmore_scan", "grad_scan")
@@ -127,7 +144,7 @@ def test_the_account_of_a_gradient_and_of_a_rule(seeds_task: Task) -> None:
     assert [row["product_flops"] for row in rows] == [products, products]
     rule = memory.residuals_of("tanh")
     assert 0 < rule["residual_bytes"] <= rule["autodiff_bytes"]
-    section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [*rows, rule]}
+    section = {"machine": machine, "rows": [*rows, rule]}
     assert "| tanh | `f[*B,E]` |" in write_report({"memory": [section]})
 
 
@@ -153,7 +170,9 @@ def test_every_case_names_a_model_and_every_contestant_a_file() -> None:
         assert all((folder / f"{module}.py").exists() for module in table.values())
 
 
-def test_growth_tells_the_power_and_the_share_of_the_ceiling(tmp_path: Path) -> None:
+def test_growth_tells_the_power_and_the_share_of_the_ceiling(
+    machine: dict[str, Any], tmp_path: Path
+) -> None:
     rows = [
         {"axis": axis.name, "model": "mlp-bn", "value": value}
         | {"us_per_example": 3.0 * value**2, "product_flops_per_example": 6e5 * value**2}
@@ -161,8 +180,7 @@ def test_growth_tells_the_power_and_the_share_of_the_ceiling(tmp_path: Path) -> 
         for value in axis.values
     ]
     assert growth.slope(growth.by_axis(rows)["T"]) == pytest.approx(2)
-    machine = describe_machine() | {"rounds": "test", "matmul_ceiling_gflops": 400.0}
-    section = {"machine": machine, "rows": rows}
+    section = {"machine": machine | {"matmul_ceiling_gflops": 400.0}, "rows": rows}
     assert "| 2.00 | 50%, 50%" in write_report({"growth": [section]})
     figure = growth_figure([section])
     assert len(figure.axes) == len(growth.AXES)
@@ -171,7 +189,7 @@ def test_growth_tells_the_power_and_the_share_of_the_ceiling(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_forms_have_the_numbers_of_the_plain_forms() -> None:
+def test_forms_have_the_numbers_of_the_plain_forms(machine: dict[str, Any]) -> None:
     """``compare`` refuses what differs."""
     small = [
         ((9, 6),),
@@ -181,7 +199,7 @@ def test_forms_have_the_numbers_of_the_plain_forms() -> None:
     ]
     pairs = list(zip(forms.FORMS, small, strict=True))
     rows = [forms.compare(form, shapes, n_steps=8, rounds=1) for form, shapes in pairs]
-    section = {"machine": describe_machine() | {"rounds": "test"}, "rows": rows}
+    section = {"machine": machine, "rows": rows}
     assert "| softmax: maximum | (9, 6) |" in write_report({"forms": [section]})
     wrong = forms.FORMS[0]._replace(plain=lambda x: x.min(-1, keepdims=True))
     with pytest.raises(AssertionError, match=wrong.name):
@@ -222,8 +240,8 @@ def test_stratified_batches_draw_every_example_equally_often() -> None:
     assert (abs(counts - mean) < 6 * mean**0.5).all()
 
 
-def test_a_column_is_replaced_by_its_next_run() -> None:
-    here = describe_machine() | {"rounds": "test"}
+def test_a_column_is_replaced_by_its_next_run(machine: dict[str, Any]) -> None:
+    here = machine
     newest = here | {"versions": here["versions"] | {"jax": "99"}}
     row = {"contestant": "jaxmore", "model": "gru", "us_per_step": 1.0, "seconds_to_first_step": 1}
     row |= {"peak_mb": 1, "ratio": 1.0}
@@ -305,10 +323,39 @@ def gradient(task: Task) -> tuple[jax.Array, dict]:
     return jax.jit(loss_and_grad, static_argnums=0)(model, params, x, y)
 
 
-def test_the_microgpt_tables() -> None:
+def test_the_microgpt_tables(machine: dict[str, Any]) -> None:
     row = {"batch_size": 1, "contestant": "jaxmore", "us_per_example": 9.0, "ratio": 1.0}
     row |= {"losses": {1: 2.25, 5: 2.125}}
-    section = {"machine": describe_machine() | {"rounds": "test"}, "rows": [row]}
+    section = {"machine": machine, "rows": [row]}
     written = write_report({"microgpt": [section]})
     assert "| batch 1 | µs an example | loss after 1 s | loss after 5 s |" in written
     assert "| jaxmore | 9.0 (×1.00) | 2.250 | 2.125 |" in written
+
+
+def test_a_loop_counts_as_often_as_it_runs() -> None:
+    def chunk(x: jax.Array, w: jax.Array) -> jax.Array:
+        def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return jax.lax.fori_loop(0, 3, lambda _, x: jnp.sin(x @ w), x), None
+
+        return jax.lax.scan(step, x @ w, length=7)[0]
+
+    x, w = jnp.ones((20, 30)), jnp.ones((30, 30))
+    found = account(jax.jit(chunk).lower(x, w).compile().as_text(), 7)
+    assert found.flops == 3 * 2 * 20 * 30 * 30  # the product before the loop is no part of a step
+    assert found.bytes >= 3 * 4 * (20 * 30 + 30 * 30 + 20 * 30)
+    assert not found.counts
+
+
+def test_the_model_of_a_step_has_the_derived_crossovers() -> None:
+    """Without latency: 4C / 3W tokens for data; M = 9 D W / 4 C for model."""
+    h100, *_ = MACHINES
+    tokens, n_params, features = 2**40, 10**8, 768  # so many tokens that latency is nothing
+    row = {"tokens": tokens, "flops": 6 * n_params * tokens, "bytes": 0, "model": 1}
+    over_data = row | {"collectives": [["all-reduce", 8, 1, 2**20 * 4 * n_params]]}
+    expected = 2**20 * 4 / 3 * h100.flops / h100.link * 7 / 8
+    assert crossover(h100, over_data) == pytest.approx(expected, rel=1e-3)
+    m = 8
+    layer = row | {"flops": 72 * features**2 * tokens / m, "model": m}
+    sums = layer | {"collectives": [["all-reduce", m, 4, 4 * 4 * features * tokens]]}
+    products, _, _, over_model = seconds(h100, sums)
+    assert over_model / products == pytest.approx(7 / 8 * m / model_axis(h100, features), rel=1e-3)

@@ -78,6 +78,7 @@ def assert_equal(ours, want):
         np.testing.assert_allclose(d, truth, rtol=0, atol=1e-12 * abs(np.asarray(truth)).max())
 
 
+@pytest.mark.quick("batch_norm", "embedding", "softmax_cross_entropy")
 def test_gradient(case):
     drop_in, plain, args, argnums, _ = case
     want = jax.jit(grad(plain, argnums))(*args)
@@ -108,6 +109,7 @@ def test_gradient_of_gradient(case):
     assert_equal(jax.jit(grad(grad(drop_in, argnums), argnums))(*args), want)
 
 
+@pytest.mark.quick("batch_norm", "embedding", "softmax_cross_entropy")
 def test_value_is_that_of_the_operation(case):
     drop_in, plain, args, _, _ = case
     np.testing.assert_array_equal(drop_in(*args), plain(*args))
@@ -154,6 +156,7 @@ def floats_of(case):
 
 @with_hijax
 @pytest.mark.parametrize("bridge", [hiprim], indirect=True)
+@pytest.mark.quick("batch_norm", "softmax_cross_entropy")
 def test_forward_mode(case):
     of_floats, xs = floats_of(case)
     vs = [jnp.cos(3 * x) for x in xs]

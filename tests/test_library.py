@@ -141,17 +141,20 @@ def test_resuming_a_model_of_ones_own_keeps_its_best(tmp_path: Path) -> None:
     same_bits(best, first)
 
 
-def test_no_words_are_no_matter_of_memory() -> None:
-    trained = jaxmore.fit(WORDS, "bigram", **FLAGS)
-    assert jaxmore.sample(trained, 0) == []
+@pytest.fixture(scope="module")
+def bigram() -> jaxmore.Trained:
+    return jaxmore.fit(WORDS, "bigram", **FLAGS)
 
 
-def test_save_and_load(tmp_path: Path) -> None:
-    trained = jaxmore.fit(WORDS, "bigram", **FLAGS)
-    jaxmore.save(trained, tmp_path / "deep" / "inside")
+def test_no_words_are_no_matter_of_memory(bigram: jaxmore.Trained) -> None:
+    assert jaxmore.sample(bigram, 0) == []
+
+
+def test_save_and_load(bigram: jaxmore.Trained, tmp_path: Path) -> None:
+    jaxmore.save(bigram, tmp_path / "deep" / "inside")
     loaded = jaxmore.load(tmp_path / "deep" / "inside")
-    same_bits(trained, loaded)
-    assert loaded._replace(params={}, stats={}) == trained._replace(params={}, stats={})
+    same_bits(bigram, loaded)
+    assert loaded._replace(params={}, stats={}) == bigram._replace(params={}, stats={})
     with pytest.raises(InputError, match="a list of words"):
         jaxmore.evaluate(loaded)
 
@@ -175,11 +178,12 @@ def test_what_cannot_be_fitted_is_named(arguments, message) -> None:
         jaxmore.fit(WORDS, max_step=3)
 
 
-def test_many_samples_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = jaxmore.fit(WORDS, "bigram", **FLAGS)
-    one = jaxmore.sample(trained, 7)
+def test_many_samples_come_in_batches(
+    bigram: jaxmore.Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = jaxmore.sample(bigram, 7)
     monkeypatch.setattr("jaxmore.training.sampling.AT_ONCE", 7)
-    words = jaxmore.sample(trained, 20)
+    words = jaxmore.sample(bigram, 20)
     assert words[:7] == one
     assert len(words) == 20
     assert words[:7] != words[7:14]

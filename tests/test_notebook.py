@@ -18,8 +18,10 @@ import jaxmore
 from jaxmore.explore.html import html
 from jaxmore.notebook import colours, heat_map
 from jaxmore.testing import check_rule
+from tests.command_line import WORDS
 
-WORDS = ["ava", "mia", "zoe", "lea"] * 5
+# The same flags for every fit, here and in test_library.py, so that it compiles once.
+SMALL = {"max_steps": 40, "chunk_size": 20, "batch_size": 5, "n_embd2": 9}
 
 
 class Reader(HTMLParser):
@@ -51,7 +53,7 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def trained() -> jaxmore.Trained:
-    return jaxmore.fit(WORDS, max_steps=20, batch_size=4, n_embd2=8)
+    return jaxmore.fit(WORDS, **SMALL)
 
 
 def pixels(picture: str) -> np.ndarray:
@@ -81,7 +83,7 @@ def test_a_heat_map_of_any_shape_is_small() -> None:
 
 
 def test_a_trace_is_a_table_with_two_pictures_a_place_and_a_tree(trained) -> None:
-    x, y = jaxmore.context_windows(["ava"], trained.vocab, 3)
+    x, y = jaxmore.context_windows(["mia"], trained.vocab, 3)
     places = jaxmore.trace(trained.model, trained.params, x, y)
     shown = Reader(places._repr_html_())
     assert {"hidden", "hidden.weight", "loss", "cotangent"} <= set(shown.cells)
@@ -93,9 +95,9 @@ def test_a_trace_is_a_table_with_two_pictures_a_place_and_a_tree(trained) -> Non
 
 def test_a_model_shows_its_layers_and_a_trained_one_its_parameters(trained) -> None:
     layers = Reader(trained.model._repr_html_())
-    assert {"hidden", "Linear", "bias (8,), weight (30, 8)"} <= set(layers.cells)
+    assert {"hidden", "Linear", "bias (9,), weight (30, 9)"} <= set(layers.cells)
     shown = Reader(trained._repr_html_())
-    assert {"hidden.weight", "(30, 8)", "norm.gain"} <= set(shown.cells)
+    assert {"hidden.weight", "(30, 9)", "norm.gain"} <= set(shown.cells)
     assert f"dev {trained.record['losses']['dev']:.4f}" in trained._repr_html_()
 
 
@@ -124,19 +126,19 @@ def test_fit_shows_one_bar_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> Non
     shell = SimpleNamespace(kernel=None)
     ipython = SimpleNamespace(get_ipython=lambda: shell, display=display)
     monkeypatch.setitem(sys.modules, "IPython", ipython)
-    jaxmore.fit(WORDS, max_steps=20, chunk_size=10, batch_size=4, n_embd2=8)
+    jaxmore.fit(WORDS, **SMALL)
     first, second, last = shown
-    assert first.endswith("0 of 20 steps  compiling …")
-    assert re.search(r"10 of 20 steps  loss \d\.\d+  [\d,]+ steps/s  \d+ s left$", second)
-    assert re.search(r"20 of 20 steps  loss .* s, compilation included$", last)
-    jaxmore.fit(WORDS, max_steps=10, batch_size=4, n_embd2=8, progress=False)
+    assert first.endswith("0 of 40 steps  compiling …")
+    assert re.search(r"20 of 40 steps  loss \d\.\d+  [\d,]+ steps/s  \d+ s left$", second)
+    assert re.search(r"40 of 40 steps  loss .* s, compilation included$", last)
+    jaxmore.fit(WORDS, progress=False, **SMALL)
     assert len(shown) == 3
 
 
 def test_the_loss_curve_is_returned(tmp_path) -> None:
-    jaxmore.fit(WORDS, max_steps=20, batch_size=4, n_embd2=8, work_dir=tmp_path)
-    figure = jaxmore.loss_curve(tmp_path, "four names")
-    assert figure.axes[0].get_title() == "four names"
+    jaxmore.fit(WORDS, work_dir=tmp_path, **SMALL)
+    figure = jaxmore.loss_curve(tmp_path, "36 words")
+    assert figure.axes[0].get_title() == "36 words"
     assert figure._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(jaxmore.InputError, match="no metrics"):
         jaxmore.loss_curve(tmp_path / "last")

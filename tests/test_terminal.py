@@ -18,9 +18,10 @@ from jaxmore.layers import describe
 from jaxmore.models import MODELS
 from jaxmore.runs.inference import print_words
 from jaxmore.terminal import paint, table
-from tests.command_line import run
+from tests.command_line import WORDS, run
 
-WORDS = [a + b + c for a in ("ka", "mi", "ro", "ta") for b in ("", "n", "li") for c in "aeo"]
+# As in test_commands.py, so that it compiles once.
+SMALL = ["--n-embd2", "9", "--max-steps", "40", "--chunk-size", "20", "-b", "5"]
 
 
 class Terminal(io.StringIO):
@@ -72,7 +73,7 @@ def test_help_names_every_command_in_eighty_columns(capsys) -> None:
         assert f"\n  {name} " in shown
         assert hasattr(command(name), "run")
     modules = {path.stem for path in Path(cli.__file__).with_name("commands").glob("[a-z]*.py")}
-    assert {name.replace("-", "_") for name in COMMANDS} == modules - {"flags"}
+    assert {name.replace("-", "_") for name in COMMANDS} == modules - {"flags", "sweep_results"}
 
 
 def test_the_command_alone_names_three_commands_that_work(capsys) -> None:
@@ -108,7 +109,7 @@ def test_json_is_all_that_is_printed(tmp_path, capsys) -> None:
     words = tmp_path / "words.txt"
     words.write_text("\n".join(WORDS), encoding="utf-8")
     out = tmp_path / "out"
-    run("train", "-i", words, "-o", out, "--n-embd2", "9", "--max-steps", "9", "-b", "5")
+    run("train", "-i", words, "-o", out, *SMALL)
     ended = capsys.readouterr().out
     for next_command in ("sample", "evaluate", "explore"):
         assert f"jaxmore {next_command} -o {out}" in ended
@@ -177,8 +178,7 @@ def test_tensorboard_gets_the_lines_of_the_metrics(tmp_path, capsys) -> None:
     words = tmp_path / "words.txt"
     words.write_text("\n".join(WORDS), encoding="utf-8")
     out = tmp_path / "out"
-    flags = ["--n-embd2", "9", "--max-steps", "20", "--chunk-size", "10", "-b", "5"]
-    run("train", "-i", words, "-o", out, *flags, "--tensorboard")
+    run("train", "-i", words, "-o", out, *SMALL, "--tensorboard")
     assert "tensorboard --logdir" in capsys.readouterr().out
     content = b"".join(path.read_bytes() for path in (out / "tensorboard").iterdir())
     found: dict[tuple[str, int], float] = {}

@@ -65,7 +65,7 @@ class Check:
     input_file: Words = None
     """Words that the notebooks' batch is drawn from."""
     prove: bool = False
-    """Prove in exact arithmetic, without a tolerance; --rule all: the layers and 26 lines, too."""
+    """Prove in exact arithmetic, without a tolerance. --rule all adds the layers and 26 lines."""
     digits: bool = False
     """Count the digits of a rule that are right in float32 and float64, by ball arithmetic."""
     dump: bool = False
@@ -143,15 +143,15 @@ class Check:
 
         flag = "--digits" if self.digits else "--prove"
         if self.prove and self.digits:
-            raise InputError("--digits goes without --prove")
+            raise InputError("give --digits or --prove, not both")
         if self.model or self.dump or self.hint or self.only_dtype or self.dtype != DTYPES:
-            raise InputError(f"{flag} goes with a rule, --args, --option and --json")
+            raise InputError(f"{flag} takes only a rule, --args, --option and --json")
         if (self.option or self.args) and not self.spec:
-            raise InputError("--args and --option go with a rule of yours")
+            raise InputError("--args and --option need a rule of yours")
         if self.input_file:
-            raise InputError(f"-i goes without {flag}, whose notebooks' network needs no words")
+            raise InputError(f"{flag} does not take -i: it needs no words")
         if self.digits and not (self.spec or self.rule):
-            raise InputError("--digits goes with a rule of yours or with --rule")
+            raise InputError("--digits needs a rule of yours or --rule")
         try_json(self.json)
         if self.digits:
             certificates = [
@@ -180,7 +180,7 @@ class Check:
 
         named: list[_Rule] = []
         if self.spec == "all":
-            raise InputError("for every rule that ships write --rule all")
+            raise InputError("write --rule all for every rule that ships")
         if self.spec and self.spec.endswith(".py"):
             raise InputError(f"{self.spec!r} names no rule; write {self.spec}:my_fwd,my_bwd")
         if self.spec:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Suppress
 
 from jaxmore.commands.flags import MOST, Json, WorkDir, parse_list, try_json, write_json
-from jaxmore.commands.sweep_results import Result, draw, finite, format_table, join, share_of
+from jaxmore.commands.sweep_results import Result, Shares, draw, finite, format_table
 from jaxmore.errors import InputError
 from jaxmore.runs.config import TrainConfig, check_at_least, default
 from jaxmore.terminal import say
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # JAX is imported when the command runs
 
 LISTS = ("learning_rate", "weight_decay", "seed")
 OWN = (*LISTS, "cpu_devices", "num_processes", "process_id")
-"""Flags that mean another thing than those of ``jaxmore train``."""
+"""Flags whose meaning differs from ``jaxmore train``."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Sweep(TrainConfig):
     cpu_devices: Annotated[int | None, default("one device", "INT")] = None
     """Simulate this many devices on the CPU."""
     num_processes: Annotated[int | None, default("one process", "INT")] = None
-    """How many processes share the runs. Each needs nothing of the others but the work folder."""
+    """How many processes share the runs. They share only the work folder."""
     process_id: Annotated[int | None, default("one process", "INT")] = None
     """Which of them this is, from 0 on."""
     json: Json = None
@@ -91,8 +91,9 @@ class Sweep(TrainConfig):
             **{f.name: getattr(self, f.name) for f in fields(TrainConfig) if f.name not in OWN}
         )
         from jaxmore.data import corpus_path
+        from jaxmore.files import as_json, write_atomically
         from jaxmore.models import MODELS
-        from jaxmore.runs.folder import check_overwrite, open_folder
+        from jaxmore.runs.folder import SWEEP, check_overwrite, open_folder
         from jaxmore.runs.prepared import prepare
         from jaxmore.runs.records import resolve_settings
         from jaxmore.training.mesh import simulate_devices
@@ -107,23 +108,42 @@ class Sweep(TrainConfig):
             )
             for rate, decay, seed in product(*lists)
         ]
-        check_overwrite(config)
-        if n is not None and i is not None:
-            config = replace(config, work_dir=str(share_of(folder, i, n)))
+        shares = None
+        if n is None or i is None:
+            check_overwrite(config)
+        else:
+            # Only a sweep is replaced here, at the end; nothing else is deleted.
+            held = (folder / SWEEP).exists()
+            check_overwrite(config if held else replace(config, overwrite=False))
+            asked = [(each.learning_rate, each.weight_decay, each.seed) for each in settings]
+            shares, settings = Shares(folder, n, asked, self.overwrite), settings[i::n]
+            own = shares.of(i)
+            config = replace(config, work_dir=str(own), overwrite=(own / SWEEP).exists())
             check_overwrite(config)
         run = prepare(config, corpus_path(config.input_file), packs=False)
-        runs = [run._replace(settings=each) for each in settings[i::n]]
-        together = fits_together(runs)
+        runs = [run._replace(settings=each) for each in settings]
+        record = _record(run)
+        done: list[dict[str, Any]] = []
+        if shares is not None:
+            shares.join(record)  # refuses shares of another sweep
+            done = [] if self.overwrite else shares.read(i or 0, record)
+        together = trains_together(runs)
 
         def tell(line: str) -> None:
             if self.json != "-":
                 say(line)
 
         with open_folder(config) as work_dir:
-            found = _sweep(runs, work_dir, together=together, tell=tell)
+            found = _sweep(runs, record, work_dir, done, together=together, tell=tell)
             _show(work_dir, found, tell)
-        if n is not None and (whole := join(folder, n, n_runs)):
-            _show(folder, whole, tell)
+        if shares is not None:
+            joined = shares.join(record)
+            if len(joined) < n_runs:
+                tell(f"{folder}: {len(joined)} of {n_runs} runs: the last process joins them")
+                return
+            found = found | {"runs": joined}
+            write_atomically(folder / SWEEP, as_json(found))
+            _show(folder, found, tell)
         write_json(self.json, found)
 
     def _check_processes(self, n_runs: int) -> None:
@@ -139,7 +159,7 @@ class Sweep(TrainConfig):
             raise InputError("--json goes with one process")
 
 
-def fits_together(runs: "Sequence[PreparedRun]") -> bool:
+def trains_together(runs: "Sequence[PreparedRun]") -> bool:
     """Tell whether each device trains its runs at once: accelerators, if their memory suffices.
 
     On a CPU one run after another is as fast, and each has the bits of ``jaxmore train``.
@@ -162,24 +182,33 @@ def fits_together(runs: "Sequence[PreparedRun]") -> bool:
     return True
 
 
+def _record(run: "PreparedRun") -> dict[str, Any]:
+    """Return what sweep.json holds besides the runs."""
+    size, last = run.config.chunk_size, run.settings.max_steps
+    flags = {k: v for k, v in run.record["flags"].items() if k not in LISTS}
+    return run.record | {"flags": flags, "steps": [*range(size, last, size), last]}
+
+
 def _sweep(
-    runs: "Sequence[PreparedRun]", work_dir: Path, *, together: bool, tell: Callable[[str], None]
+    runs: "Sequence[PreparedRun]",
+    record: dict[str, Any],
+    work_dir: Path,
+    done: Sequence[dict[str, Any]],
+    *,
+    together: bool,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Train, and write the results as they come; return what sweep.json holds."""
+    """Train what is not done, write the results as they come; return what sweep.json holds."""
     from jaxmore.files import as_json, write_atomically
     from jaxmore.runs.folder import SWEEP, replace_run
     from jaxmore.runs.trained import held_out
     from jaxmore.training.evaluation import calibrate, mean_loss
 
-    run = runs[0]
+    run, left, results = runs[0], runs[len(done) :], [*done]
     tell(run.corpus.describe(run.data))
-    tell(f"{run.description}\n{len(runs)} runs of {run.settings.max_steps:,} steps")
+    tell(f"{run.description}\n{len(left)} runs of {run.settings.max_steps:,} steps")
     splits = ["train", held_out(run.data)]
-    size, last = run.config.chunk_size, run.settings.max_steps
-    flags = {k: v for k, v in run.record["flags"].items() if k not in LISTS}
-    results: list[dict[str, Any]] = []
-    done: dict[str, Any] = {}
-    for each, (params, curve) in zip(runs, train_all(runs, together=together), strict=True):
+    for each, (params, curve) in zip(left, train_all(left, together=together), strict=True):
         stats = calibrate(run.model, params, run.data["train"][0])
         losses = [mean_loss(run.model, params, stats, *run.data[name]) for name in splits]
         own = {name: getattr(each.settings, name) for name in LISTS}
@@ -188,14 +217,13 @@ def _sweep(
         line = ", ".join(f"{s} {loss:.4f}" for s, loss in zip(splits, losses, strict=True))
         rate, decay, seed = own.values()
         tell(f"learning rate {rate:g}, weight decay {decay:g}, seed {seed}: {line}")
-        if not together or len(results) == len(runs):  # one after another: keep what is done
-            steps = [*range(size, last, size), last]
-            done = run.record | {"flags": flags, "steps": steps, "runs": results}
-            if len(results) == 1 or together:
-                replace_run(work_dir, SWEEP, as_json(done))
+        if not together or each is left[-1]:  # one after another: keep what is done
+            content = as_json(record | {"runs": results})
+            if (work_dir / SWEEP).exists() and each is not runs[0]:
+                write_atomically(work_dir / SWEEP, content)
             else:
-                write_atomically(work_dir / SWEEP, as_json(done))
-    return done
+                replace_run(work_dir, SWEEP, content)
+    return record | {"runs": results}
 
 
 def _show(work_dir: Path, found: dict[str, Any], tell: Callable[[str], None]) -> None:
@@ -227,6 +255,8 @@ def train_all(
     from jaxmore.training.loop import train
     from jaxmore.training.sweeps import spread, train_together
 
+    if not runs:
+        return
     first, optimizers = runs[0], _optimizers([run.settings for run in runs])
     sizes: dict[str, Any] = {
         "batch_size": first.settings.batch_size,
@@ -238,12 +268,12 @@ def train_all(
     def train_share(
         share: "list[PreparedRun]",
     ) -> "Iterator[list[tuple[Tree, list[float]]]]":
+        """Yield the runs of a share as they are after each chunk."""
         X, Y = (jnp.array(a) for a in first.data["train"])
         states = [run.first_state() for run in share]
         if together:
             keys = jnp.stack([run.keys[1] for run in share])
-            many = first.model, optimizers[0], states, X, Y, keys
-            yield list(train_together(*many, **sizes))
+            yield from train_together(first.model, optimizers[0], states, X, Y, keys, **sizes)
             return
         (run,), (state,), curve = share, states, list[float]()
         for chunk in train(run.model, optimizers[0], state, X, Y, run.keys[1], **sizes):

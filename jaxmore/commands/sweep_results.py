@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxmore.errors import InputError
+from jaxmore.runs.config import CADENCE
 from jaxmore.terminal import paint, table
 
 
@@ -44,8 +45,8 @@ def format_table(runs: Sequence[Result]) -> str:
         losses = losses[np.isfinite(losses).all(1)]
         row = [f"{rate:g}", f"{decay:g}", f"{len(group)}"]
         for of_split in losses.T if len(losses) else ():
-            spread = f" ± {of_split.std(ddof=1):.4f}" if len(losses) > 1 else ""
-            row.append(f"{of_split.mean():.4f}{spread}")
+            deviation = f" ± {of_split.std(ddof=1):.4f}" if len(losses) > 1 else ""
+            row.append(f"{of_split.mean():.4f}{deviation}")
         if len(losses) < len(group):
             row.append(f"{len(group) - len(losses)} diverged")
         else:
@@ -84,33 +85,59 @@ def draw(folder: Path, steps: list[int], runs: Sequence[Result]) -> None:
     plots.save(plots.sweep_curves(steps, curves, finals, held_out), folder / SWEEP_CURVES)
 
 
-def share_of(folder: Path, process: int, n_processes: int) -> Path:
-    """Return the folder of the runs that one of several processes trains."""
-    return folder / f"process-{process}-of-{n_processes}"
+class Shares(NamedTuple):
+    """The runs of a sweep, shared among processes that see the same work folder."""
+
+    folder: Path
+    n_processes: int
+    settings: list[tuple[float, float, int]]
+    """Learning rate, weight decay and seed of every run; each process trains every n-th."""
+    overwrite: bool
+    """Whether results of another sweep may be replaced."""
+
+    def of(self, process: int) -> Path:
+        """Return the folder in which a process keeps its runs."""
+        return self.folder / f"process-{process}-of-{self.n_processes}"
+
+    def read(self, process: int, record: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the runs that a process has done so far.
+
+        Args:
+            process: its number.
+            record: what the file of this process holds besides its runs.
+
+        Raises:
+            InputError: the process trains with other flags or words, or its file is damaged.
+        """
+        from jaxmore.files import read_file
+        from jaxmore.runs.folder import SWEEP
+
+        path = self.of(process) / SWEEP
+        if not path.exists():
+            return []
+        try:
+            theirs = json.loads(read_file(path))
+            runs = [Result(**run) for run in theirs["runs"]]
+            ours = self.settings[process :: self.n_processes][: len(runs)]
+            same = (
+                _decisive(theirs) == _decisive(record)
+                and [(*run.setting, run.seed) for run in runs] == ours
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged: move it away") from error
+        if not same and not self.overwrite:
+            raise InputError(f"{path} belongs to another sweep: --overwrite replaces it")
+        return theirs["runs"] if same else []
+
+    def join(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the runs of all processes, as far as they are done."""
+        n = self.n_processes
+        shares = [self.read(process, record) for process in range(n)]
+        places = ((i % n, i // n) for i in range(len(self.settings)))
+        return [shares[i][j] for i, j in places if j < len(shares[i])]
 
 
-def join(folder: Path, n_processes: int, n_runs: int) -> dict[str, Any] | None:
-    """Write the sweep of all processes, if all have ended; return what its file holds.
-
-    Each process trains every n-th run. All that end last at once write the same.
-
-    Raises:
-        InputError: a process has trained with other flags, words or versions.
-    """
-    from jaxmore.files import as_json, read_file
-    from jaxmore.runs.folder import SWEEP, replace_run
-
-    paths = [share_of(folder, i, n_processes) / SWEEP for i in range(n_processes)]
-    if not all(path.exists() for path in paths):
-        return None
-    shares = [json.loads(read_file(path)) for path in paths]
-    for path, share in zip(paths, shares, strict=True):
-        share["flags"]["work_dir"] = str(folder)
-        if share | {"runs": []} != shares[0] | {"runs": []}:
-            raise InputError(f"{path} is of another sweep: train it again with --overwrite")
-    if sum(len(share["runs"]) for share in shares) < n_runs:
-        return None
-    runs = [shares[i % n_processes]["runs"][i // n_processes] for i in range(n_runs)]
-    whole = shares[0] | {"runs": runs}
-    replace_run(folder, SWEEP, as_json(whole))
-    return whole
+def _decisive(record: dict[str, Any]) -> Any:
+    """What the results of a sweep depend on, on machines of one kind."""
+    flags = {name: value for name, value in record["flags"].items() if name not in CADENCE}
+    return json.dumps([flags, record["data"]["sha256"], record["steps"]], sort_keys=True)

@@ -107,5 +107,5 @@ class Balls:
         """The midpoints."""
         for value in self.values.reshape(-1):
             if not value.is_finite():
-                raise NotProved("a ball is not finite")
+                raise NotProved("the interval of a value is not finite")
         return np.asarray(np.frompyfunc(float, 1, 1)(self.values), float)

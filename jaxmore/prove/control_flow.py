@@ -12,8 +12,17 @@ from jaxmore.prove.residues import NotProved
 
 
 @handles("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2")
-def _call(run: Interpreter, *args: Any, jaxpr: Any, **_: Any) -> list[Any]:
-    return run.run(closed(jaxpr), args)
+def _call(run: Interpreter, *args: Any, jaxpr: Any, name: str = "", **_: Any) -> list[Any]:
+    """The body, whose lines are that of the call where the function is one of JAX's.
+
+    JAX traces its own functions once, so their operations name the line that called them first.
+    """
+    caller = run.caller
+    if name.startswith("_") or hasattr(jax.numpy, name) or hasattr(jax.nn, name):
+        run.caller = run.place
+    outs = run.run(closed(jaxpr), args)
+    run.caller = caller
+    return outs
 
 
 @handles("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
@@ -26,8 +35,7 @@ def _custom(run: Interpreter, *args: Any, **params: Any) -> list[Any]:
 @handles("cond")
 def _cond(run: Interpreter, which: Any, *args: Any, branches: Any, **_: Any) -> list[Any]:
     i = int(np.clip(real(which), 0, len(branches) - 1))
-    run.reached.setdefault(run.place, set()).add(i)
-    run.sizes[run.place] = len(branches)
+    run.note_choice(len(branches), {i})
     return run.run(branches[i], args)
 
 
@@ -38,12 +46,16 @@ def _while(
 ) -> list[Any]:  # fmt: skip
     of_cond, rest = args[:cond_nconsts], args[cond_nconsts:]
     of_body, state = rest[:body_nconsts], list(rest[body_nconsts:])
+    place = run.place
     for _ in range(10_000):
+        before, run.compared = run.compared, {}
         (more,) = run.run(cond_jaxpr, [*of_cond, *state])
+        run.looped |= {place} if run.compared else set()
+        run.compared = before
         if not real(more):
             return state
         state = run.run(body_jaxpr, [*of_body, *state])
-    raise NotProved("a loop of more than 10,000 steps")
+    raise NotProved("the loop takes more than 10,000 steps")
 
 
 @handles("scan")

@@ -85,7 +85,7 @@ class Certificate:
             if d.n_left_out
         ]
         lines += [
-            f"  {loss.dtype}: {loss.primitive} at {loss.place} loses {loss.digits:.1f}"
+            f"  {loss.dtype}: {loss.primitive} at {loss.place} loses {loss.digits:.1f} digits"
             for loss in self.losses
         ]
         return "\n".join(lines)

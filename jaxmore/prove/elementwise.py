@@ -128,7 +128,7 @@ def _pow(run: Interpreter, a: Any, b: Any, **_: Any) -> Cell:
     if len(exponents) == 1 and float(2 * exponents[0]).is_integer():
         twice = int(2 * exponents[0])
         return _integer_pow(run, a if twice % 2 == 0 else _sqrt(run, a), y=twice // (2 - twice % 2))
-    raise NotProved("a power that is no multiple of 1/2")
+    raise NotProved("the exponent is not a multiple of 1/2")
 
 
 @handles("erf")
@@ -192,12 +192,19 @@ def _note_ties(run: Interpreter, a: Any, b: Any) -> None:
             run.tied.add(run.place)
 
 
+def _note_outcomes(run: Interpreter, outcomes: Any) -> None:
+    _, before = run.compared.get(run.path, ("", set[bool]()))
+    run.compared[run.path] = run.place, before | set(np.unique(outcomes).tolist())
+
+
 def _compare(name: str) -> Any:
     def handler(run: Interpreter, a: Any, b: Any, **_: Any) -> Any:
         if np.isnan(real(a)).any() or np.isnan(real(b)).any():
-            raise NotProved("a comparison with NaN")
+            raise NotProved("the comparison meets NaN")
         _note_ties(run, a, b)
-        return COMPARISONS[name](real(a), real(b))
+        outcomes = COMPARISONS[name](real(a), real(b))
+        _note_outcomes(run, outcomes)
+        return outcomes
 
     return handler
 
@@ -208,16 +215,19 @@ for _name in COMPARISONS:
 
 @handles("ceil", "round")
 def _steps(run: Interpreter, a: Any, **_: Any) -> Any:
-    raise NotProved("a step function")
+    raise NotProved("the prover does not follow step functions")
 
 
 @handles("sign")
 def _sign(run: Interpreter, a: Any, **_: Any) -> Any:
+    _note_ties(run, a, 0)
+    _note_outcomes(run, a.real > 0)
     return np.sign(a.real)
 
 
 @handles("floor")
 def _floor(run: Interpreter, a: Any, **_: Any) -> Any:
+    run.stepped.add(run.place)
     return np.floor(a.real)
 
 
@@ -235,4 +245,7 @@ def _identity(run: Interpreter, *values: Any, **_: Any) -> list[Any]:
 @handles("convert_element_type")
 def _convert(run: Interpreter, a: Any, *, new_dtype: Any, **_: Any) -> Any:
     """Between floats no value changes: rounding is not part of the proof."""
-    return a if jnp.issubdtype(new_dtype, jnp.floating) else np.asarray(a.real).astype(new_dtype)
+    if jnp.issubdtype(new_dtype, jnp.floating):
+        return a
+    run.stepped.add(run.place)
+    return np.asarray(a.real).astype(new_dtype)

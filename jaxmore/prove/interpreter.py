@@ -34,22 +34,35 @@ class Interpreter:
     keys, constants) are plain arrays, computed by JAX itself.
 
     Attributes:
-        reached: for each place that chooses (source line), the alternatives that were taken.
+        reached: for each operation that chooses (by its path), its place (source line), the number
+            of its cases, and those that were taken.
         ordered: the places that take an order or an extreme of many elements.
         tied: the places that compare equal elements.
+        compared: for each operation that compares, its place and the outcomes that occurred.
+        stepped: the places that round a number to an integer.
+        looped: the places of loops whose number of steps depends on a comparison.
+        has_roots: whether a square root was taken.
         unrecognised: the float constants that are taken as binary numbers.
+        place: the source line of the operation that runs.
+        path: that operation, after those that hold it. Each step of a loop has the same.
+        caller: the line that called the function of JAX's that runs, or "".
         seeds: tangents to add at variables of the outermost jaxpr.
     """
 
     def __init__(self, constant: Callable[[Constant], Any]) -> None:
         self._constant = constant
         self._constants: dict[float, Any] = {}
-        self.reached: dict[str, set[int]] = {}
-        self.sizes: dict[str, int] = {}
+        self.reached: dict[tuple[int, ...], tuple[str, int, set[int]]] = {}
         self.ordered: set[str] = set()
         self.tied: set[str] = set()
+        self.compared: dict[tuple[int, ...], tuple[str, set[bool]]] = {}
+        self.path: tuple[int, ...] = ()
+        self.stepped: set[str] = set()
+        self.looped: set[str] = set()
+        self.has_roots = False
         self.unrecognised: set[float] = set()
         self.place = ""
+        self.caller = ""
 
     def run(
         self, closed: Any, args: Sequence[Any], seeds: Mapping[Any, Any] | None = None
@@ -76,18 +89,26 @@ class Interpreter:
 
     def evaluate(self, equation: Any, values: list[Any]) -> list[Any]:
         """Evaluate one equation."""
+        outer, self.path = self.path, (*self.path, id(equation))
+        outs = self._evaluate(equation, values)
+        self.path = outer
+        return outs
+
+    def _evaluate(self, equation: Any, values: list[Any]) -> list[Any]:
         name = equation.primitive.name
-        self.place = _source(equation)
+        self.place = self.caller or _source(equation)
         if not (any(isinstance(v, Cell) for v in values) or has_body(equation)):
             outs = equation.primitive.bind(*values, **equation.params)
             return list(outs) if equation.primitive.multiple_results else [outs]
+        self.has_roots |= name in ("sqrt", "rsqrt", "pow")
         if name not in HANDLERS:
-            raise NotProved(f"no exact meaning of {name} at {self.place}")
+            raise NotProved(f"the prover has no exact meaning for {name} at {self.place}")
         try:
             outs = HANDLERS[name](self, *values, **equation.params)
         except NotProved as error:
             text = str(error)
-            raise NotProved(text if " at " in text else f"{text}: {name} at {self.place}") from None
+            place = "" if " at " in text else f" ({name} at {self.place})"
+            raise NotProved(text + place) from None
         outs = outs if isinstance(outs, list) else [outs]
         return outs
 
@@ -97,7 +118,7 @@ class Interpreter:
             return value
         array = np.asarray(value, "float64")
         if not np.isfinite(array).all():
-            raise NotProved("the value is not finite")
+            raise NotProved("a value is not finite")
         unique, index = np.unique(array, return_inverse=True)
         numbers = [self.scalar(float(u)) for u in unique] or [self.scalar(0.0)]
         table = type(numbers[0]).concatenate(numbers)
@@ -119,8 +140,7 @@ class Interpreter:
     def choose(self, which: Any, cases: Sequence[Any]) -> Any:
         """Select elementwise, and note which cases were taken."""
         which = np.asarray(which, int)
-        self.reached.setdefault(self.place, set()).update(np.unique(which).tolist())
-        self.sizes[self.place] = len(cases)
+        self.note_choice(len(cases), set(np.unique(which).tolist()))
         if not any(isinstance(case, Cell) for case in cases):
             return np.choose(which, [np.asarray(c) for c in cases])
         shape = next(c.real.shape for c in cases if isinstance(c, Cell))
@@ -132,6 +152,11 @@ class Interpreter:
             lifted.append(self.lift(case))
         index = which * int(np.prod(shape)) + places(shape)
         return self.join(lifted).take(index)
+
+    def note_choice(self, n_cases: int, taken: set[int]) -> None:
+        """Note which of some cases the current operation takes."""
+        place, _, before = self.reached.get(self.path, ("", 0, set[int]()))
+        self.reached[self.path] = place or self.place, n_cases, before | taken
 
     def join(self, cells: Sequence[Cell]) -> Cell:
         """Concatenate flattened cells."""

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxmore.prove.cells import Cell
-from jaxmore.prove.degrees import Degrees
+from jaxmore.prove.degrees import TotalDegrees
 from jaxmore.prove.interpreter import Interpreter
 from jaxmore.prove.program import dot
 from jaxmore.prove.residues import NotProved, Residues
@@ -65,7 +65,9 @@ def prove_lines(
             for name, difference in differences(run, draw):
                 if not difference.is_zero().all():
                     failures[name] = "wrong"
-        counted = differences(Interpreter(Degrees.constant), lambda shape: Degrees(shape, 1, 0))
+        counted = differences(
+            Interpreter(TotalDegrees.constant), lambda shape: TotalDegrees(shape, 1, 0)
+        )
         bounds = {name: bound_of([degree]) ** n_points for name, degree in counted}
     return [
         Proof(f"d{name}", failures[name])

@@ -66,14 +66,15 @@ class Program:
         try:
             flat = self.tree.flatten_up_to(cotangents)
         except (ValueError, TypeError) as error:
-            raise Wrong("structure", f"the cotangents do not fit: {error}") from None
+            raise Wrong("structure", f"the cotangents do not fit the arguments: {error}") from None
         found, at = list[int](), 0
         floats = iter(self.floats)
         for name, d, is_float in zip(self.names, flat, self.is_float, strict=True):
             if is_float:
-                shape = next(floats).shape
-                if d is None or not hasattr(d, "shape") or d.shape != shape:
-                    raise Wrong(name, f"its cotangent is {d}, and its shape {shape}")
+                shape, given = next(floats).shape, getattr(d, "shape", None)
+                if given != shape:
+                    told = f"is {d}" if given is None else f"has shape {given}"
+                    raise Wrong(name, f"the cotangent {told}, but the argument has shape {shape}")
                 found.append(at)
             at += len(jax.tree.leaves(d))
         return found

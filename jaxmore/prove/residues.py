@@ -204,7 +204,7 @@ class Residues:
     def sqrt(self) -> "Residues":
         """√x √x = x, and √(x y) = √x √y up to sign."""
         if self.parts.shape[1] == 2 and not (self.parts[:, 1] == 0).all():
-            raise NotProved("a square root of a square root")
+            raise NotProved("the prover does not follow a square root of a square root")
         x = self.parts[:, 0]
         square, value = modular.is_square(x), modular.root(x)
         if square.all():

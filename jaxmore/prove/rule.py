@@ -10,17 +10,23 @@ import numpy as np
 
 from jaxmore.errors import describe
 from jaxmore.prove.cells import Cell
-from jaxmore.prove.counterexample import refute
-from jaxmore.prove.degrees import Degrees
+from jaxmore.prove.counterexample import differs_at_the_arguments, refute
+from jaxmore.prove.degrees import TotalDegrees
 from jaxmore.prove.interpreter import Interpreter
 from jaxmore.prove.modular import PRIMES
 from jaxmore.prove.program import Program, Wrong, dot, evaluate
 from jaxmore.prove.residues import NotProved, Redraw, Residues
 from jaxmore.prove.shapes import holds_at_every_shape
 
+NOT_EXACT = {
+    "fwd": "fwd is not exactly op",
+    "bwd": "bwd is not exactly the transposed derivative of fwd",
+}
 LEVELS = (3, len(PRIMES))
 DRAWS = 8
-EVERY_SHAPE = "elementwise: the proof holds at every shape where the rule is this program"
+EVERY_SHAPE = (
+    "the rule is elementwise, so the proof holds at every shape where it is the same program"
+)
 
 
 @dataclass
@@ -89,11 +95,13 @@ def prove_rule(
                 if wrong:
                     break
             assert run
+            if not wrong and run.has_roots and differs_at_the_arguments(program, rng):
+                wrong = "bwd"  # by the sign of a root, which the field does not know
             if wrong:
                 refute(program, rng)
                 raise NotProved(
-                    f"{wrong} is no identity, but no counterexample was found: it cuts off what "
-                    "rounds to zero, or the prover lacks a law"
+                    f"{NOT_EXACT[wrong]}, but the prover found no counterexample. Either the rule "
+                    "cuts off what rounds to zero, or the prover lacks a law"
                 )
             proof.verdict, proof.bound = "proved", _bound(program) ** n_points
             shapes = " ".join(str(a.shape) for a in program.floats)
@@ -111,22 +119,37 @@ def prove_rule(
 
 
 def _notes(run: Interpreter) -> list[str]:
-    notes = [
-        f"{place} took branch {sorted(taken)} of {run.sizes[place]}: the others are not proved"
-        for place, taken in run.reached.items()
-        if len(taken) < run.sizes[place]
+    missed = {
+        f"{place} takes only branch {', '.join(map(str, sorted(taken)))} of {n_cases} "
+        "(counted from 0): the proof does not cover the others": place
+        for place, n_cases, taken in run.reached.values()
+        if len(taken) < n_cases
+    }
+    same = {
+        f"{place} always compares with the same outcome: the proof does not cover the other": place
+        for place, outcomes in run.compared.values()
+        if len(outcomes) == 1
+    }
+    notes = [*missed, *(note for note, place in same.items() if place not in missed.values())]
+    notes += [
+        f"{place} rounds to an integer: the proof does not cover other integers"
+        for place in sorted(run.stepped)
     ]
     notes += [
-        f"{place} takes an order from these arguments: other orders, and ties, are not proved"
+        f"{place} ends its loop by a comparison: the proof does not cover other numbers of steps"
+        for place in sorted(run.looped)
+    ]
+    notes += [
+        f"{place} depends on an order: the proof does not cover other orders or ties"
         for place in sorted(run.ordered)
     ]
     notes += [
-        f"{place} is a tie at these arguments: it is not proved around this point"
+        f"{place} compares equal numbers: the proof does not cover the points around them"
         for place in sorted(run.tied)
     ]
     if run.unrecognised:
         values = ", ".join(map(repr, sorted(run.unrecognised)))
-        notes.append(f"taken as exact binary numbers: {values}")
+        notes.append(f"the prover takes these constants as exact binary numbers: {values}")
     return notes
 
 
@@ -145,7 +168,7 @@ def compare_at_a_point(
                     raise
                 break
         else:
-            raise NotProved("a divisor is zero at every point")
+            raise NotProved("a divisor is zero at every random point")
     raise AssertionError
 
 
@@ -174,10 +197,10 @@ def _bound(program: Program) -> float:
     Of two identities, the derivative's and that of fwd and op, the one of larger degree counts: a
     wrong rule breaks at least one of them.
     """
-    run, rng = Interpreter(Degrees.constant), np.random.default_rng(0)
-    one = [Degrees(x.shape, 1, 0) for x in program.floats]
+    run, rng = Interpreter(TotalDegrees.constant), np.random.default_rng(0)
+    one = [TotalDegrees(x.shape, 1, 0) for x in program.floats]
     cells = [Cell(a, x, x) for a, x in zip(program.floats, one, strict=True)]
-    dys = [Cell(rng.normal(size=shape), Degrees(shape, 1, 0)) for shape in program.shapes]
+    dys = [Cell(rng.normal(size=shape), TotalDegrees(shape, 1, 0)) for shape in program.shapes]
     ys, cotangents = evaluate(program, run, cells, dys)
     total = dot(run, [(dy.number, y.tangent) for dy, y in zip(dys, ys, strict=True)])
     difference = total - dot(run, [(d.number, v) for d, v in zip(cotangents, one, strict=True)])
@@ -188,11 +211,12 @@ def _bound(program: Program) -> float:
     return bound_of(degrees)
 
 
-def bound_of(degrees: Iterable[Degrees]) -> float:
+def bound_of(degrees: Iterable[TotalDegrees]) -> float:
     """The chance that one of these numbers is zero at a random point, though it is not always."""
     return min(max(d.above + d.below for d in degrees) / PRIMES[-1], 1.0)
 
 
 def probability(bound: float, n_points: int) -> str:
     """Say how likely a wrong rule passes."""
-    return f": wrong with probability < {bound:.0e} at {n_points} points"
+    points = "1 random point" if n_points == 1 else f"{n_points} random points"
+    return f": a wrong rule passes at {points} with probability < {bound:.0e}"

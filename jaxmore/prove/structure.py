@@ -85,7 +85,7 @@ def _gather(run: Interpreter, a: Any, indices: Any, **params: Any) -> Cell:
         lax.gather_p.bind(jax.numpy.asarray(places(cell.real.shape)), indices, **params)
     )
     if (index < 0).any():
-        raise NotProved("an index out of range gives NaN")
+        raise NotProved("an index is out of range, which gives NaN")
     return cell.take(index)
 
 
@@ -248,7 +248,7 @@ def _dot(run: Interpreter, a: Any, b: Any, *, dimension_numbers: Any, **_: Any) 
 @handles("sort")
 def _sort(run: Interpreter, *arrays: Any, dimension: int, num_keys: int, **_: Any) -> list[Any]:
     if num_keys != 1:
-        raise NotProved("a sort by several keys")
+        raise NotProved("the prover does not follow a sort by several keys")
     run.ordered.add(run.place)
     order = np.argsort(real(arrays[0]), dimension, kind="stable")
     index = np.take_along_axis(places(real(arrays[0]).shape), order, dimension)

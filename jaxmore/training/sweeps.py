@@ -19,10 +19,10 @@ from jaxmore.layers import Layer, Tree
 from jaxmore.training.loop import COMPILER_OPTIONS, TrainState, scan_steps
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
+Found = TypeVar("Found")
 
 
-def spread(function: Callable[[Item], Iterator[Result]], items: Iterable[Item]) -> Iterator[Result]:
+def spread(function: Callable[[Item], Iterator[Found]], items: Iterable[Item]) -> Iterator[Found]:
     """Compute a result for each item, on all devices of this process at once.
 
     Args:
@@ -31,25 +31,33 @@ def spread(function: Callable[[Item], Iterator[Result]], items: Iterable[Item]) 
         items: one for each result.
 
     Yields:
-        The results, in the order of the items. If they are not all asked for, the functions that
-        run end when they next yield.
+        The results, in the order of the items. After an error, and if not all are asked for, the
+        functions that run end when they next yield.
     """
     devices, free, stopped = jax.local_devices(), SimpleQueue[jax.Device](), Event()
     for device in devices:
         free.put(device)
+
+    errors: list[BaseException] = []
 
     def compute(item: Item) -> Any:
         device = free.get()
         try:
             with jax.default_device(device):
                 results = takewhile(lambda _: not stopped.is_set(), function(item))
-                return deque(results, maxlen=1).pop()
+                return next(iter(deque(results, maxlen=1)), None)
+        except BaseException as error:
+            errors.append(error)
+            stopped.set()
         finally:
             free.put(device)
 
     with ThreadPoolExecutor(len(devices)) as pool:
         try:
-            yield from pool.map(compute, items)
+            for result in pool.map(compute, items):
+                if errors:
+                    raise errors[0]
+                yield result
         finally:
             stopped.set()
 
@@ -83,7 +91,7 @@ def train_together(
     batch_size: int,
     max_steps: int,
     chunk_size: int,
-) -> Iterator[tuple[Tree, list[float]]]:
+) -> Iterator[list[tuple[Tree, list[float]]]]:
     """Train K runs at once over the same examples.
 
     Args:
@@ -99,7 +107,8 @@ def train_together(
         chunk_size: steps per jitted call; it does not change the result.
 
     Yields:
-        For each run its parameters and the mean loss of each chunk.
+        After each chunk an empty list, and at the end for each run its parameters and the mean loss
+        of each chunk.
     """
     stacked: TrainState = jax.tree.map(lambda *a: jnp.stack(a), *states)
     curves: list[Any] = []
@@ -117,8 +126,11 @@ def train_together(
             n_steps=n_steps,
         )
         curves.append(np.asarray(losses).mean(1))
-    for i, curve in enumerate(np.stack(curves, 1)):
-        yield jax.tree.map(lambda a, i=i: a[i], stacked.params), curve.tolist()
+        yield []
+    yield [
+        (jax.tree.map(lambda a, i=i: a[i], stacked.params), curve.tolist())
+        for i, curve in enumerate(np.stack(curves, 1))
+    ]
 
 
 @partial(

@@ -105,6 +105,7 @@ def test_output_goes_through_links_and_into_devices(tmp_path) -> None:
         write_output(tmp_path, b"")
 
 
+@pytest.mark.slow
 def test_a_wrong_kind_of_file_at_one_of_our_names(words_file, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     run("train", "-i", words_file, "-o", out, *SMALL, "--schedule", "constant")
@@ -169,6 +170,7 @@ def test_what_may_have_been_meant(capsys, args, line) -> None:
     assert refused(capsys, *args).endswith(f"{line}\n") or line in refused(capsys, *args)
 
 
+@pytest.mark.slow
 def test_a_chunk_that_cannot_fit_is_refused_before_anything_is_cleared(
     words_file, tmp_path, capsys
 ) -> None:

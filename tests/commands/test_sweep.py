@@ -63,10 +63,64 @@ def test_runs_that_are_spread_over_devices_have_the_bits_of_one(words_file, tmp_
     run(*flags, "-o", tmp_path / "one")
     several = [*flags, "-o", tmp_path / "several", "--cpu-devices", "3"]
     subprocess.run([sys.executable, "-m", "jaxmore", *map(str, several)], check=True)
-    one, several = (
-        json.loads((tmp_path / of / "sweep.json").read_bytes()) for of in ("one", "several")
-    )
-    assert one["runs"] == several["runs"]
+    assert runs_of(tmp_path / "several") == runs_of(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_processes_share_the_runs_and_one_that_dies_loses_what_it_was_training(
+    words_file, tmp_path, monkeypatch, capsys
+) -> None:
+    out, flags = tmp_path / "out", ["sweep", "-i", words_file, *SMALL, "--seed", "0:5"]
+    run(*flags, "-o", tmp_path / "one")
+    share = [*flags, "-o", out, "--num-processes", "2", "--process-id"]
+    with monkeypatch.context() as patched:
+        patched.setattr("jaxmore.commands.sweep.train_all", one_and_a_half)
+        with pytest.raises(SystemExit):
+            run(*share, 1)
+    run(*share, 0)
+    assert "4 of 5 runs: the last process joins them" in capsys.readouterr().out
+    assert [r["seed"] for r in runs_of(out / "process-0-of-2")] == [0, 2, 4]
+    assert [r["seed"] for r in runs_of(out / "process-1-of-2")] == [1]
+    assert not (out / "sweep.json").exists()
+    for other in (["-b", 6], ["--seed", "0:4"], ["--chunk-size", 10]):
+        assert "sweep.json belongs to another sweep" in refused(capsys, *share, 1, *other)
+    run(*share, 1)
+    assert "\n1 runs of 40 steps" in capsys.readouterr().out
+    assert runs_of(out) == runs_of(tmp_path / "one")
+    assert (out / "sweep.png").exists()
+    # Another sweep replaces it share by share, and is whole when both have trained.
+    another = [*share[:-1], "--seed", "5:9", "--overwrite", "--process-id"]
+    run(*another, 0)
+    assert len(runs_of(out)) == 5
+    run(*another, 1)
+    assert [r["seed"] for r in runs_of(out)] == [5, 6, 7, 8]
+
+
+@pytest.mark.slow
+def test_a_share_deletes_nothing_and_names_a_damaged_one(words_file, tmp_path, capsys) -> None:
+    share = ["sweep", "-i", words_file, *SMALL, "--seed", "0:2", "--num-processes", "2"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("mine", encoding="utf-8")
+    asked = [*share, "-o", tmp_path / "run", "--process-id", "0", "--overwrite"]
+    assert "holds a trained model" in refused(capsys, *asked)
+    damaged = tmp_path / "out" / "process-0-of-2"
+    damaged.mkdir(parents=True)
+    (damaged / "sweep.json").write_text("{", encoding="utf-8")
+    asked = [*share, "-o", tmp_path / "out", "--process-id", "1"]
+    assert "sweep.json is damaged" in refused(capsys, *asked)
+
+
+def runs_of(folder: Path) -> list[dict]:
+    return json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["runs"]
+
+
+def test_an_error_ends_the_others_and_is_told() -> None:
+    def fail(n: float) -> Iterator[float]:
+        yield n
+        raise ValueError(n)
+
+    with pytest.raises(ValueError, match="7"):
+        list(spread(fail, [7, 8]))
 
 
 def test_a_result_that_is_not_asked_for_is_not_computed_to_its_end() -> None:

@@ -35,6 +35,7 @@ def _sizes(sizes):
 
 
 @pytest.mark.parametrize("sizes", [SEED_001, ODD], ids=str)
+@pytest.mark.quick("float64")
 def test_values_and_cotangents_equal_autograds(oracle, sizes, dtype, tolerance):
     """Within the condition scale of PyTorch's autograd, as the rules themselves are."""
     params, X, Y = draw(sizes, dtype)

@@ -109,11 +109,19 @@ def _named(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 @pytest.mark.quick("float64")
 def test_every_primitive_equals_jax(dtype):
-    cases, expected = [], []
-    for function, args in CASES:
-        arrays = tuple(jnp.array(a, dtype if a.dtype.kind == "f" else "int32") for a in args)
-        cases.append((_named(function, arrays), {f"x{k}": a for k, a in enumerate(arrays)}))
-        expected.append(jax.tree.leaves(function(*arrays)))
+    def every_function(inputs):
+        return [function(*args) for (function, _), args in zip(CASES, inputs, strict=True)]
+
+    inputs = [
+        tuple(jnp.array(a, dtype if a.dtype.kind == "f" else "int32") for a in args)
+        for _, args in CASES
+    ]
+    cases = [
+        (_named(function, args), {f"x{k}": a for k, a in enumerate(args)})
+        for (function, _), args in zip(CASES, inputs, strict=True)
+    ]
+    # One program for all: to compile each alone takes seconds.
+    expected = map(jax.tree.leaves, jax.jit(every_function)(inputs))
     met = {equation["op"] for program, _ in cases for equation in program["equations"]}
     assert met == PARAMETERS.keys() - NOT_MADE
     eps = jnp.finfo(dtype).eps

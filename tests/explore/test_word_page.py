@@ -27,7 +27,7 @@ def trained(type):
         k: v for k, v in SIZES.items() if k in inspect.signature(MODELS[type].make).parameters
     }
     model = MODELS[type].make(VOCAB.size, **options)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     record = {"data": {}, "training": {"step": 7}, "versions": {}, "losses": {}}
     return Trained(type, options, VOCAB, params, {}, record)
 
@@ -123,7 +123,7 @@ def test_the_predictions_are_the_models(open_page, built):
 
 
 def test_refuses_what_would_be_too_large():
-    run = trained("transformer")
+    run = trained("mlp-bn")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jaxmore.explore.word_page.LARGEST", 1000)
         with pytest.raises(InputError, match="over 5 MB: the model is too large"):

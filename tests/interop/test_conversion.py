@@ -50,7 +50,7 @@ def logits(saved: Trained, ids: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("type", TYPES)
-@pytest.mark.quick("bigram", "mlp")
+@pytest.mark.quick("mlp")
 def test_from_makemore_and_back(
     makemore: ModuleType, words: Path, tmp_path: Path, type: str
 ) -> None:
@@ -141,6 +141,7 @@ def test_files_that_are_missing_or_in_the_way(words: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("type", ["mlp", "transformer"])
+@pytest.mark.quick("mlp")
 def test_a_full_stop_is_a_letter_on_both_sides(
     makemore: ModuleType, words: Path, tmp_path: Path, type: str
 ) -> None:

@@ -116,6 +116,7 @@ def test_equal_models_share_one_compilation():
     assert len(traces) == 1
 
 
+@pytest.mark.quick("Chain")
 def test_init(case):
     """Check the shapes, and that the key determines all numbers."""
     layer, shapes, *_ = case
@@ -174,6 +175,7 @@ def test_bwd_is_the_transpose_of_fwd(case):
         np.testing.assert_allclose(d, truth, rtol=0, atol=1e-12 * scale)
 
 
+@pytest.mark.quick("Chain")
 def test_inference_with_the_statistics_of_a_batch_gives_its_output(case):
     layer, _, params, x = case
     y, _ = jax.jit(layer.fwd)(params, x)

@@ -144,7 +144,7 @@ def test_loss_and_every_gradient_at_the_smallest_sizes(oracle, case):
 
 @pytest.mark.usefixtures("x64")
 @every_case
-@pytest.mark.quick("rnn", "microgpt")
+@pytest.mark.quick("rnn")
 def test_adamw_trajectory(oracle, case):
     """Compare 20 steps of optax's AdamW and torch's, each with its own gradients."""
     params, twin = case.params(), twin_of(case).double()
@@ -305,7 +305,7 @@ def test_step_by_step_is_apply(case):
 @strict
 @pytest.mark.usefixtures("x64")
 @every_case
-@pytest.mark.quick("gru", "transformer")
+@pytest.mark.quick("transformer")
 def test_the_future_is_unseen(case):
     """Changing the ids from t on changes no bit before t, and something at t."""
     model, params, stats, ids = by_token(case)
@@ -321,6 +321,7 @@ def test_the_future_is_unseen(case):
 
 @strict
 @every_case
+@pytest.mark.quick("wavenet", "transformer")
 def test_trace_names_every_layer_and_parameter(case):
     def places(model, path=""):
         for name, layer in model.layers:

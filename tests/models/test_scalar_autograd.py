@@ -194,7 +194,7 @@ def test_every_model_is_here():
 
 @pytest.mark.usefixtures("x64", "strict_promotion")
 @pytest.mark.parametrize("type", CASES)
-@pytest.mark.quick("mlp", "rnn")
+@pytest.mark.quick("rnn")
 def test_loss_and_every_gradient(type):
     forward, options = CASES[type]
     model, rng = MODELS[type].make(V, **options), np.random.default_rng(3)

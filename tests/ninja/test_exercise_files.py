@@ -19,6 +19,8 @@ from tests.site.test_pages import ROOT, assert_alike
 
 PAGE = (ROOT / "docs/how-to/exercise.md").read_text("utf-8")
 each = pytest.mark.parametrize("name", SOLUTIONS)
+# One exercise in `make test`, both in `make test-all`.
+quick_attention = pytest.mark.quick("attention")
 
 
 def test_the_command_offers_every_exercise():
@@ -36,6 +38,7 @@ def test_every_blank_has_its_lines_its_hint_and_its_solution(name):
 
 
 @each
+@quick_attention
 def test_the_solution_is_right_as_the_commands_write_and_check_it(name, tmp_path, capsys):
     cli.main(["exercise", str(tmp_path), "--of", name])
     file = tmp_path / "my_backward.py"
@@ -60,6 +63,7 @@ def test_the_solution_is_right_as_the_commands_write_and_check_it(name, tmp_path
 
 @each
 @pytest.mark.parametrize("half", [0, 1], ids=["even", "odd"])
+@quick_attention
 def test_each_wrong_line_is_named_and_no_other(name, half, file):
     names = EXERCISES[name].names[half::2]
     mistakes = {variable: MISTAKES[name][variable][0] for variable in names}
@@ -103,6 +107,7 @@ def test_every_mutant_of_the_solution_is_refused(name, file):
 
 @each
 @pytest.mark.parametrize("half", [0, 1], ids=["even", "odd"])
+@quick_attention
 def test_what_is_left_out_is_to_be_written(name, half, file):
     """The lines below a blank are judged all the same."""
     names = EXERCISES[name].names[half::2]
@@ -113,6 +118,7 @@ def test_what_is_left_out_is_to_be_written(name, half, file):
     assert {v.name for v in report.verdicts if v.is_right} == written.keys()
 
 
+@pytest.mark.slow
 def test_a_function_may_do_what_repeats(file):
     """As the README of the GRU says: several cotangents from one line."""
     step = """

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxmore.prove.rule import Proof, prove_rule
 from tests.prove.sizes import Axis, argue
+from tests.prove.transposes import LINEAR, check_shipped
 
 _CELL, _SIZES = "f[B,E] f[B,H]", {"B": 1, "E": 3, "H": 2}
 _LINEAR, _NORM, _QKV = "f[B,I] f[I,O] f[O]", "f[B,E] f[E] f[E]", "f[B,T,D] f[B,T,D] f[B,T,D]"
@@ -37,15 +38,6 @@ AXES = [
     CLASSES,
 ]
 
-MIRRORED = {
-    "causal_mean": ("f[2,3,4]", {}, ["cumsum", "div"], ["div", "cumsum"]),
-    "dropout": ("f[2,3] key", {"rate": 0.3}, ["mul", "select_n"], ["mul", "select_n"]),
-    "embedding": ("i[2,4]<3 f[3,5]", {}, ["gather"], ["scatter-add"]),
-    "flatten": ("f[2,7,3]", {"block_size": 7}, ["reshape"], ["reshape"]),
-    "flatten_consecutive": ("f[2,8,3]", {"n": 2}, ["reshape"], ["reshape"]),
-}
-"""Linear rules: their operations on floats, and bwd's, which are the transposes in reverse order (a
-product with a mask and one with a number commute)."""
 NO_ARGUMENT = {"causal_attention": "T", "gru_cell": "H", "lstm_cell": "H", "rnn_cell": "H"}
 """Axes without an argument: the proof holds at the sizes that were tried."""
 
@@ -58,20 +50,23 @@ def proofs(axis: Axis, sizes: range) -> Iterator[Proof]:
 
 
 def _arguments(axis: Axis, sizes: range) -> Iterator[tuple[int, Any]]:
-    """Yield each size with arguments; for cross-entropy, with those that stand apart."""
+    """Yield each size with arguments; for cross-entropy, with each kind of row."""
     for n in sizes:
-        if axis == CLASSES:
-            # The target is the largest logit in the first row, another in the second; the third
-            # is ignored.
-            logits = np.random.default_rng(0).normal(size=(3, n))
-            targets = (np.argmax(logits, -1) - [0, 1, 0]) % n
-            yield n, (logits, np.where([True, True, False], targets, -1))
+        if axis == ROWS:
+            yield from ((n, args) for args in _kinds_of_rows(n, ROWS.others["V"]))
+        elif axis == CLASSES:  # 1/n depends on the rows, so at each number of rows
+            for n_rows in argue(ROWS).sizes:
+                yield from ((n, args) for args in _kinds_of_rows(n_rows, n))
         else:
             yield n, axis.arguments_at(n)
-    if axis == ROWS:  # with one ignored row, the constants 1/n are of one row less
-        for n in range(sizes.start, sizes.stop + 1):
-            logits, targets = axis.arguments_at(n)
-            yield n, (logits, np.append(targets[:-1], -1))
+
+
+def _kinds_of_rows(n_rows: int, n_classes: int) -> Iterator[Any]:
+    """Yield rows whose target is the largest logit, then another; an ignored row comes on top."""
+    for other in (0, 1):
+        logits = np.random.default_rng(0).normal(size=(n_rows + 1, n_classes))
+        targets = (np.argmax(logits, -1) + other) % n_classes
+        yield logits, np.append(targets[:-1], -1)
 
 
 def all_sizes(rule: str) -> str:
@@ -82,7 +77,8 @@ def all_sizes(rule: str) -> str:
         if not all(proof.passed for proof in proofs(axis, sizes)):
             raise AssertionError(f"{axis} is not proved at {sizes}")
         found[axis.axis] = axis.axis + f" ({sizes[0]} to {sizes[-1]})" * (kind == "symmetric")
-    if rule in MIRRORED:
+    if rule in LINEAR:
+        check_shipped(rule)
         return "every shape: the transposes"
     if rule in NO_ARGUMENT:
         found["none"] = f"not {NO_ARGUMENT[rule]} (the others at {NO_ARGUMENT[rule]} = 2)"

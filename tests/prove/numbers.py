@@ -67,16 +67,22 @@ class Places:
 
 
 @dataclass(eq=False)
-class Degree:
-    """The degree of a number's numerator in the places and in n, and its denominator's factors."""
+class AxisDegree:
+    """How a number grows with an axis: its degree in the places, and apart from it that in n.
+
+    (:class:`~jaxmore.prove.degrees.TotalDegrees` counts all drawn numbers, and knows no axis.)
+    """
 
     places: float
+    """The degree of the numerator in the numbers at the places."""
     n: float
-    below: "dict[Degree, int]"
-    power: "tuple[Degree, Degree] | None" = None
+    """The degree of the numerator's coefficients in n, the size of the axis."""
+    below: "dict[AxisDegree, int]"
+    """The factors of the denominator, each with its power."""
+    power: "tuple[AxisDegree, AxisDegree] | None" = None
     """(c, m) where the number is c + log m."""
 
-    def missing(self, below: "dict[Degree, int]") -> tuple[float, float]:
+    def missing(self, below: "dict[AxisDegree, int]") -> tuple[float, float]:
         """The degrees of the numerator over a denominator."""
         rest = [(f, power - self.below.get(f, 0)) for f, power in below.items()]
         return (
@@ -84,7 +90,7 @@ class Degree:
             self.n + sum(f.n * power for f, power in rest),
         )
 
-    def __add__(self, other: "Degree") -> "Degree":
+    def __add__(self, other: "AxisDegree") -> "AxisDegree":
         factors = {*self.below, *other.below}
         below = {f: max(self.below.get(f, 0), other.below.get(f, 0)) for f in factors}
         ours, theirs = self.missing(below), other.missing(below)
@@ -92,57 +98,57 @@ class Degree:
         if self.power or other.power:
             (c, m), (d, k) = self.log_parts, other.log_parts
             power = c + d, m * k
-        return Degree(max(ours[0], theirs[0]), max(ours[1], theirs[1]), below, power)
+        return AxisDegree(max(ours[0], theirs[0]), max(ours[1], theirs[1]), below, power)
 
-    def __neg__(self) -> "Degree":
+    def __neg__(self) -> "AxisDegree":
         if self.power is None:
             return self
         c, m = self.power
-        return Degree(self.places, self.n, self.below, (c, m.inverse))
+        return AxisDegree(self.places, self.n, self.below, (c, m.inverse))
 
-    def __sub__(self, other: "Degree") -> "Degree":
+    def __sub__(self, other: "AxisDegree") -> "AxisDegree":
         return self + -other
 
-    def __mul__(self, other: "Degree") -> "Degree":
+    def __mul__(self, other: "AxisDegree") -> "AxisDegree":
         factors = {*self.below, *other.below}
         below = {f: self.below.get(f, 0) + other.below.get(f, 0) for f in factors}
-        return Degree(self.places + other.places, self.n + other.n, below)
+        return AxisDegree(self.places + other.places, self.n + other.n, below)
 
     @property
-    def log_parts(self) -> "tuple[Degree, Degree]":
+    def log_parts(self) -> "tuple[AxisDegree, AxisDegree]":
         return self.power or (self, ONE)
 
     @cached_property
-    def inverse(self) -> "Degree":
-        above = Degree(0, 0, {}).missing(self.below)
-        return Degree(*above, {Degree(self.places, self.n, {}): 1})
+    def inverse(self) -> "AxisDegree":
+        above = AxisDegree(0, 0, {}).missing(self.below)
+        return AxisDegree(*above, {AxisDegree(self.places, self.n, {}): 1})
 
     @cached_property
-    def exponential(self) -> "Degree":
+    def exponential(self) -> "AxisDegree":
         """A number of its own; e to the c + log m is m eᶜ."""
-        return self.power[1] * self.power[0].exponential if self.power else Degree(1, 0, {})
+        return self.power[1] * self.power[0].exponential if self.power else AxisDegree(1, 0, {})
 
     @cached_property
-    def logarithm(self) -> "Degree":
-        return Degree(1, 0, {}, (Degree(0, 0, {}), self))
+    def logarithm(self) -> "AxisDegree":
+        return AxisDegree(1, 0, {}, (AxisDegree(0, 0, {}), self))
 
     @cached_property
-    def root(self) -> "Degree":
+    def root(self) -> "AxisDegree":
         """√(N/D) = √(N D)/D: its square has the degrees of N D."""
-        z, n = Degree(0, 0, {}).missing(self.below)
-        return Degree((self.places + z) / 2, (self.n + n) / 2, self.below)
+        z, n = AxisDegree(0, 0, {}).missing(self.below)
+        return AxisDegree((self.places + z) / 2, (self.n + n) / 2, self.below)
 
 
-ONE = Degree(0, 0, {})
+ONE = AxisDegree(0, 0, {})
 
 
 def _each(function: Any) -> Any:
     apply = np.frompyfunc(function, function.__code__.co_argcount, 1)
-    return lambda *arrays: Degrees(apply(*(a.values for a in arrays)))
+    return lambda *arrays: AxisDegrees(apply(*(a.values for a in arrays)))
 
 
-class Degrees:
-    """An array of :class:`Degree`."""
+class AxisDegrees:
+    """An array of :class:`AxisDegree`."""
 
     def __init__(self, values: Any) -> None:
         self.values = np.asarray(values, object)
@@ -151,14 +157,14 @@ class Degrees:
     def shape(self) -> tuple[int, ...]:
         return self.values.shape
 
-    def take(self, index: Any) -> "Degrees":
-        return Degrees(self.values.reshape(-1)[index])
+    def take(self, index: Any) -> "AxisDegrees":
+        return AxisDegrees(self.values.reshape(-1)[index])
 
     @classmethod
-    def concatenate(cls, arrays: "list[Degrees]") -> "Degrees":
+    def concatenate(cls, arrays: "list[AxisDegrees]") -> "AxisDegrees":
         return cls(np.concatenate([a.values.reshape(-1) for a in arrays]))
 
-    def like(self, other: "Degrees") -> "Degrees":
+    def like(self, other: "AxisDegrees") -> "AxisDegrees":
         return self.take(np.zeros(other.shape, int))
 
     __add__ = _each(lambda a, b: a + b)
@@ -171,6 +177,6 @@ class Degrees:
     log = _each(lambda a: a.logarithm)
     sqrt = _each(lambda a: a.root)
 
-    def integer_pow(self, n: int) -> "Degrees":
+    def integer_pow(self, n: int) -> "AxisDegrees":
         base = self if n > 0 else self.reciprocal()
         return reduce(operator.mul, [base] * abs(n))

@@ -9,7 +9,7 @@ import pytest
 from jaxmore.prove import modular
 from jaxmore.prove.balls import Balls
 from jaxmore.prove.constants import recognise
-from jaxmore.prove.degrees import Degrees
+from jaxmore.prove.degrees import TotalDegrees
 from jaxmore.prove.residues import Residues
 
 
@@ -90,8 +90,8 @@ def test_other_constants_are_their_bits():
 
 
 def test_the_degree_of_an_exponential_of_a_logarithm_is_that_of_the_number():
-    x = Degrees((), 5, 2)
-    number = (x.log() + Degrees((), 1, 0)).exp()
+    x = TotalDegrees((), 5, 2)
+    number = (x.log() + TotalDegrees((), 1, 0)).exp()
     assert (number.above, number.below) == (6, 2)
     number = (-x.log()).exp()
     assert (number.above, number.below) == (3, 5)

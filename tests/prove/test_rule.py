@@ -61,7 +61,7 @@ def test_what_cannot_be_followed_is_named_with_its_line():
 
 def test_branches_that_were_not_reached_are_named():
     proof = prove_rule(rules.relu_fwd, rules.relu_bwd, np.array([1.0, 2.0]))
-    assert proof.passed and any("not proved" in note for note in proof.notes)
+    assert proof.passed and any("only branch 0 of 2" in note for note in proof.notes)
 
 
 def test_orders_and_ties_are_named():
@@ -71,11 +71,65 @@ def test_orders_and_ties_are_named():
     proof = prove_rule(
         largest, lambda x, dy: (jnp.zeros_like(x).at[jnp.argmax(x)].set(dy),), np.arange(3.0)
     )
-    assert proof.passed and any("other orders, and ties" in note for note in proof.notes)
-    assert not any("is a tie" in note for note in proof.notes)
+    assert proof.passed and any("other orders or ties" in note for note in proof.notes)
+    assert not any("equal numbers" in note for note in proof.notes)
     for x, tied in ((0.0, True), (-1.0, False)):  # where x < 0, bwd compares 0 with 0
         proof = prove_rule(rules.relu_fwd, rules.relu_bwd, np.array([x, 2.0]))
-        assert proof.passed and any("is a tie" in note for note in proof.notes) == tied
+        assert proof.passed and any("equal numbers" in note for note in proof.notes) == tied
+
+
+@pytest.mark.parametrize(
+    ("fwd", "bwd", "note"),
+    [  # each is wrong for other numbers
+        (lambda x: x * (x > 0), lambda dy: dy, "with the same outcome"),
+        (lambda x: x * jnp.sign(x), lambda dy: dy, "with the same outcome"),
+        (lambda x: x * jnp.floor(x), lambda dy: dy * jnp.array([1, 2]), "rounds to an integer"),
+        (lambda x: x * x.astype(int), lambda dy: dy * jnp.array([1, 2]), "rounds to an integer"),
+        (
+            lambda x: jax.lax.while_loop(lambda s: s.sum() < 10, lambda s: 2 * s, x),
+            lambda dy: 4 * dy,
+            "numbers of steps",
+        ),
+    ],
+)
+def test_what_these_numbers_decide_is_named(fwd, bwd, note: str):
+    x = np.array([1.0, 2.0])
+    proof = prove_rule(lambda x: (fwd(x), ()), lambda _, dy: (bwd(dy),), x, n_points=1)
+    assert proof.passed and any(note in line for line in proof.notes), str(proof)
+
+
+def test_each_choice_is_named_at_its_own_line():
+    def fwd(x):
+        return jnp.where(x > 0, x, 0), x
+
+    def bwd(x, dy):  # JAX traces where once, for both
+        return (jnp.where(x <= 0, 0, dy),)
+
+    def both_fwd(x):
+        return jnp.where(x > 0, x, 0) + jnp.where(x <= 0, 0, x), ()
+
+    x = np.array([1.0, 2.0])
+    for proof in (
+        prove_rule(fwd, bwd, x, n_points=1),
+        prove_rule(both_fwd, lambda _, dy: (2 * dy,), x, n_points=1),
+    ):
+        missed = [note.split()[0] for note in proof.notes if "takes only branch" in note]
+        assert proof.passed and len(missed) == 2, str(proof)
+        assert (missed[0] != missed[1]) == (proof.name == "fwd")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_sign_of_a_root_is_refuted(seed: int):
+    def root_fwd(x, y):  # |x| √y
+        return jnp.sqrt(x * x * y), (x, y)
+
+    def bwd(saved, dy):  # as if it were x √y, which a field cannot tell at half of the points
+        x, y = saved
+        return dy * jnp.sqrt(y), dy * x / jnp.sqrt(y) / 2
+
+    x, y = np.array([-1.5]), np.array([2.0])
+    proof = prove_rule(root_fwd, bwd, x, y, seed=seed, n_points=1)
+    assert proof.verdict == "wrong", str(proof)
 
 
 def test_the_bound_covers_the_comparison_with_op():

@@ -1,22 +1,17 @@
 """A proof at some sizes is carried to all sizes only where an argument does so."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
 from jaxmore import rules
-from jaxmore.prove.cells import Cell
-from jaxmore.prove.interpreter import Interpreter, has_body
-from jaxmore.prove.program import Program
-from jaxmore.prove.residues import NotProved, Residues
-from jaxmore.testing.arguments import parse_args
-from tests.prove.axes import AXES, MIRRORED, proofs
+from jaxmore.prove.residues import NotProved
+from tests.prove import axes
+from tests.prove.axes import AXES, CLASSES, ROWS, proofs
 from tests.prove.sizes import Axis, argue
 
 GUARDS = {("rms_norm", "E"), ("softmax", "V"), ("linear", "I")}
@@ -151,30 +146,28 @@ def test_two_maxima_stand_apart_at_two_places(define: Any) -> None:
     assert not found[-1].passed
 
 
-class Named(Interpreter):
-    """Notes the operations on numbers."""
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", [ROWS, CLASSES], ids=lambda axis: axis.axis)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda z, t: t == -1,
+        lambda z, t: (t != -1) & (t != z.argmax(-1)),
+        lambda z, t: t == z.argmax(-1),
+        lambda z, t: (t != -1).sum() == 3,
+    ],
+)
+def test_each_kind_of_row_and_each_number_of_targets_is_proved(
+    wrong: Any, axis: Axis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = rules.softmax_cross_entropy_bwd
 
-    names: list[str]
+    def bwd(saved: Any, dy: Any) -> Any:
+        (dz, none), at = right(saved, dy), wrong(saved.logits, saved.targets)
+        return jnp.where(at[..., None], dz + dy, dz), none
 
-    def evaluate(self, equation: Any, values: list[Any]) -> list[Any]:
-        if any(isinstance(value, Cell) for value in values) and not has_body(equation):
-            self.names.append(equation.primitive.name)
-        return super().evaluate(equation, values)
-
-
-@pytest.mark.parametrize("name", MIRRORED)
-def test_a_linear_rule_is_its_transposes_in_reverse_order(name: str) -> None:
-    text, options, forwards, backwards = MIRRORED[name]
-    fwd, bwd = (partial(getattr(rules, name + end), **options) for end in ("_fwd", "_bwd"))
-    rng = np.random.default_rng(0)
-    draw = partial(Residues.random, rng, levels=2)
-    with jax.enable_x64(True):
-        program = Program(fwd, bwd, None, parse_args(text))
-        run = Named(partial(Residues.constant, levels=2))
-        run.names = []
-        outs = run.run(program.fwd, [Cell(x, draw(x.shape)) for x in program.floats])
-        assert run.names == forwards
-        run.names = []
-        dys = [Cell(np.ones(shape), draw(shape)) for shape in program.shapes]
-        run.run(program.bwd, [*outs[program.n_outputs :], *dys])
-    assert run.names == backwards
+    needed = argue(ROWS)
+    monkeypatch.setattr(axes, "argue", lambda _: needed)
+    monkeypatch.setattr(rules, "softmax_cross_entropy_bwd", bwd)
+    found = proofs(axis, needed.sizes if axis == ROWS else range(2, 3))
+    assert not all(proof.passed for proof in found)

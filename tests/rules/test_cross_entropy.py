@@ -91,6 +91,7 @@ def test_large_and_equal_logits_against_torch(oracle, row, dtype):
     ("target_dtype", "n_vocab"),
     [("int8", 128), ("int8", 200), ("int8", 300), ("int16", 300), ("int32", 300)],
 )
+@pytest.mark.quick("int8-300")
 def test_narrow_targets_against_torch(oracle, target_dtype, n_vocab):
     """In int8, class 255 would be the ignored −1, and class 261 the class 5."""
     last = min(n_vocab - 1, np.iinfo(target_dtype).max)

@@ -62,6 +62,7 @@ def test_relu_at_zero_and_nan_as_torch(oracle):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"], indirect=True)
+@pytest.mark.quick("float16")
 def test_sigmoid_saturates(dtype):
     y, res = rules.sigmoid_fwd(jnp.asarray([-1e4, 1e4], dtype))
     (dx,) = rules.sigmoid_bwd(res, jnp.ones_like(y))
@@ -70,6 +71,7 @@ def test_sigmoid_saturates(dtype):
 
 
 @pytest.mark.parametrize("n_batch", [(), (3,)])
+@pytest.mark.quick("n_batch1")
 def test_layer_norm_of_one_feature_is_its_bias(n_batch):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(*n_batch, 1)), "float32")
     y, res = rules.layer_norm_fwd(x, jnp.full(1, 2.0), jnp.full(1, 3.0))
@@ -81,6 +83,7 @@ def test_layer_norm_of_one_feature_is_its_bias(n_batch):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.quick("10000.0")
 def test_layer_norm_of_constant_and_far_rows(offset):
     """Here a variance computed as E[x²] − E[x]² would lose all digits."""
     rng = np.random.default_rng(0)
@@ -113,6 +116,7 @@ def test_dx_of_layer_norm_and_softmax_sums_to_zero():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"], indirect=True)
+@pytest.mark.quick("float16")
 def test_softmax_of_large_and_equal_scores(dtype):
     big = float(jnp.finfo(dtype).max) / 4
     x = jnp.asarray([[big, big], [-big, big], [-big, -big]], dtype)

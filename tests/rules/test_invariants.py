@@ -112,7 +112,7 @@ def test_a_causal_model_learns_nothing_of_the_future(type):
     exactly 0, and a token that occurs earlier does not."""
     options = {k: v for k, v in SIZES.items() if k in models.model_options(type)}
     model = models.MODELS[type].make(V, **options)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
 
     @jax.jit
     def dtokens(ids, targets):

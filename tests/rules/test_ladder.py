@@ -138,6 +138,7 @@ ONE_EACH = [name for name in CASES if name in {case.rule for case in CASES.value
 ]  # fmt: skip
 
 one_each = pytest.mark.parametrize("name", ONE_EACH)
+one_each_in_float64 = pytest.mark.quick(*(f"{name}-float64" for name in ONE_EACH))
 every_case_and_dtype = pytest.mark.parametrize(
     ("name", "dtype"),
     [(name, dtype) for name in CASES for dtype in ("float64", "float32")]
@@ -171,7 +172,7 @@ def exact(arrays):
 
 
 @every_case_and_dtype
-@pytest.mark.quick("float64")
+@one_each_in_float64
 def test_against_torch(oracle, name, dtype):
     args = arguments(name, dtype)
     _, (_, fwd, bwd) = functions(name)
@@ -208,7 +209,7 @@ def test_against_torch(oracle, name, dtype):
 
 
 @every_case_and_dtype
-@pytest.mark.quick("float64")
+@one_each_in_float64
 def test_the_contract(name, dtype):
     """Check dtypes, residuals, and the cotangents for a zero cotangent."""
     args = arguments(name, dtype)

@@ -24,6 +24,7 @@ def compiled(function, x):
 
 @pytest.mark.parametrize("shape", [(32, 200), (3, 41, 41), (1, 2001), (1601,), (1601, 1)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.quick("float32-shape0", "bfloat16-shape3")
 def test_the_values_stay_the_same(shape, dtype):
     x = jnp.asarray(np.random.default_rng(0).normal(size=shape) * 5, dtype)
     x = x.at[(0,) * x.ndim].set(-0.0).at[(-1,) * x.ndim].set(jnp.nan)

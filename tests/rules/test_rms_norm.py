@@ -17,6 +17,7 @@ def draw(shape, dtype):
 
 
 @pytest.mark.parametrize("shape", [(5,), (1, 1), (3, 2, 7)])
+@pytest.mark.quick("float64")
 def test_against_torch(oracle, shape, dtype, tolerance):
     x, dy = draw(shape, dtype)
     y, residuals = rms_norm_fwd(x, eps=0.1)
@@ -32,6 +33,7 @@ def test_against_torch(oracle, shape, dtype, tolerance):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.quick("bfloat16")
 def test_it_is_a_gain_of_ones(dtype):
     x, dy = draw((3, 5), dtype)
     y, residuals = rms_norm_fwd(x)
@@ -44,6 +46,7 @@ def test_it_is_a_gain_of_ones(dtype):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("args", [(), (None,)])
+@pytest.mark.quick("args0")
 def test_under_jax_grad(args):
     x, dy = draw((3, 5), "float64")
     ours = custom_vjp(rms_norm, rms_norm_fwd, rms_norm_bwd)

@@ -33,10 +33,24 @@ def pack(words: Path) -> Path:
     return write_pack(words, words.with_name("words.pack")).path
 
 
+@pytest.fixture(scope="module")
+def whole(words: Path, tmp_path_factory) -> Path:
+    """A run on the words in memory that was never stopped."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    run("train", "-i", words, "-o", out, *FLAGS)
+    return out
+
+
 def results(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in ("metrics.jsonl", "model.safetensors")}
 
 
+def test_a_pack_trains_with_the_bits_of_its_words(whole, pack, tmp_path) -> None:
+    run("train", "-i", pack, "-o", tmp_path, *FLAGS)
+    assert_the_same(whole, tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -44,14 +58,17 @@ def results(folder: Path) -> dict[str, bytes]:
         ["--diagnose", "--max-steps", "20"],
         ["--mesh", "data=1", "-b", "8", "--chunk-size", "7"],
     ],
-    ids=["plain", "diagnose", "mesh"],
+    ids=["evaluated", "diagnose", "mesh"],
 )
-@pytest.mark.quick("plain")
-def test_a_pack_trains_with_the_bits_of_its_words(words, pack, tmp_path, flags) -> None:
+def test_with_other_flags_too(words, pack, tmp_path, flags) -> None:
     run("train", "-i", words, "-o", tmp_path / "a", *FLAGS, *flags)
     run("train", "-i", pack, "-o", tmp_path / "b", *FLAGS, *flags)
-    assert results(tmp_path / "a") == results(tmp_path / "b")
-    first, second = load(tmp_path / "a"), load(tmp_path / "b")
+    assert_the_same(tmp_path / "a", tmp_path / "b")
+
+
+def assert_the_same(of_words: Path, of_pack: Path) -> None:
+    assert results(of_words) == results(of_pack)
+    first, second = load(of_words), load(of_pack)
     assert first.record["losses"] == second.record["losses"]
     assert jaxmore.evaluate(second) == second.record["losses"]
 
@@ -79,9 +96,8 @@ def test_whole_words_of_a_pack_train_with_their_bits(words, pack) -> None:
 
 
 def test_killed_within_an_epoch_and_resumed_ends_as_the_whole_run(
-    pack, tmp_path, monkeypatch, capsys
+    whole, pack, tmp_path, monkeypatch, capsys
 ) -> None:
-    run("train", "-i", pack, "-o", tmp_path / "whole", *FLAGS)
     add = Metrics.add
 
     class Killed(BaseException):
@@ -100,9 +116,7 @@ def test_killed_within_an_epoch_and_resumed_ends_as_the_whole_run(
     capsys.readouterr()
     run("train", "--resume", "-o", out, "--chunk-size", "9")
     assert "resumed after step" in capsys.readouterr().out
-    assert (out / "model.safetensors").read_bytes() == (
-        tmp_path / "whole" / "model.safetensors"
-    ).read_bytes()
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 @pytest.mark.slow

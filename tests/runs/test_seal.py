@@ -28,7 +28,9 @@ def test_a_sealed_folder_is_whole_and_sha256sum_agrees(folder: Path) -> None:
         subprocess.run(["sha256sum", "--check", "--strict", MANIFEST], cwd=folder, check=True)
 
 
-@pytest.mark.parametrize("name", ["a", "inner/b", MANIFEST])
+@pytest.mark.parametrize(
+    "name", ["a", *(pytest.param(n, marks=pytest.mark.slow) for n in ("inner/b", MANIFEST))]
+)
 def test_every_bit_and_every_length_counts(folder: Path, name: str) -> None:
     path = folder / name
     content = path.read_bytes()

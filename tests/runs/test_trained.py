@@ -24,9 +24,9 @@ OPTIONS = model_options("mlp-bn") | {"n_embd": 3, "n_embd2": 5, "block_size": 2}
 @pytest.fixture(scope="module")
 def saved() -> Trained:
     model = mlp_bn(4, **OPTIONS)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     X = jnp.array(np.random.default_rng(0).integers(0, 4, (9, 2)))
-    stats = model.calibrate(params, X)[1]
+    stats = jax.jit(model.calibrate)(params, X)[1]
     data = {"file": "names.txt", "sha256": "0", "unique": False, "longest_word": 3}
     record = {"data": data, "training": {}, "versions": {}, "losses": {"dev": 2.0}}
     return Trained("mlp-bn", OPTIONS, Vocabulary("abc"), params, stats, record)

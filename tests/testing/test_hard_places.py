@@ -225,7 +225,13 @@ case(
 )
 
 
+# A right rule or a wrong twin of each kind of hard place.
+QUICK = ["exp", "exp doubled", "cbrt5", "norm0", "norm0 wrong", "mask -inf wrong"]
+QUICK += ["tie first", "tie zero", "while wrong", "drop dy"]
+
+
 @pytest.mark.parametrize("rule", C, ids=lambda rule: rule.name)
+@pytest.mark.quick(*QUICK)
 def test_a_right_rule_passes_and_its_wrong_twin_is_caught(rule: Rule):
     def fwd(*args: Any) -> Any:
         return rule.forward(*args), args
@@ -260,6 +266,7 @@ def test_a_slope_of_zero_is_seen_by_differences_alone() -> None:
     assert report.rows[0].judged_by_differences == 1
 
 
+@pytest.mark.quick("0")
 @pytest.mark.parametrize("seed", range(3))  # the error of a wrong one has either sign
 def test_a_second_derivative_is_judged_but_at_a_kink_of_the_first(seed: int) -> None:
     def frozen(x, dy):

@@ -183,6 +183,7 @@ class DeclaresAnotherShape(Right):
         (DeclaresAnotherShape, "expand returns float64[1, 3], out_aval declares float64[3]"),
     ],
 )
+@pytest.mark.quick("WrongVjp", "WrongJvp", "BatchOfTheFirstExample", "KeepsAResidualOnItself")
 def test_a_mistake_is_found(wrong, found):
     assert found in message(wrong)
 
@@ -216,6 +217,7 @@ class WideValue(Right):
         (WideValue, "expand returns float32[3], out_aval declares bfloat16[3]"),
     ],
 )
+@pytest.mark.quick("WideTangent")
 def test_a_wrong_dtype_of_16_bits_is_found(wrong, found):
     assert found in message(wrong, dtypes=("bfloat16",))
 
@@ -285,6 +287,7 @@ def test_a_residual_that_nobody_reads_is_noted():
 # What can be given -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_instance_is_checked_in_float64_alone():
     with jax.enable_x64(True):
         avals = [jax.typeof(jnp.asarray(a)) for a in (X, Y)]
@@ -308,6 +311,7 @@ class AppliesAnother(ReverseOnly):
         return WrongVjp.vjp_bwd_retval(self, res, dz)
 
 
+@pytest.mark.slow
 def test_a_primitive_inside_expand_is_expanded_too():
     with pytest.raises(RuleError, match="argument 1: all 3 elements; worst at argument 1"):
         check_hiprim(apply(AppliesAnother), X, Y, dtypes=(), skip=("differences",))
@@ -370,6 +374,7 @@ class VjpLater(Right):
         (VjpLater, "vjp_fwd fails: NotImplementedError: later"),
     ],
 )
+@pytest.mark.quick("JvpLater")
 def test_a_rule_that_raises_is_not_a_rule_that_is_absent(wrong, found):
     assert found in message(wrong)
 

@@ -50,6 +50,7 @@ def test_a_custom_vjp_object_is_taken_apart():
     assert not fast(triple, X).passed
 
 
+@pytest.mark.slow
 def test_nondiff_argnums():
     def power_fwd(n, x):
         return x**n, x
@@ -139,6 +140,7 @@ def test_what_is_no_array():
     assert "eqx.partition" in text
 
 
+@pytest.mark.slow
 def test_an_equinox_and_a_flax_module():
     eqx = pytest.importorskip("equinox")
     mlp = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
@@ -170,6 +172,7 @@ def test_a_forward_that_is_not_deterministic():
 # Meant so -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_straight_through_rounding():
     fwd, bwd = lambda x: (jnp.round(x), None), lambda _, dy: (dy,)
     with pytest.raises(RuleError, match="straight-through") as error:
@@ -180,6 +183,7 @@ def test_straight_through_rounding():
         check_rule(fwd, lambda _, dy: (2 * dy,), X, op=lambda x: x, skip=("primal",))
 
 
+@pytest.mark.slow
 def test_gradient_reversal():
     fwd, bwd = lambda x: (x, None), lambda _, dy: (-dy,)
     with pytest.raises(RuleError, match="its sign is wrong"):
@@ -210,6 +214,7 @@ def newton(a):
 
 
 @pytest.mark.parametrize("op", [None, jnp.sqrt])
+@pytest.mark.quick("None")
 def test_a_while_loop(op):
     a = np.array([0.5, 2.0, 3.0])
     bwd = lambda y, dy: (dy / (2 * y),)  # noqa: E731
@@ -221,6 +226,7 @@ def test_a_while_loop(op):
         check_rule(lambda a: (newton(a), newton(a)), lambda y, dy: (dy / y,), a, op=op)
 
 
+@pytest.mark.slow
 def test_float32_alone():
     table = jnp.array([0.5, 1.5, 2.5], "float32")
 

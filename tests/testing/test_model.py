@@ -35,7 +35,7 @@ def test_a_shipped_model_passes_every_check():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("type", MODELS)
-@pytest.mark.quick("bengio", "bigram")
+@pytest.mark.quick("bigram")
 def test_every_gradient_of_a_shipped_model_is_right(type: str, monkeypatch: pytest.MonkeyPatch):
     # One block: tests/models stacks several, and what is compiled here grows with each.
     monkeypatch.setitem(shipped.SMALL, "n_layer", 1)

@@ -110,6 +110,7 @@ def test_an_empty_input_has_no_differences():
     ],
 )
 @pytest.mark.parametrize("at", [-30.0, -9.0, -1e-9, 0.0, 0.3, 9.0, 30.0])
+@pytest.mark.quick("30.0")
 def test_the_tails_of_activations(name: str, options: dict[str, bool], at: float):
     """Against 50 digits: a few ulps of the terms, where differences have lost them all."""
     functions = {

@@ -14,7 +14,7 @@ from jaxmore.testing.shipped import FAMILIES, check_family
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.quick("tanh", "embedding", "linear", "softmax")
+@pytest.mark.quick("tanh", "embedding")
 def test_a_shipped_rule_passes_every_check(name: str):
     """So each goes through ``jaxmore.custom_vjp`` under jit, vmap, scan and grad of grad."""
     report = check_family(name, FAMILIES[name][0])
@@ -218,6 +218,7 @@ def test_modes_go_through_the_drop_in(monkeypatch: pytest.MonkeyPatch):
     assert found == ["x: vmap", "x: lax.scan", "x: checkpoint"]
 
 
+@pytest.mark.slow
 def test_a_rule_that_is_compiled_to_something_else():
     """No oracle can judge it; that eager and jit differ is all there is to say."""
 
@@ -255,6 +256,7 @@ def test_narrow_sums():
     assert examine(scale_fwd, in_its_own_dtype, many, gain, modes=False, dtypes=()).passed
 
 
+@pytest.mark.slow
 def test_a_dtype_that_overflows_is_noted():
     report = check_rule(lambda x: (jnp.exp(x), jnp.exp(x)), lambda y, dy: (y * dy,), X + 20)
     assert report.notes == ["float16: the forward overflows; not checked"]
@@ -286,6 +288,7 @@ def test_a_tie_for_the_maximum():
     assert check_rule(lambda x: (x.max(-1), x), first, ties, modes=False, dtypes=()).notes
 
 
+@pytest.mark.slow
 def test_trees_and_options():
     def fwd(params, x, *, power):
         return {"y": (params["a"] * x) ** power, "z": params["b"]["c"]}, (params, x)

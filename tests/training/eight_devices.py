@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ SIZES = {"block_size": 4, "n_layer": 1, "n_head": 4, "n_embd": 8, "n_embd2": 6}
 N_BATCH_NORMS = {"mlp-bn": 1, "wavenet": 2}
 
 
+@cache
 def example(type: str) -> tuple[Layer, Any]:
     """A small model of a type; its parameters, and a batch of which one target is ignored."""
     sizes = {name: size for name, size in SIZES.items() if name in model_options(type)}
@@ -45,7 +46,7 @@ def example(type: str) -> tuple[Layer, Any]:
     x = rng.integers(0, 7, (8, sizes.get("block_size", 1)) if windows else (16, 4))
     y = rng.integers(0, 7, 8 if windows else (16, 4))
     y.ravel()[3] = -1
-    return model, (model.init(jax.random.key(0)), jnp.array(x), jnp.array(y))
+    return model, (jax.jit(model.init)(jax.random.key(0)), jnp.array(x), jnp.array(y))
 
 
 def gradient(layout: Layout, type: str) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -66,12 +67,22 @@ def gradient(layout: Layout, type: str) -> tuple[dict[str, np.ndarray], list[str
     return found, sorted(re.findall(COLLECTIVE, compiled.as_text()))
 
 
-def error(found: dict[str, np.ndarray], type: str) -> float:
-    """The largest difference from one device's, in units of the largest gradient."""
+right_gradient = cache(gradient)
+"""The same, once for all tests that plant no mistake."""
+
+
+@cache
+def without_layout(type: str) -> tuple[dict[str, Any], float]:
+    """The loss and the gradients of ``loss_and_grad`` itself, and the largest gradient."""
     model, arrays = example(type)
     loss, grads = jax.jit(loss_and_grad, static_argnums=0)(model, *arrays)
-    expected = by_path({"loss": loss, "grads": grads})
     scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads))
+    return by_path({"loss": loss, "grads": grads}), scale
+
+
+def error(found: dict[str, np.ndarray], type: str) -> float:
+    """The largest difference from one device's, in units of the largest gradient."""
+    expected, scale = without_layout(type)
     return max(float(np.abs(found[path] - expected[path]).max()) for path in expected) / scale
 
 
@@ -80,10 +91,10 @@ def digest(arrays: Any) -> str:
     return hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in leaves)).hexdigest()
 
 
-@pytest.mark.quick("mlp-bn", "rnn")
+@pytest.mark.quick("mlp-bn")
 @pytest.mark.parametrize("type", ["mlp-bn", "rnn", "wavenet", "transformer"])
 def test_a_gradient_has_the_same_bits_on_one_device_and_on_eight(type: str) -> None:
-    (one, _), (eight, collectives) = (gradient(Layout(n), type) for n in (1, 8))
+    (one, _), (eight, collectives) = (right_gradient(Layout(n), type) for n in (1, 8))
     assert digest(one) == digest(eight)
     assert error(one, type) < OFF
     # One of all gradients; BatchNorm takes two forward and two backward. No activation is gathered.
@@ -175,6 +186,7 @@ def test_the_wrong_flag_is_named(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_mesh_where_its_bits_depend_on_it(tmp_path: Path) -> None:
     flags = {"work_dir": tmp_path, "mesh": "data=2", "deterministic": False} | BIGRAM
     fit(**flags)
@@ -201,6 +213,7 @@ class Own(Layer):
         return {}, dy
 
 
+@pytest.mark.slow
 def test_a_layer_of_ones_own_is_taken_in_any_order_of_addition() -> None:
     n = len({*"".join(WORDS)}) + 1
     model = Chain(embedding=Embedding(n, n), flatten=Flatten(1), own=Own())

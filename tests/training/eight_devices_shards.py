@@ -28,13 +28,14 @@ from tests.training.eight_devices import (
     example,
     fit,
     gradient,
+    right_gradient,
 )
 
 
 @pytest.mark.quick("mlp-bn")
 @pytest.mark.parametrize("type", ["mlp-bn", "rnn", "transformer"])
 def test_shards_have_the_bits_of_whole_parameters(type: str) -> None:
-    whole, _ = gradient(Layout(1), type)
+    whole, _ = right_gradient(Layout(1), type)
     found, collectives = gradient(Layout(4, shard_params=True), type)
     assert digest(found) == digest(whole)
     # One gather of all parameters, one exchange of all gradients.
@@ -68,12 +69,12 @@ ANY_ORDER = {
 }
 
 
+QUICK = ("transformer", 2, 2, True)  # both axes, and shards of the parameters
+
+
 @pytest.mark.parametrize(
     "layout",
-    [
-        pytest.param(key, marks=[] if key[0] == "transformer" else pytest.mark.slow)
-        for key in ANY_ORDER
-    ],
+    [pytest.param(key, marks=[] if key == QUICK else pytest.mark.slow) for key in ANY_ORDER],
     ids=str,
 )
 def test_a_sum_in_any_order_is_within_the_condition_scale(layout: Any) -> None:
@@ -83,7 +84,7 @@ def test_a_sum_in_any_order_is_within_the_condition_scale(layout: Any) -> None:
     assert collectives == ANY_ORDER[layout]
 
 
-@pytest.mark.quick("data=4")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mesh", "flags"),
     [
@@ -104,6 +105,7 @@ def test_shards_are_saved_whole(mesh: str, flags: dict[str, Any], tmp_path: Path
     assert fit(**{"mesh": mesh, "shard_params": True, "resume": True} | other, **flags) == whole
 
 
+@pytest.mark.slow
 def test_a_device_holds_a_shard() -> None:
     model, (params, _, _) = example("transformer")
     optimizer = make_optimizer("adamw", 0.01, 0.0, "constant", 6)

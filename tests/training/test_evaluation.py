@@ -21,7 +21,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def params():
-    return MODEL.init(jax.random.key(1))
+    return jax.jit(MODEL.init)(jax.random.key(1))
 
 
 def hidden(params, X) -> np.ndarray:
@@ -42,6 +42,7 @@ def loss_by_numpy(params, stats, X, Y) -> float:
 
 
 @pytest.mark.parametrize("n", [2, 1003, 40_000])
+@pytest.mark.quick("1003")
 def test_calibration_is_exact(params, data, n: int) -> None:
     X = np.resize(data[0], (n, 2))
     stats = calibrate(MODEL, params, X)
@@ -59,6 +60,7 @@ def test_no_target_is_refused(params, data, n: int) -> None:
 
 
 @pytest.mark.parametrize("rows", [65_536, 1003, 1000, 100, 1])
+@pytest.mark.quick("65536", "1000")
 def test_mean_loss_weighs_every_target_alike(params, data, rows: int, monkeypatch) -> None:
     X, Y = data if rows > 1 else (data[0][:9], data[1][:9])
     stats = calibrate(MODEL, params, data[0])
@@ -101,6 +103,7 @@ def test_distinct_contexts_stand_for_all(model) -> None:
 
 
 @pytest.mark.parametrize("places", [4096, 21, 1])
+@pytest.mark.quick("21")
 def test_sequences_leave_out_ignored_targets(places: int, monkeypatch) -> None:
     monkeypatch.setattr(evaluation, "TARGETS", places)
     rng = np.random.default_rng(0)

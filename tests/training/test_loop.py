@@ -24,6 +24,7 @@ from jaxmore.training.optimizers import make_optimizer
 
 MODEL = mlp_bn(7, block_size=2, n_embd=3, n_embd2=5)
 RATE = 0.3
+init = jax.jit(MODEL.init)
 jitted_loss_and_grad = jax.jit(loss_and_grad, static_argnums=0)
 # Static arguments compare by identity: one object, one compilation.
 ADAMW = make_optimizer("adamw", RATE / 10, 0.01, "step", 23)
@@ -46,7 +47,7 @@ def data() -> tuple[jax.Array, jax.Array]:
 def run(
     data, *, chunk_size: int, max_steps: int = 23, first: TrainState | None = None, start: int = 0
 ):
-    params = MODEL.init(jax.random.key(1))
+    params = init(jax.random.key(1))
     state = first or TrainState(params, ADAMW.init(params))
     chunks = []
     for chunk in train(
@@ -100,7 +101,7 @@ def test_batches_depend_on_key_and_step_alone() -> None:
 
 def test_a_chunk_is_the_loop_by_hand(data) -> None:
     X, Y = data
-    params = MODEL.init(jax.random.key(1))
+    params = init(jax.random.key(1))
     state = TrainState(jax.tree.map(jnp.copy, params), SGD.init(params))
     (chunk,) = train(
         MODEL, SGD, state, X, Y, jax.random.key(2), batch_size=11, max_steps=8, chunk_size=8
@@ -124,7 +125,7 @@ def test_a_chunk_is_the_loop_by_hand(data) -> None:
 
 def test_the_gradients_beside_the_parameters_are_those_of_the_next_batch(data) -> None:
     X, Y = data
-    params, key = MODEL.init(jax.random.key(1)), jax.random.key(2)
+    params, key = init(jax.random.key(1)), jax.random.key(2)
     ratios = gradient_to_data(MODEL, params, X, Y, key, jnp.asarray(5), batch_size=11)
     at = batch_indices(key, jnp.arange(8), 11, len(X))[5]
     _, grads = jitted_loss_and_grad(MODEL, params, X[at], Y[at])
@@ -138,7 +139,7 @@ def test_the_gradients_beside_the_parameters_are_those_of_the_next_batch(data) -
 def test_training_learns_and_compiles_once_per_shape(data) -> None:
     X, Y = data
     optimizer = make_optimizer("sgd", RATE, 0.0, "constant", 400)
-    params = MODEL.init(jax.random.key(1))
+    params = init(jax.random.key(1))
     before = train_chunk._cache_size()
     chunks = [
         chunk.losses
@@ -193,6 +194,7 @@ def murmur(value: int) -> int:
 
 
 @pytest.mark.parametrize("chunk_size", [5, 3])
+@pytest.mark.quick("3")
 def test_the_hash_is_of_the_examples_that_the_steps_are_given(chunk_size: int) -> None:
     X = jnp.arange(900)[:, None]
     params = {"weight": jnp.ones(1)}
@@ -220,8 +222,9 @@ def test_the_hash_is_of_the_examples_that_the_steps_are_given(chunk_size: int) -
     assert sum(chunk.batch_hash for chunk in chunks) % 2**32 == sum(hashes) % 2**32
 
 
+@pytest.mark.slow
 def test_fresh_parameters_are_those_of_init():
     key = jax.random.key(3)
-    fresh, init = fresh_params(MODEL, key), MODEL.init(key)
-    for a, b in zip(jax.tree.leaves(fresh), jax.tree.leaves(init), strict=True):
+    fresh, eager = fresh_params(MODEL, key), MODEL.init(key)
+    for a, b in zip(jax.tree.leaves(fresh), jax.tree.leaves(eager), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)

@@ -41,6 +41,12 @@ def share_of_rate(schedule: str, step: int, warmup: int) -> float:
         ("linear", 3, None),
     ],
 )
+@pytest.mark.quick(
+    "constant-0-None-adam-0.0",
+    "step-3-9.0-sgd-0.1",
+    "cosine-0-0.5-adamw-0.1",
+    "linear-3-None-adam-0.1",
+)
 def test_same_parameters_as_torch(name, decay, schedule, warmup, clip) -> None:
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)

@@ -21,7 +21,7 @@ WORDS = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "zoe", "lily", "n
 def test_the_gradient_is_that_of_float32_to_the_digits_of_bfloat16(type: str):
     options = {"n_layer": 1} if type == "transformer" else {}
     model = MODELS[type].make(27, **jaxmore.models.model_options(type) | options)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     T = 3 if MODELS[type].reads == "windows" else 8
     x = jax.random.randint(jax.random.key(1), (16, T), 0, 27)
     y = jax.random.randint(jax.random.key(2), (16,) if T == 3 else (16, T), 0, 27)
@@ -41,7 +41,7 @@ def test_the_gradient_is_that_of_float32_to_the_digits_of_bfloat16(type: str):
 
 def test_products_are_computed_in_bfloat16():
     model = MODELS["mlp-bn"].make(27)
-    params = model.init(jax.random.key(0))
+    params = jax.eval_shape(model.init, jax.random.key(0))
     x, y = jnp.zeros((4, 3), int), jnp.zeros(4, int)
     program = jax.jit(loss_and_bfloat16_grad, static_argnums=0).lower(model, params, x, y)
     products = [line for line in program.as_text().splitlines() if "dot_general" in line]
@@ -49,6 +49,7 @@ def test_products_are_computed_in_bfloat16():
     assert all("bf16" in line.split(" : ")[1].split("->")[0] for line in products)
 
 
+@pytest.mark.slow
 def test_a_run_ends_where_float32_ends():
     ends = [
         jaxmore.fit(WORDS, "mlp-bn", max_steps=300, dtype=dtype).record["losses"]["train"]
@@ -72,6 +73,7 @@ def test_a_run_keeps_its_dtype_when_it_is_resumed(tmp_path, capsys):
     assert {leaf.dtype for leaf in jax.tree.leaves(whole.params)} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_diagnose_measures_the_gradient_of_the_run(tmp_path):
     ratios = {}
     for dtype in ("float32", "bfloat16"):

@@ -18,9 +18,9 @@ T = 2
 def trained():
     """A model of three letters with parameters drawn at random, and its statistics."""
     model = mlp_bn(VOCAB.size, block_size=T, n_embd=3, n_embd2=5)
-    params = model.init(jax.random.key(1))
+    params = jax.jit(model.init)(jax.random.key(1))
     X = jnp.array(np.random.default_rng(0).integers(0, VOCAB.size, (50, T)))
-    stats = model.calibrate(params, X)[1]
+    stats = jax.jit(model.calibrate)(params, X)[1]
     return model, params, stats
 
 
@@ -57,6 +57,7 @@ def test_words_follow_the_models_probabilities(trained) -> None:
         assert drawn.count(word) / n == pytest.approx(p, abs=deviation), word
 
 
+@pytest.mark.slow
 def test_the_likeliest_path_for_top_k_1_and_for_a_low_temperature(trained) -> None:
     model, params, stats = trained
     apply = jax.jit(model.apply)
