@@ -71,9 +71,15 @@ def width(machine: Machine, n: int, along: int, model: int) -> float:
 
 
 def seconds(machine: Machine, row: Row) -> tuple[float, float, float, float]:
-    """Predict a step: its products, its memory, collectives over data, collectives over model."""
+    """Predict a step: its products, its memory, collectives over data, collectives over model.
+
+    Raises:
+        ValueError: the groups of both axes have the same size, by which they are told apart.
+    """
     over_data = over_model = 0.0
     model = row["model"]
+    if 1 < model == row["n"] // model:
+        raise ValueError(f"data and model both have {model} devices")
     for kind, n, count, size in row["collectives"]:
         is_model = model > 1 and n == model
         shared = machine.axes > 1 and model > 1
@@ -101,4 +107,4 @@ def crossover(machine: Machine, row: Row) -> float:
 
 def model_axis(machine: Machine, features: int) -> float:
     """Return M up to which four all-reduces a layer take less time than its products."""
-    return 9 / 4 * features * machine.link / machine.flops
+    return 1 + 9 / 4 * features * machine.link / machine.flops

@@ -22,6 +22,7 @@ from benchmarks import (
     ladder,
     memory,
     quality,
+    scaling,
     speedrun,
     training,
 )
@@ -96,7 +97,7 @@ def seeds_losses(seeds_task: Task) -> np.ndarray:
 def test_contestants_have_the_same_losses(
     module: str, seeds_task: Task, seeds_losses: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if module == "torch_unrolled":  # two steps in place of ten: to compile ten takes long
+    if module == "torch_unrolled":  # two steps a graph; compiling ten, which are timed, takes long
         pytest.importorskip("torch")
         unrolled = import_module("benchmarks.contestants.torch_unrolled")
         in_graphs = unrolled.train_in_graphs
@@ -246,8 +247,8 @@ def test_a_column_is_replaced_by_its_next_run(machine: dict[str, Any]) -> None:
     row = {"contestant": "jaxmore", "model": "gru", "us_per_step": 1.0, "seconds_to_first_step": 1}
     row |= {"peak_mb": 1, "ratio": 1.0}
     columns: list[Section] = []
-    for machine, ratio in (here, 1.0), (newest, 2.0), (here, 4.0):
-        columns = put(columns, {"machine": machine, "rows": [row | {"ratio": ratio}]})
+    for of_column, ratio in (here, 1.0), (newest, 2.0), (here, 4.0):
+        columns = put(columns, {"machine": of_column, "rows": [row | {"ratio": ratio}]})
     assert [its["rows"][0]["ratio"] for its in columns] == [4.0, 2.0]
     page = write_report({"ladder": columns})
     assert f"|  | {column(here)} | {column(newest)} |" in page
@@ -255,6 +256,14 @@ def test_a_column_is_replaced_by_its_next_run(machine: dict[str, Any]) -> None:
     assert "Measured on an earlier version" not in page
     older = {"machine": here | {"code": "of yesterday"}, "rows": [row]}
     assert "Measured on an earlier version" in write_report({"ladder": [older]})
+
+
+def test_the_page_on_scaling_has_the_figures_of_its_file() -> None:
+    docs = Path(training.__file__).resolve().parents[1] / "docs"
+    results = json.loads((docs / "scaling.json").read_text("utf-8"))
+    page = (docs / "scaling.md").read_text("utf-8")
+    for table in scaling.tables(results):
+        assert table in page, "python -m benchmarks.scaling tables writes the page anew"
 
 
 def test_the_page_says_which_figures_are_older_than_the_code() -> None:
@@ -347,10 +356,10 @@ def test_a_loop_counts_as_often_as_it_runs() -> None:
 
 
 def test_the_model_of_a_step_has_the_derived_crossovers() -> None:
-    """Without latency: 4C / 3W tokens for data; M = 9 D W / 4 C for model."""
+    """Without latency: 4C / 3W tokens for data; M = 1 + 9 D W / 4 C for model."""
     h100, *_ = MACHINES
     tokens, n_params, features = 2**40, 10**8, 768  # so many tokens that latency is nothing
-    row = {"tokens": tokens, "flops": 6 * n_params * tokens, "bytes": 0, "model": 1}
+    row = {"tokens": tokens, "flops": 6 * n_params * tokens, "bytes": 0, "model": 1, "n": 8}
     over_data = row | {"collectives": [["all-reduce", 8, 1, 2**20 * 4 * n_params]]}
     expected = 2**20 * 4 / 3 * h100.flops / h100.link * 7 / 8
     assert crossover(h100, over_data) == pytest.approx(expected, rel=1e-3)
@@ -358,4 +367,5 @@ def test_the_model_of_a_step_has_the_derived_crossovers() -> None:
     layer = row | {"flops": 72 * features**2 * tokens / m, "model": m}
     sums = layer | {"collectives": [["all-reduce", m, 4, 4 * 4 * features * tokens]]}
     products, _, _, over_model = seconds(h100, sums)
-    assert over_model / products == pytest.approx(7 / 8 * m / model_axis(h100, features), rel=1e-3)
+    longest = model_axis(h100, features)
+    assert over_model / products == pytest.approx((m - 1) / (longest - 1), rel=1e-3)
