@@ -83,6 +83,11 @@ class Balls:
         apart = np.frompyfunc(lambda a, b: not a.overlaps(b), 2, 1)
         return np.asarray(apart(self.values, other.values), bool)
 
+    def is_known(self) -> bool:
+        """Whether all intervals are finite, and far narrower than the numbers or than 1."""
+        narrow = np.frompyfunc(lambda a: a.rad() < (abs(a) + 1) / 2**60, 1, 1)
+        return bool(np.all(np.asarray(narrow(self.values), bool)))
+
     def relative_error(self, floats: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a bound of |floats/self − 1| for each element, NaN where self may be 0."""
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxmore.jaxprs import scan_sizes
 from jaxmore.prove.cells import Cell, places
-from jaxmore.prove.interpreter import Interpreter, closed, handles, real
+from jaxmore.prove.interpreter import Interpreter, closed, frames_of, handles, is_users, real
 from jaxmore.prove.residues import NotProved
 
 
@@ -18,11 +18,23 @@ def _call(run: Interpreter, *args: Any, jaxpr: Any, name: str = "", **_: Any) ->
     JAX traces its own functions once, so their operations name the line that called them first.
     """
     caller = run.caller
-    if name.startswith("_") or hasattr(jax.numpy, name) or hasattr(jax.nn, name):
+    named = name.startswith("_") or hasattr(jax.numpy, name) or hasattr(jax.nn, name)
+    if named and not _is_users(closed(jaxpr).jaxpr, name):
         run.caller = run.place
     outs = run.run(closed(jaxpr), args)
     run.caller = caller
     return outs
+
+
+def _is_users(jaxpr: Any, name: str) -> bool:
+    """Whether the user's code defines the function of this name that made the operations."""
+    for equation in jaxpr.eqns:
+        for frame in frames_of(equation):  # the innermost first
+            if frame.function_name.rpartition(".")[2] == name:
+                if is_users(frame):
+                    return True
+                break
+    return False
 
 
 @handles("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
@@ -47,12 +59,15 @@ def _while(
     of_cond, rest = args[:cond_nconsts], args[cond_nconsts:]
     of_body, state = rest[:body_nconsts], list(rest[body_nconsts:])
     place = run.place
+    depth = len(run.path)
     for _ in range(10_000):
         before, run.compared = run.compared, {}
         (more,) = run.run(cond_jaxpr, [*of_cond, *state])
         run.looped |= {place} if run.compared else set()
         run.compared = before
         if not real(more):
+            if any(path[:depth] == run.path for path in run.compared):  # in the body
+                run.looped.add(place)
             return state
         state = run.run(body_jaxpr, [*of_body, *state])
     raise NotProved("the loop takes more than 10,000 steps")

@@ -1,6 +1,7 @@
 """A counterexample in numbers of one digit, certain because two balls do not meet."""
 
 import contextlib
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,9 @@ from jaxmore.prove.interpreter import Interpreter
 from jaxmore.prove.program import Program, Wrong, dot, evaluate
 from jaxmore.prove.residues import NotProved
 
+N_NEARBY = 8
+"""Attempts at arguments nearby."""
+
 
 def refute(program: Program, rng: np.random.Generator) -> None:
     """Raise Wrong where balls show that a cotangent is not the derivative."""
@@ -21,26 +25,62 @@ def refute(program: Program, rng: np.random.Generator) -> None:
             _difference(program, floats, rng)
 
 
-def differs_at_the_arguments(program: Program, rng: np.random.Generator) -> bool:
-    """Whether balls show that the rule is wrong at the given arguments, in a random direction."""
-    run = Interpreter(Balls.constant)
+def differs_at_the_arguments(
+    program: Program, rng: np.random.Generator, taken: Interpreter
+) -> bool:
+    """Whether balls show that the rule is wrong at the given arguments, in a random direction.
+
+    Where a value there is not finite, arguments nearby that take the same branches stand for them.
+
+    Args:
+        program: the rule.
+        rng: draws the direction and the arguments nearby.
+        taken: the interpreter of a run at the given arguments, which knows the branches.
+    """
+    shapes = [x.shape for x in program.floats]
+    signs = [[np.ones(s) for s in shapes], [-np.ones(s) for s in shapes]]
+    signs += [[rng.choice([-1, 1], s) for s in shapes] for _ in range(N_NEARBY - 2)]
+    nearby = ([_near(x, sign, rng) for x, sign in zip(program.floats, ss, strict=True)]
+              for ss in signs)  # fmt: skip
+    for floats in itertools.chain([program.floats], nearby):
+        run = Interpreter(Balls.constant)
+        with contextlib.suppress(NotProved):
+            pairs = _compared(program, run, floats, rng)
+            same_branches = run.reached == taken.reached and run.compared == taken.compared
+            if same_branches and any(a.differs(b).any() for a, b in pairs):
+                return True
+            if same_branches and all(x.is_known() for pair in pairs for x in pair):
+                return False
+    raise NotProved(
+        "the signs of roots could not be compared: values at these arguments are not finite, and "
+        "those nearby are not, either, or take other branches"
+    )
+
+
+def _near(x: Any, sign: Any, rng: np.random.Generator) -> Any:
+    """Return generic numbers near x, of the same signs where x is not zero."""
+    return x + sign * rng.uniform(0.5, 1, x.shape) * np.where(x == 0, 1, np.abs(x)) / 1024
+
+
+def _compared(
+    program: Program, run: Interpreter, floats: list[Any], rng: np.random.Generator
+) -> list[tuple[Balls, Balls]]:
+    """Pairs of numbers that are equal at these arguments if the rule is right."""
 
     def random(shape: tuple[int, ...]) -> Balls:
         return Balls.of(rng.normal(size=shape))
 
-    vs = [random(x.shape) for x in program.floats]
+    vs = [random(x.shape) for x in floats]
     dys = [Cell(np.ones(shape), random(shape)) for shape in program.shapes]
-    cells = [Cell(x, Balls.of(x), v) for x, v in zip(program.floats, vs, strict=True)]
-    with contextlib.suppress(NotProved):
-        ys, cotangents = evaluate(program, run, cells, dys)
-        total = dot(run, [(dy.number, y.tangent) for dy, y in zip(dys, ys, strict=True)])
-        ours = dot(run, [(d.number, v) for d, v in zip(cotangents, vs, strict=True)])
-        apart = [total.differs(ours)]
-        if program.op:
-            theirs = [run.lift(y).number for y in run.run(program.op, cells)]
-            apart += [y.number.differs(other) for y, other in zip(ys, theirs, strict=True)]
-        return any(d.any() for d in apart)
-    return False
+    cells = [Cell(x, Balls.of(x), v) for x, v in zip(floats, vs, strict=True)]
+    ys, cotangents = evaluate(program, run, cells, dys)
+    total = dot(run, [(dy.number, y.tangent) for dy, y in zip(dys, ys, strict=True)])
+    ours = dot(run, [(d.number, v) for d, v in zip(cotangents, vs, strict=True)])
+    pairs = [(total, ours)]
+    if program.op:
+        theirs = [run.lift(y).number for y in run.run(program.op, cells)]
+        pairs += [(y.number, other) for y, other in zip(ys, theirs, strict=True)]
+    return pairs
 
 
 def _small(rng: np.random.Generator, x: Any) -> Any:

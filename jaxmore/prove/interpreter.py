@@ -40,7 +40,7 @@ class Interpreter:
         tied: the places that compare equal elements.
         compared: for each operation that compares, its place and the outcomes that occurred.
         stepped: the places that round a number to an integer.
-        looped: the places of loops whose number of steps depends on a comparison.
+        looped: the places of loops whose condition or body compares.
         has_roots: whether a square root was taken.
         unrecognised: the float constants that are taken as binary numbers.
         place: the source line of the operation that runs.
@@ -206,9 +206,18 @@ def closed(jaxpr: Any) -> Any:
 
 def _source(equation: Any) -> str:
     """Name the user's line that made an equation."""
-    frames = getattr(equation.source_info.traceback, "frames", [])
-    for frame in frames:
-        file = frame.file_name
-        if "/jax/" not in file and "<" not in file and "jaxtyping" not in file:
-            return f"{file.rsplit('/', 1)[-1]}:{frame.line_num}"
+    for frame in frames_of(equation):
+        if is_users(frame):
+            return f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.line_num}"
     return "an unknown line"
+
+
+def frames_of(equation: Any) -> Sequence[Any]:
+    """List the calls that made an equation, the innermost first."""
+    return getattr(equation.source_info.traceback, "frames", [])
+
+
+def is_users(frame: Any) -> bool:
+    """Whether a call is in the user's code."""
+    file = frame.file_name
+    return "/jax/" not in file and "<" not in file and "jaxtyping" not in file

@@ -70,8 +70,8 @@ def prove_rule(
     Args:
         fwd: ``fwd(*args, **options) -> (y, residuals)``.
         bwd: ``bwd(residuals, dy, **options) -> cotangents``, a tuple with one for each argument.
-        *args: as in :func:`jaxmore.testing.check_rule`. The values of the floats only decide
-            which branch each comparison takes.
+        *args: as in :func:`jaxmore.testing.check_rule`. The values of the floats decide
+            which branch each comparison takes, and at them the signs of roots are compared.
         op: the plain forward; if given, ``fwd`` is proved to compute the same function.
         name: what to call the rule.
         n_points: the number of random points.
@@ -95,7 +95,7 @@ def prove_rule(
                 if wrong:
                     break
             assert run
-            if not wrong and run.has_roots and differs_at_the_arguments(program, rng):
+            if not wrong and run.has_roots and differs_at_the_arguments(program, rng, run):
                 wrong = "bwd"  # by the sign of a root, which the field does not know
             if wrong:
                 refute(program, rng)

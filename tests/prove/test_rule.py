@@ -90,6 +90,13 @@ def test_orders_and_ties_are_named():
             lambda dy: 4 * dy,
             "numbers of steps",
         ),
+        (  # the body compares, for the condition of the next step
+            lambda x: jax.lax.while_loop(
+                lambda s: s[1], lambda s: (2 * s[0], (2 * s[0] < 3).any()), (x, True)
+            )[0],
+            lambda dy: 4 * dy,
+            "numbers of steps",
+        ),
     ],
 )
 def test_what_these_numbers_decide_is_named(fwd, bwd, note: str):
@@ -118,6 +125,24 @@ def test_each_choice_is_named_at_its_own_line():
         assert (missed[0] != missed[1]) == (proof.name == "fwd")
 
 
+@jax.jit
+def _helper(x):
+    return jnp.where(x > 0, x, 0)
+
+
+@jax.jit
+def square(x):
+    return jnp.where(x > 0, x * x, 0)
+
+
+@pytest.mark.parametrize("function", [_helper, square])
+def test_a_function_of_the_users_is_not_taken_for_one_of_jax(function):
+    inside = function.__wrapped__.__code__.co_firstlineno + 2  # after the decorator and the def
+    proof = prove_rule(lambda x: (function(x), ()), lambda _, dy: (0 * dy,), -np.ones(1))
+    missed = [note.split()[0] for note in proof.notes if "takes only branch" in note]
+    assert missed == [f"test_rule.py:{inside}"], str(proof)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_sign_of_a_root_is_refuted(seed: int):
     def root_fwd(x, y):  # |x| √y
@@ -130,6 +155,29 @@ def test_the_sign_of_a_root_is_refuted(seed: int):
     x, y = np.array([-1.5]), np.array([2.0])
     proof = prove_rule(root_fwd, bwd, x, y, seed=seed, n_points=1)
     assert proof.verdict == "wrong", str(proof)
+
+
+@pytest.mark.parametrize("x", [[2.0, 3.0], [2.0, 0.0], [0.0, -2.0]])
+def test_the_sign_of_a_root_is_refuted_where_one_argument_is_not_finite(x: list[float]):
+    def fwd(x):
+        return jnp.sqrt(41**2 * x * x), x
+
+    def wrong(x, dy):  # in the field the root of x² may be −1/41 of that of 41² x²
+        return (-41 * dy * x / jnp.sqrt(x * x),)
+
+    def right(x, dy):
+        return (41**2 * dy * x / jnp.sqrt(41**2 * x * x),)
+
+    assert prove_rule(fwd, wrong, np.array(x), n_points=1).verdict == "wrong"
+    assert prove_rule(fwd, right, np.array(x), n_points=1).passed
+
+
+def test_roots_that_cannot_be_compared_are_not_proved():
+    def fwd(x):
+        return jnp.sqrt(x), x
+
+    proof = prove_rule(fwd, lambda x, dy: (dy / jnp.sqrt(x) / 2,), np.array([-1.0]), n_points=1)
+    assert proof.verdict == "not proved" and "signs of roots" in proof.text
 
 
 def test_the_bound_covers_the_comparison_with_op():
