@@ -146,8 +146,15 @@ def _trips(loop: Instruction) -> int | None:
 
 
 def _group(rest: str) -> int:
-    """The size of a group, which is written as [groups,size]<=... or {{0,1},{2,3}}."""
+    """The size of a group.
+
+    It is written as ``[groups,size]<=...``, as ``{{0,1},{2,3}}``, or from jax 0.12 on as
+    ``mesh['data'=2,'model'=4] {'data'}``.
+    """
     if found := re.search(r"replica_groups=\[\d+,(\d+)\]", rest):
         return int(found[1])
+    if found := re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", rest):
+        sizes = dict(axis.split("=") for axis in found[1].split(","))
+        return math.prod(int(sizes[axis]) for axis in found[2].split(","))
     first = re.search(r"replica_groups=\{\{([\d,]*)\}", rest)
     return len(first[1].split(",")) if first else 1
