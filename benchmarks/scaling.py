@@ -105,7 +105,7 @@ class Program:
 
     def _shapes(self, devices: Devices, sizes: dict[str, int]) -> tuple[Any, ...]:
         params = jax.eval_shape(self.model.init, jax.random.key(0))
-        state = devices.where(TrainState(params, jax.eval_shape(OPTIMIZER.init, params)))
+        state = devices.add_shardings(TrainState(params, jax.eval_shape(OPTIMIZER.init, params)))
         mesh = jax.tree.leaves(state)[0].sharding.mesh
         tokens = jax.ShapeDtypeStruct((4096, sizes["block_size"]), jnp.int32)
         key, step = jax.eval_shape(lambda: (jax.random.key(0), jnp.int32(0)))

@@ -54,8 +54,8 @@ def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, An
     """
     import jax
 
-    folder = work_dir / CHECKPOINTS
-    target, partial = folder / f"{_STEP}{step:012d}", folder / _PARTIAL
+    folder, target = work_dir / CHECKPOINTS, checkpoint_folder(work_dir, step)
+    partial = folder / _PARTIAL
     if jax.process_index() == 0:
         if target.exists():
             if damage(target) is None:
@@ -80,6 +80,11 @@ def write_checkpoint(work_dir: Path, step: int, state: Any, record: dict[str, An
         shutil.rmtree(old)
 
 
+def checkpoint_folder(work_dir: Path, step: int) -> Path:
+    """Return where the checkpoint of a step is, or would be."""
+    return work_dir / CHECKPOINTS / f"{_STEP}{step:012d}"
+
+
 def latest_checkpoint(work_dir: Path) -> tuple[Checkpoint | None, dict[Path, str]]:
     """Find the latest intact checkpoint, and say what is wrong with each later one."""
     damaged: dict[Path, str] = {}
@@ -102,8 +107,8 @@ def mark_damaged(path: Path) -> Path:
     return path.rename(target)
 
 
-def restore(checkpoint: Checkpoint, template: Any) -> Any:
-    """Read the saved state, with the structure, shapes and dtypes of ``template``.
+def restore(folder: Path, template: Any) -> Any:
+    """Read the state of a checkpoint, with the structure, shapes and dtypes of ``template``.
 
     An array lies on one device, or is sharded as the template says: then each process reads its
     own shards, whatever shards were written.
@@ -126,17 +131,17 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
     )
     try:
         with (
-            _utf8_path(checkpoint.path) as folder,
+            _utf8_path(folder) as path,
             _orbax({jax.process_index()}) as orbax,
         ):
-            _check_arrays(folder / "state", shapes)
+            _check_arrays(path / "state", shapes)
             arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
             trees = orbax.restore(
-                folder / "state", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
+                path / "state", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
             )
     except Exception as error:  # tensorstore and Orbax raise many kinds for the same damage
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise InputError(f"{checkpoint.path} cannot be read: {reason}") from error
+        raise InputError(f"{folder} cannot be read: {reason}") from error
     return type(template)(**trees)
 
 

@@ -197,7 +197,12 @@ def read_corpus(
             is false.
     """
     if packs and isinstance(words, os.PathLike) and is_pack(words):
-        return _open_corpus(words, unique=unique)
+        pack = open_pack(words)
+        if unique and not pack.unique:
+            raise InputError(f"{pack.path} was packed with its duplicates: pack it with --unique")
+        file = str(pack.path.resolve())
+        described = pack.sha256, pack.unique, pack.vocab, pack.longest_word
+        return Packed(str(pack.path), file, *described, splits=None, pack=pack)
     if isinstance(words, os.PathLike):
         path = Path(words)
         found = read_words(path, like_makemore=reads == "sequences")
@@ -211,19 +216,3 @@ def read_corpus(
     splits = split_words(found) if reads == "windows" else split_like_makemore(found, makemore_seed)
     sha256, vocab = hashlib.sha256(content).hexdigest(), Vocabulary.from_words(found)
     return Text(name, file, sha256, unique, vocab, max(map(len, found)), splits)
-
-
-def _open_corpus(path: os.PathLike[str], *, unique: bool) -> Corpus:
-    pack = open_pack(path)
-    if unique and not pack.unique:
-        raise InputError(f"{pack.path} was packed with its duplicates: pack it with --unique")
-    return Packed(
-        name=str(pack.path),
-        file=str(pack.path.resolve()),
-        sha256=pack.sha256,
-        unique=pack.unique,
-        vocab=pack.vocab,
-        longest_word=pack.longest_word,
-        splits=None,
-        pack=pack,
-    )

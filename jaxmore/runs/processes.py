@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 from jaxmore.errors import InputError
 from jaxmore.files import as_json
 from jaxmore.layers import Layer
-from jaxmore.runs.checkpoints import latest_checkpoint, restore
+from jaxmore.runs.checkpoints import checkpoint_folder, restore
 from jaxmore.runs.config import PROCESS, TrainConfig
 from jaxmore.runs.corpus import Words
 from jaxmore.runs.folder import RUN
@@ -177,17 +177,27 @@ def agree(run: PreparedRun) -> None:
     _check_same(as_json(parts), "other flags or words than process 0, or another version or model")
 
 
-def agree_on_folder(run: PreparedRun) -> None:
+def agree_on_folder(run: PreparedRun, *, patience: int = 0) -> None:
     """Check that all processes see the same run in the work folder, or none.
+
+    Args:
+        run: the prepared run.
+        patience: how many seconds it may take until they do.
 
     Raises:
         InputError: in every process: one sees another.
     """
-    work_dir = Path(run.config.work_dir)
-    _check_same(
-        (work_dir / RUN).read_bytes() if (work_dir / RUN).exists() else b"",
-        f"another folder than process 0 at {work_dir}, where each writes its shards",
-    )
+    record = Path(run.config.work_dir) / RUN
+    what = f"another folder than process 0 at {record.parent}, where each writes its shards"
+    for _ in range(patience):
+        with suppress(InputError):  # raised in all processes or in none, so that all try again
+            return _check_same(_content(record), what)
+        time.sleep(1)
+    return _check_same(_content(record), what)
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def told(run: PreparedRun, start: RunState | None) -> RunState:
@@ -200,18 +210,16 @@ def told(run: PreparedRun, start: RunState | None) -> RunState:
     """
     numbers = [start.step, *start.best] if start else [0] * 4
     step, best_step, loss, since = tell(np.array(numbers, np.float64)).tolist()
-    agree_on_folder(run)
+    # A network file system may take a while to show the others what the first one wrote.
+    agree_on_folder(run, patience=PATIENCE)
     if step == 0:  # equal already, on equal processors
         state = run.devices.begin(tell(run.first_state()))
     elif start:
         state = start.state
     else:
-        checkpoint, _ = latest_checkpoint(Path(run.config.work_dir))
-        if checkpoint is None or checkpoint.step != step:
-            raise InputError(
-                f"the checkpoint of step {step:,.0f} cannot be read in {run.config.work_dir}"
-            )
-        state = restore(checkpoint, run.devices.where(run.state_shapes()))
+        # The first process has found it intact.
+        folder = checkpoint_folder(Path(run.config.work_dir), int(step))
+        state = restore(folder, run.devices.add_shardings(run.state_shapes()))
     return RunState(int(step), state, BestLoss(int(best_step), loss, int(since)))
 
 

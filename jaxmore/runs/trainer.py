@@ -155,12 +155,11 @@ class Trainer:
 
     def save_and_stop(self) -> str:
         """Save the last state, and return a line that says how to resume from it."""
-        where = "the run"
         if self.saver:
             self._save()
             self.saver.wait()
-            where = f"jaxmore train --resume -o {shlex.quote(self.run.config.work_dir)}"
-        return f"stopped after {self.last.step:,} steps, to go on: {where}"
+        command = f"jaxmore train --resume -o {shlex.quote(self.run.config.work_dir)}"
+        return f"stopped after {self.last.step:,} steps, to go on: {command}"
 
     def _chunks(self) -> Iterator[Chunk]:
         run, config, settings = self.run, self.run.config, self.run.settings

@@ -266,7 +266,7 @@ def _resume(run: PreparedRun, work_dir: Path) -> RunState | None:
         raise InputError(
             f"--max-steps {run.settings.max_steps}: the run has {checkpoint.step} behind it"
         )
-    state = restore(checkpoint, run.devices.where(run.state_shapes()))
+    state = restore(checkpoint.path, run.devices.add_shardings(run.state_shapes()))
     say(f"{work_dir}: resumed after step {checkpoint.step:,}")
     return RunState(checkpoint.step, state, best)
 

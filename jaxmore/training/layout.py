@@ -48,6 +48,8 @@ class Layout:
     """The number of devices for each share, which hold a shard of a transformer's weights each."""
     shard_params: bool = False
     """Whether a device holds only a shard of parameters and optimiser state, over ``data``."""
+    own_rows: bool = False
+    """Whether a device that calls it is given the rows of its share alone, not the whole batch."""
 
     @cached_property
     def mesh(self) -> Mesh:
@@ -77,6 +79,25 @@ class Layout:
 
         return jax.tree.map(put, tree)
 
+    def place_batches(self, batch_size: int, make: Callable[[slice], Any]) -> Any:
+        """Make batches whose rows lie where they are computed.
+
+        Args:
+            batch_size: B.
+            make: returns arrays (S, rows, ...), those of a slice of the B rows. Each process calls
+                it once, for the rows of its own devices.
+        """
+        sharding = NamedSharding(self.mesh, P(None, DATA))
+        held = sharding.addressable_devices_indices_map((1, batch_size)).values()
+        spans = [rows.indices(batch_size) for _, rows in filter(None, held)]
+        own = make(slice(min(start for start, _, _ in spans), max(end for _, end, _ in spans)))
+
+        def put(a: np.ndarray) -> Array:
+            shape = (a.shape[0], batch_size, *a.shape[2:])
+            return jax.make_array_from_process_local_data(sharding, a, shape)
+
+        return jax.tree.map(put, own)
+
     def begin(self, model: Layer, state: Any) -> Any:
         """Copy a state to the devices, to each its shards.
 
@@ -104,8 +125,8 @@ class Layout:
 
         return jax.tree.map_with_path(copy, state, self.specs(model, state))
 
-    def where(self, model: Layer, shapes: TrainState) -> TrainState:
-        """Add to the shapes of a state where the arrays of a snapshot lie."""
+    def add_shardings(self, model: Layer, shapes: TrainState) -> TrainState:
+        """Add the shardings of a snapshot to the shapes of a state."""
 
         def add(a: Any, spec: P) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=NamedSharding(self.mesh, spec))
@@ -172,9 +193,12 @@ class Layout:
         return loss, constrain(constrain(grads, gathered), self.specs(model, params))
 
     def _in_a_tree(self, model: Layer, params: Tree, x: Array, y: Array) -> tuple[Array, Tree]:
-        k = n_parts(len(x)) // self.data  # parts of a device
+        batch_size = len(x) * self.data if self.own_rows else len(x)
+        k = n_parts(batch_size) // self.data  # parts of a device
 
         def share(a: Array) -> Array:
+            if self.own_rows:
+                return a.reshape(k, -1, *a.shape[1:])
             parts = a.reshape(self.data, k, -1, *a.shape[1:])
             return lax.dynamic_index_in_dim(parts, lax.axis_index(DATA), keepdims=False)
 

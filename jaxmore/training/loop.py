@@ -165,6 +165,10 @@ RunChunk = Callable[..., tuple[TrainState, Array, dict[str, Array], Array]]
 """A compiled :func:`scan_steps`."""
 
 
+def _make_whole(make: Callable[[slice], Any]) -> Any:
+    return jax.tree.map(jnp.array, make(slice(None)))
+
+
 class Devices(NamedTuple):
     """Where the steps of a run are computed. The defaults are one device.
 
@@ -174,12 +178,15 @@ class Devices(NamedTuple):
     run_chunk: RunChunk = train_chunk
     place: Callable[[Any], Any] = partial(jax.tree.map, jnp.array)
     """Copies arrays and keys to where the steps are computed."""
+    place_batches: Callable[[Callable[[slice], Any]], Any] = _make_whole
+    """Makes batches (S, B, ...) where the steps are computed, by a function that makes those rows
+    of a batch that a slice tells: a process's own."""
     begin: Callable[[Any], Any] = copy_state
     """Copies a state or its parameters to where the steps are computed."""
     snapshot: Callable[[TrainState], TrainState] = copy_state
     """Copies a state where it lies. The copy is what a checkpoint holds, and can begin again."""
-    where: Callable[[TrainState], TrainState] = lambda shapes: shapes
-    """Adds to the shapes of a state where the arrays of a snapshot lie."""
+    add_shardings: Callable[[TrainState], TrainState] = lambda shapes: shapes
+    """Adds the shardings of a snapshot to the shapes of a state."""
     fetch: Callable[[Tree], Tree] = copy_state
     """Copies parameters from there to one device."""
     gradient: Gradient = loss_and_grad

@@ -1,6 +1,6 @@
 """Devices: how a run is shared among them."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,7 @@ def _deterministic_chunk(
     n_steps: int,
 ) -> tuple[TrainState, Float[Array, " S"], dict[str, Float[Array, ""]], UInt32[Array, " B"]]:
     """Run ``scan_steps`` on every device, where XLA cannot partition the optimiser otherwise."""
+    drawn = key is None  # X and Y are the batches, of which each device has its rows
 
     def steps(*arrays: Any) -> Any:
         *results, hashes = scan_steps(
@@ -50,7 +51,7 @@ def _deterministic_chunk(
             *arrays,
             batch_size=batch_size,
             n_steps=n_steps,
-            gradient=layout,
+            gradient=replace(layout, own_rows=drawn),
             gather=partial(layout.gather, model),
         )
         # Each device answers for the rows of its share. The next program adds them up: Gloo would
@@ -58,7 +59,9 @@ def _deterministic_chunk(
         return *results, hashes.reshape(layout.data, -1)[lax.axis_index(DATA)]
 
     of_state = layout.specs(model, state)
-    each = layout.on_each(steps, (of_state, P(), P(), P(), P()), (of_state, P(), P(), P(DATA)))
+    of_data = P(None, DATA) if drawn else P()
+    of_inputs = (of_state, of_data, of_data, P(), P())
+    each = layout.on_each(steps, of_inputs, (of_state, P(), P(), P(DATA)))
     return each(state, X, Y, key, first_step)
 
 
@@ -127,9 +130,10 @@ def choose_devices(
     return Devices(
         run_chunk=chunk,
         place=layout.place,
+        place_batches=partial(layout.place_batches, batch_size),
         begin=partial(layout.begin, model),
         snapshot=partial(layout.snapshot, model),
-        where=partial(layout.where, model),
+        add_shardings=partial(layout.add_shardings, model),
         fetch=partial(layout.fetch, model),
         note=note,
     )

@@ -74,7 +74,7 @@ def train_streamed(
     spans = chunk_spans(first_step, max_steps, chunk_size, pauses)
 
     def make(indices: Int[Array, "S B"]) -> Any:
-        return devices.place(batches(examples, indices))
+        return devices.place_batches(lambda rows: batches(examples, indices[:, rows]))
 
     with ThreadPoolExecutor(1) as thread:
 

@@ -99,7 +99,7 @@ def state_loaders(out: Path) -> Loaders:
         assert damage(newest) is None
         checkpoint, _ = latest_checkpoint(out)
         if checkpoint is not None:
-            restore(checkpoint, template)
+            restore(checkpoint.path, template)
 
     files = [path for path in (newest / "state").rglob("*") if path.is_file()]
     return {

@@ -57,7 +57,7 @@ def test_there_and_back_bit_for_bit(tmp_path: Path, optimizer: str) -> None:
     assert checkpoint is not None
     assert checkpoint[1:] == (7, RECORD)
     assert not damaged
-    assert_same_bits(restore(checkpoint, jax.eval_shape(lambda: state)), state)
+    assert_same_bits(restore(checkpoint.path, jax.eval_shape(lambda: state)), state)
 
 
 def test_orbax_is_given_no_json_that_leaks(tmp_path: Path, monkeypatch) -> None:
@@ -128,7 +128,7 @@ def test_a_whole_checkpoint_of_another_shape_is_refused_in_one_line(folder: Path
     assert checkpoint is not None
     for other in (a_state(width=6), a_state(optimizer="sgd")):
         with pytest.raises(InputError, match="cannot be read") as caught:
-            restore(checkpoint, other)
+            restore(checkpoint.path, other)
         assert "\n" not in str(caught.value)
 
 
@@ -149,4 +149,4 @@ def test_a_huge_declared_shape_is_refused_before_it_is_allocated(tmp_path, key: 
     seal(checkpoint.path)  # a hostile checkpoint is sealed as well as any
     assert latest_checkpoint(tmp_path)[0] is not None
     with pytest.raises(InputError, match="has shape"):
-        restore(checkpoint, jax.eval_shape(lambda: state))
+        restore(checkpoint.path, jax.eval_shape(lambda: state))

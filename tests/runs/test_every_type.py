@@ -75,7 +75,7 @@ def test_stopped_and_resumed_is_the_whole_run(words, tmp_path, type) -> None:
     write_checkpoint(tmp_path, 2, jax.tree.map(np.array, half.state), {})
     checkpoint, _ = latest_checkpoint(tmp_path)
     assert checkpoint is not None
-    rest = steps(task, restore(checkpoint, task.state_shapes()), 2, 4)
+    rest = steps(task, restore(checkpoint.path, task.state_shapes()), 2, 4)
     np.testing.assert_array_equal(rest.losses, whole.losses)
     assert rest.update_to_data == whole.update_to_data
     early, ours, theirs = map(jax.tree.leaves, (half.state, rest.state, whole.state))

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from jaxmore.data import write_pack
 from tests.command_line import WORDS, refused, run, tree
 from tests.faults.processes import free_port
 
@@ -25,6 +26,19 @@ processes.PATIENCE = 5
 main(sys.argv[1:])
 """
 """The command, with less patience than users need."""
+COUNTING = """
+import sys
+from jaxmore.cli import main
+from jaxmore.data import PackedExamples
+read = PackedExamples.__getitem__
+def read_and_count(self, at):
+    with open(f"rows{sys.argv[-1]}", "a") as file:
+        print(len(at), file=file)
+    return read(self, at)
+PackedExamples.__getitem__ = read_and_count
+main(sys.argv[1:])
+"""
+"""The command, which writes how many examples it reads at once into a file of the process."""
 DEVICES = Path(__file__).parents[2] / "docs" / "how-to" / "devices.md"
 TRAIN = ["--type", "bigram", "-b", "8", "--schedule", "constant", "--chunk-size", "3"]
 
@@ -69,6 +83,51 @@ def test_two_processes_have_the_bits_of_one_which_goes_on(folder: Path) -> None:
     for name in ("model.safetensors", "metrics.jsonl"):
         resumed, whole = ((folder / of / name).read_bytes() for of in ("run", "whole"))
         assert resumed == whole, name
+
+
+@pytest.mark.slow
+def test_of_a_pack_each_process_reads_its_rows(folder: Path) -> None:
+    words = folder / "words.txt"
+    pack = write_pack(words, folder / "words.pack").path
+    flags = [*TRAIN, "--type", "bengio", "--n-embd2", "8", "--max-steps", "6"]
+    several = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2"]
+    command = [sys.executable, "-c", COUNTING, "train", "-i", pack, "-o", "run", *flags]
+    processes = [
+        subprocess.Popen(
+            [*command, "--mesh", "data=2", *several, "--process-id", str(i)],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    for i in range(2):  # two chunks of three steps, each half of a batch of eight
+        read = (folder / f"rows{i}").read_text("utf-8").split()
+        assert read.count("12") == 2, read
+        assert "24" not in read
+    run("train", "-i", words, "-o", folder / "one", *flags, "--mesh", "data=1")
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (folder / "run" / name).read_bytes() == (folder / "one" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_folder_that_the_others_see_late_is_waited_for(folder: Path) -> None:
+    """As on a network file system, which remembers for a while that a name was missing."""
+    flags = ["--mesh", "data=2", "--coordinator", f"127.0.0.1:{free_port()}", "--num-processes=2"]
+    flags += ["--max-steps", "3"]
+    processes = [start(folder, *flags, f"--process-id={i}", "-o", f"run{i}") for i in range(2)]
+    until = time.monotonic() + 120
+    while not (folder / "run0" / "run.json").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(2)
+    (folder / "run1").symlink_to("run0")
+    for process in processes:
+        _, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (0, "")
 
 
 def slurm() -> tuple[str, list[dict[str, str]]]:
@@ -193,7 +252,9 @@ def test_processes_with_work_folders_of_their_own_are_refused(folder: Path, old:
     before = tree(folder / "run0")
     flags = ["--mesh", "data=2", "--coordinator", f"127.0.0.1:{free_port()}", "--num-processes=2"]
     flags += ["--overwrite"] * old
-    processes = [start(folder, *flags, f"--process-id={i}", "-o", f"run{i}") for i in range(2)]
+    processes = [
+        start(folder, *flags, f"--process-id={i}", "-o", f"run{i}", patient=False) for i in range(2)
+    ]
     for process in processes:
         _, err = process.communicate(timeout=120)
         assert (process.returncode, err.count("\n")) == (2, 1), err

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxmore
 from jaxmore.backprop import loss_and_grad
+from jaxmore.data import write_pack
 from jaxmore.errors import InputError
 from jaxmore.layers import Chain, Embedding, Flatten, Layer, by_path
 from jaxmore.models import MODELS, model_options
@@ -107,7 +108,7 @@ BIGRAM = {"type": "bigram", "n_embd": None, "n_embd2": None}
 def fit(**flags: Any) -> str:
     """Train eight steps and return the digest of the parameters."""
     flags = {"batch_size": 8, "max_steps": 8, "n_embd": 4, "n_embd2": 6} | flags
-    return digest(jaxmore.fit(WORDS, progress=False, **flags).params)
+    return digest(jaxmore.fit(flags.pop("words", WORDS), progress=False, **flags).params)
 
 
 def batch_hashes(metrics: Path) -> list[str]:
@@ -123,6 +124,16 @@ def test_a_run_goes_on_with_the_same_bits_on_other_devices(tmp_path: Path) -> No
     assert fit(mesh="data=1", resume=True, **flags) == whole
     assert batch_hashes(metrics) == batches
     assert len(set(batches)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [{}, {"shard_params": True}, {"deterministic": False}])
+def test_a_pack_trains_with_the_bits_of_its_words(flags: dict[str, Any], tmp_path: Path) -> None:
+    """Of a pack each device is handed its rows of a batch; of words in memory it takes them."""
+    (tmp_path / "words.txt").write_text("\n".join(WORDS), "utf-8")
+    pack = write_pack(tmp_path / "words.txt", tmp_path / "pack").path
+    flags |= {"type": "mlp-bn", "mesh": "data=8", "batch_size": 16, "chunk_size": 3}
+    assert fit(words=pack, **flags) == fit(words=tmp_path / "words.txt", **flags)
 
 
 @pytest.mark.slow
