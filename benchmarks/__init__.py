@@ -5,3 +5,18 @@ batches, and is checked to give the same losses before anything is timed. Contes
 processes of their own, take turns in interleaved rounds, and are compared by ratios within a
 round. The results: ``docs/benchmarks.md``, ``benchmarks.json``, ``images/benchmarks.png``.
 """
+
+import os
+
+from benchmarks.columns import isa
+
+if isa() == "AVX2":  # NumPy, its BLAS, and PyTorch with oneDNN and MKL would use AVX-512
+    os.environ.update(
+        {
+            "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+            "OPENBLAS_CORETYPE": "Haswell",
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+            "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        }
+    )

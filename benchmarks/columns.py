@@ -40,9 +40,9 @@ def put(columns: list[Section], section: Section) -> list[Section]:
 
 
 def isa() -> str:
-    """Name the widest vectors that XLA and the C programs use: the processor's, if not limited.
+    """Name the widest vectors that may be used: the processor's, if not limited.
 
-    ``XLA_FLAGS=--xla_cpu_max_isa=AVX2`` limits both.
+    ``XLA_FLAGS=--xla_cpu_max_isa=AVX2`` limits XLA, and with it every peer.
     """
     if platform.machine() in ("arm64", "aarch64"):
         return "NEON"

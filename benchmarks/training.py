@@ -3,6 +3,7 @@
 from typing import Any
 
 from benchmarks.account import gradient_account
+from benchmarks.contestants.plain_c import time_products
 from benchmarks.data import corpus
 from benchmarks.race import check_losses, race, ratio, start
 from benchmarks.task import make_task
@@ -51,8 +52,11 @@ def run(quick: bool) -> list[dict[str, Any]]:
                         "seconds_to_first_step": result.seconds_to_first_step,
                         "peak_mb": result.peak_bytes / 1e6,
                         "flops": account and account.flops,
+                        "product_flops": account and account.product_flops,
                         "temporary_bytes": account and account.temporary_bytes,
                         "rounds_us": [1e6 * s / n_steps for s in result.seconds],
                     }
                 )
+                if name == "C by hand":
+                    rows[-1]["products_us"] = 1e6 * time_products(task)
     return rows

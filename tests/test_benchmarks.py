@@ -279,11 +279,11 @@ def test_only_code_is_compared_with_the_code_that_was_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "slowest", "verdict"),
-    [(0.9, 0.6, "the floor, reaches 90%"), (0.5, 1.1, "less than"), (0.9, 2.5, "no floor here")],
+    ("tiles", "slowest", "verdict"),
+    [(0.9, 0.6, "is the floor"), (0.5, 1.1, "less than the 80%"), (0.9, 2.5, "no floor here")],
 )
-def test_c_is_called_a_floor_where_it_is_one(share, slowest, verdict) -> None:
-    assert verdict in floor_of(share, slowest)
+def test_c_is_called_a_floor_where_it_is_one(tiles, slowest, verdict) -> None:
+    assert verdict in floor_of(tiles, 0.6, slowest)
 
 
 def test_tables_are_written_between_what_stands_around_them() -> None:

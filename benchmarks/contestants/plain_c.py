@@ -3,8 +3,10 @@
 import ctypes
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -17,10 +19,7 @@ VECTORS = {"AVX-512": ["-mprefer-vector-width=512"], "AVX2": ["-mno-avx512f"]}
 
 
 def prepare(task: Task) -> Callable[[], np.ndarray]:
-    flat, (C, W1, *_) = flat_parameters(task.params)
-    (V, E), (TE, H) = C.shape, W1.shape
-    sizes = {"B": task.batch_size, "T": TE // E, "E": E, "H": H, "V": V}
-    program = compile_c(Path(__file__).with_suffix(".c"), sizes)
+    program, flat = compile_for(task), flat_parameters(task.params)[0]
     X, Y = (np.ascontiguousarray(a, np.int8) for a in (task.X, task.Y))
     indices = np.ascontiguousarray(task.indices, np.int32)
     program.load(pointer(flat))
@@ -33,6 +32,23 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
         return losses
 
     return run
+
+
+def compile_for(task: Task) -> ctypes.CDLL:
+    """Compile the program for the sizes of a task."""
+    (V, E), (TE, H) = (array.shape for array in flat_parameters(task.params)[1][:2])
+    sizes = {"B": task.batch_size, "T": TE // E, "E": E, "H": H, "V": V}
+    return compile_c(Path(__file__).with_suffix(".c"), sizes)
+
+
+def time_products(task: Task, rounds: int = 9) -> float:
+    """Return the median seconds that the matrix products of a step take without the rest."""
+    program, times = compile_for(task), list[float]()
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        program.products(task.n_steps)
+        times.append((time.perf_counter() - began) / task.n_steps)
+    return median(times[1:])
 
 
 def pointer(array: np.ndarray) -> ctypes.c_void_p:

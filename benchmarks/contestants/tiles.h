@@ -10,21 +10,24 @@ enum { LANES = 8, WIDEST = 2 };
 #endif
 #define UP(n) (((n) + LANES - 1) / LANES * LANES)
 
+#define ALIGNED __attribute__((aligned(4 * LANES)))
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
 
 /* c[m][n] += Σ_k a[m][k] b[k][n], a[m][k] at a[m * am + k * ak]; a tile of MR x NV vectors of c is
-   held in registers. n counts vectors, a multiple of NV for the caller to see to. */
+   held in registers, beside NV vectors of b and an element of a. n counts vectors, a multiple of NV
+   for the caller to see to. */
 #define TILE(MR, NV)                                                                                \
     static inline __attribute__((always_inline)) void tile_##MR##_##NV(                             \
         int depth, const float *a, int am, int ak, const float *b, int bk, float *c, int cm) {     \
         vec sum[MR][NV];                                                                            \
         for (int i = 0; i < MR; i++)                                                                \
             for (int j = 0; j < NV; j++) sum[i][j] = *(vec *)(c + i * cm + j * LANES);              \
-        for (int k = 0; k < depth; k++)                                                             \
-            for (int j = 0; j < NV; j++) {                                                          \
-                vec row = *(const vec *)(b + k * bk + j * LANES);                                   \
-                for (int i = 0; i < MR; i++) sum[i][j] += a[i * am + k * ak] * row;                 \
-            }                                                                                       \
+        for (int k = 0; k < depth; k++) {                                                           \
+            vec row[NV];                                                                            \
+            for (int j = 0; j < NV; j++) row[j] = *(const vec *)(b + k * bk + j * LANES);           \
+            for (int i = 0; i < MR; i++)                                                            \
+                for (int j = 0; j < NV; j++) sum[i][j] += a[i * am + k * ak] * row[j];              \
+        }                                                                                           \
         for (int i = 0; i < MR; i++)                                                                \
             for (int j = 0; j < NV; j++) *(vec *)(c + i * cm + j * LANES) = sum[i][j];              \
     }
