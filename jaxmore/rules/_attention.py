@@ -226,7 +226,9 @@ def _attend_bwd(
         dprobs_t = dprobs_t - (probs_t * dprobs_t).sum(-2, keepdims=True)
     dscores_t = probs_t * dprobs_t
     scale = 1 / math.sqrt(q.shape[-1])
-    return (dscores_t.mT @ widen(k)) * scale, (dscores_t @ widen(q)) * scale, probs_t @ do
+    # Not dscores_t.mT @ k: XLA would copy the transposed block, which is wider than k.
+    dq_t = widen(k).mT @ dscores_t
+    return dq_t.mT * scale, (dscores_t @ widen(q)) * scale, probs_t @ do
 
 
 def _causal_mask(size: int, shift: Int[Array, ""]) -> Bool[Array, "b b"]:

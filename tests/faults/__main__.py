@@ -1,6 +1,6 @@
 """``make faults``: the long fault injections, one after the other; their counts in docs/.
 
-python -m tests.faults [kills stops damage disk inputs fuzz processes soak]
+python -m tests.faults [kills stops damage disk inputs packs fuzz processes soak]
 """
 
 import json
@@ -15,6 +15,7 @@ DEFAULT = (
     "damage",
     "disk",
     "inputs",
+    "packs",
     "fuzz",
     "kills",
     "stops",
