@@ -24,21 +24,25 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
     optimizer = optimizer_of(task)
 
     @partial(jax.jit, donate_argnums=0, compiler_options=COMPILER_OPTIONS)
-    def step(state: Any, x: jax.Array, y: jax.Array) -> Any:
-        params, opt_state = state
+    def step(state: Any, X: jax.Array, Y: jax.Array, indices: jax.Array) -> Any:
+        params, opt_state, i = state
+        x, y = X[indices[i]], Y[indices[i]]
         loss, grads = loss_and_grad(model, params, x, y)
         updates, opt_state = optimizer.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), loss
+        return (optax.apply_updates(params, updates), opt_state, i + 1), loss
 
     params = jax.tree.map(jnp.array, task.params)
-    state = (params, optimizer.init(params))
+    state = params, optimizer.init(params)
+    data = tuple(map(jnp.array, (task.X, task.Y, task.indices)))
 
     def run() -> np.ndarray:
         nonlocal state
         losses: list[jax.Array] = []
-        for x, y in zip(task.X[task.indices], task.Y[task.indices], strict=True):
-            state, loss = step(state, x, y)
+        steps = *state, jnp.array(0)
+        for _ in range(task.n_steps):
+            steps, loss = step(steps, *data)
             losses.append(loss)
-        return np.array(losses)
+        state = steps[:2]
+        return np.array(jax.device_get(losses))
 
     return run

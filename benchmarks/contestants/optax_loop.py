@@ -45,6 +45,6 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
         for x, y in zip(task.X[task.indices], task.Y[task.indices], strict=True):
             params, opt_state, loss = step(params, opt_state, x, y)
             losses.append(loss)
-        return np.array(losses)
+        return np.array(jax.device_get(losses))
 
     return run

@@ -6,12 +6,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.contestants.torch_data import leaves, set_threads, steps
+from benchmarks.contestants.torch_data import batches_of, leaves, set_threads
 from benchmarks.task import Task
 
 
 def prepare(task: Task) -> Callable[[], np.ndarray]:
     set_threads(task)
+    batches = batches_of(task)
     params = [leaf.requires_grad_() for leaf in leaves(task)]
     C, W1, b1, gain, bias, W2, b2 = params
     n = task.batch_size
@@ -21,7 +22,7 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
 
     def run() -> np.ndarray:
         losses: list[torch.Tensor] = []
-        for x, y in steps(task):
+        for x, y in zip(*batches(), strict=True):
             hidden = torch.addmm(b1, F.embedding(x, C).view(n, -1), W1)
             norm = F.batch_norm(hidden, None, None, gain * f**0.5, bias, True, 0.0, f * 1e-5)
             loss = F.cross_entropy(torch.addmm(b2, torch.tanh(norm), W2), y)

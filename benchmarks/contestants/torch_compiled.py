@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.contestants.torch_data import leaves, set_threads
+from benchmarks.contestants.torch_data import batches_of, leaves, set_threads
 from benchmarks.task import Task
 
 
@@ -33,7 +33,7 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
 def train_in_graphs(task: Task, steps_per_graph: int) -> Callable[[], np.ndarray]:
     set_threads(task)
     torch.compiler.reset()
-    params = leaves(task)
+    batches, params = batches_of(task), leaves(task)
 
     @torch.compile(fullgraph=True, dynamic=False, options={"cpp_wrapper": True})
     def graph(params: list[Tensor], X: Tensor, Y: Tensor) -> Tensor:
@@ -47,8 +47,7 @@ def train_in_graphs(task: Task, steps_per_graph: int) -> Callable[[], np.ndarray
 
     @torch.no_grad()
     def run() -> np.ndarray:
-        X, Y = (torch.tensor(a[task.indices], dtype=torch.long) for a in (task.X, task.Y))
-        parts = zip(X.split(steps_per_graph), Y.split(steps_per_graph), strict=True)
+        parts = zip(*(a.split(steps_per_graph) for a in batches()), strict=True)
         return torch.cat([graph(params, x, y) for x, y in parts]).numpy()
 
     return run

@@ -1,7 +1,7 @@
 """What the PyTorch contestants share: device, the seeds' parameters, batches, number of threads."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,12 +18,12 @@ def leaves(task: Task) -> list[Tensor]:
     return [torch.tensor(leaf, device=DEVICE) for leaf in flat_parameters(task.params)[1]]
 
 
-def steps(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of the chunk, gathered at once."""
-    X, Y = (
-        torch.tensor(a[task.indices], dtype=torch.long, device=DEVICE) for a in (task.X, task.Y)
+def batches_of(task: Task) -> Callable[[], tuple[Tensor, Tensor]]:
+    """Return a function that gathers the batches of the chunk on the device, (S, B, ...) each."""
+    X, Y, indices = (
+        torch.tensor(a, dtype=torch.long, device=DEVICE) for a in (task.X, task.Y, task.indices)
     )
-    return zip(X.unbind(), Y.unbind(), strict=True)
+    return lambda: (X[indices], Y[indices])
 
 
 def set_threads(task: Task) -> None:

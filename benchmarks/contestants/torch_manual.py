@@ -6,13 +6,14 @@ import numpy as np
 import torch
 
 from benchmarks.contestants.flat import flat_parameters
-from benchmarks.contestants.torch_data import set_threads, steps
+from benchmarks.contestants.torch_data import batches_of, set_threads
 from benchmarks.task import Task
 
 
 @torch.inference_mode()
 def prepare(task: Task) -> Callable[[], np.ndarray]:
     set_threads(task)
+    batches = batches_of(task)
     flat, params = flat_parameters(task.params)
     dflat, grads = flat_parameters(task.params)
     p, dp = torch.from_numpy(flat), torch.from_numpy(dflat)  # the views below share their memory
@@ -24,7 +25,7 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
     @torch.inference_mode()
     def run() -> np.ndarray:
         losses: list[torch.Tensor] = []
-        for x, y in steps(task):
+        for x, y in zip(*batches(), strict=True):
             # forward
             ids, targets = x.view(-1), y.view(n, 1)
             embcat = C.index_select(0, ids).view(n, -1)

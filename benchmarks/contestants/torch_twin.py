@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.contestants.torch_data import DEVICE, set_threads, steps
+from benchmarks.contestants.torch_data import DEVICE, batches_of, set_threads
 from benchmarks.task import Task
 from reference import bow, mlp, ngram, recurrent, transformer, wavenet
 from reference.twin import cross_entropy, load
@@ -40,6 +40,7 @@ def train_by(
     task: Task, params: Iterable[Tensor], loss_of: Callable[[Tensor, Tensor], Tensor]
 ) -> Callable[[], np.ndarray]:
     set_threads(task)
+    batches = batches_of(task)
     if task.dtype == "bfloat16":
         loss_of = torch.autocast(DEVICE, torch.bfloat16)(loss_of)
     if task.optimizer == "sgd":
@@ -51,9 +52,9 @@ def train_by(
 
     def run() -> np.ndarray:
         losses: list[Tensor] = []
-        for x, y in steps(task):
-            loss = loss_of(x, y)
+        for x, y in zip(*batches(), strict=True):
             optimizer.zero_grad(set_to_none=True)
+            loss = loss_of(x, y)
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
