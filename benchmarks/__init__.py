@@ -8,9 +8,8 @@ round. The results: ``docs/benchmarks.md``, ``benchmarks.json``, ``images/benchm
 
 import os
 
-from benchmarks.columns import isa
-
-if isa() == "AVX2":  # NumPy, its BLAS, and PyTorch with oneDNN and MKL would use AVX-512
+if "--xla_cpu_max_isa=AVX2" in os.environ.get("XLA_FLAGS", ""):
+    # Else NumPy, its BLAS, and PyTorch with oneDNN and MKL use AVX-512 where there is.
     os.environ.update(
         {
             "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
@@ -18,5 +17,6 @@ if isa() == "AVX2":  # NumPy, its BLAS, and PyTorch with oneDNN and MKL would us
             "ATEN_CPU_CAPABILITY": "avx2",
             "ONEDNN_MAX_CPU_ISA": "AVX2",
             "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+            "TORCHINDUCTOR_CPP_MARCH": "x86-64-v3",
         }
     )
