@@ -8,7 +8,9 @@ round. The results: ``docs/benchmarks.md``, ``benchmarks.json``, ``images/benchm
 
 import os
 
-if "--xla_cpu_max_isa=AVX2" in os.environ.get("XLA_FLAGS", ""):
+from benchmarks.columns import LIMIT
+
+if LIMIT in os.environ.get("XLA_FLAGS", ""):
     # Else NumPy, its BLAS, and PyTorch with oneDNN and MKL use AVX-512 where there is.
     os.environ.update(
         {

@@ -12,6 +12,8 @@ from typing import Any
 Section = dict[str, Any]
 """{"machine": what it ran on, "rows": what was measured}"""
 
+LIMIT = "--xla_cpu_max_isa=AVX2"
+"""In XLA_FLAGS it makes a column of AVX2 on a processor with AVX-512."""
 JAXMORE = Path(__file__).resolve().parents[1] / "jaxmore"
 COMPARED = 32
 """The batch size at which the columns are compared."""
@@ -42,11 +44,11 @@ def put(columns: list[Section], section: Section) -> list[Section]:
 def isa() -> str:
     """Name the widest vectors that may be used: the processor's, if not limited.
 
-    ``XLA_FLAGS=--xla_cpu_max_isa=AVX2`` limits XLA, and with it every peer.
+    :data:`LIMIT` limits the code that XLA compiles, and every peer.
     """
     if platform.machine() in ("arm64", "aarch64"):
         return "NEON"
-    if "--xla_cpu_max_isa=AVX2" in os.environ.get("XLA_FLAGS", ""):
+    if LIMIT in os.environ.get("XLA_FLAGS", ""):
         return "AVX2"
     sets = {"avx512f": "AVX-512", "avx2": "AVX2"}
     return next((name for flag, name in sets.items() if flag in cpuinfo()), platform.machine())

@@ -23,7 +23,9 @@ jaxmore draws; only the times of jaxmore and of jax.grad in the same scan includ
 compilation. Memory is the peak of the process, including imports and data.
 
 A section may have several columns, one for each jax, vector width and number of cores that it was
-measured with. Below each table stands what it was measured on, and whether the code has changed
+measured with. "AVX2" on a processor with AVX-512 limits the code that XLA compiles, NumPy, PyTorch
+and C; XLA's library of matrix products does not obey it, which favours jaxmore and jax.grad at
+large batches. Below each table stands what it was measured on, and whether the code has changed
 since. All of it is on CPUs: `make bench-gpu` is ready for a GPU, but has not been run on one yet.
 """
 

@@ -177,19 +177,19 @@ def agree(run: PreparedRun) -> None:
     _check_same(as_json(parts), "other flags or words than process 0, or another version or model")
 
 
-def agree_on_folder(run: PreparedRun, *, patience: int = 0) -> None:
+def agree_on_folder(run: PreparedRun, *, seconds: int = 0) -> None:
     """Check that all processes see the same run in the work folder, or none.
 
     Args:
         run: the prepared run.
-        patience: how many seconds it may take until they do.
+        seconds: how long it may take until they do.
 
     Raises:
         InputError: in every process: one sees another.
     """
     record = Path(run.config.work_dir) / RUN
     what = f"another folder than process 0 at {record.parent}, where each writes its shards"
-    for _ in range(patience):
+    for _ in range(seconds):
         with suppress(InputError):  # raised in all processes or in none, so that all try again
             return _check_same(_content(record), what)
         time.sleep(1)
@@ -197,7 +197,9 @@ def agree_on_folder(run: PreparedRun, *, patience: int = 0) -> None:
 
 
 def _content(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
+    with suppress(OSError):
+        return path.read_bytes()
+    return b""
 
 
 def told(run: PreparedRun, start: RunState | None) -> RunState:
@@ -211,7 +213,7 @@ def told(run: PreparedRun, start: RunState | None) -> RunState:
     numbers = [start.step, *start.best] if start else [0] * 4
     step, best_step, loss, since = tell(np.array(numbers, np.float64)).tolist()
     # A network file system may take a while to show the others what the first one wrote.
-    agree_on_folder(run, patience=PATIENCE)
+    agree_on_folder(run, seconds=PATIENCE)
     if step == 0:  # equal already, on equal processors
         state = run.devices.begin(tell(run.first_state()))
     elif start:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxmore.errors import InputError
 from jaxmore.runs.checkpoints import latest_checkpoint
@@ -155,9 +156,9 @@ class Trainer:
 
     def save_and_stop(self) -> str:
         """Save the last state, and return a line that says how to resume from it."""
-        if self.saver:
-            self._save()
-            self.saver.wait()
+        assert self.saver  # a run in memory is not stopped by a signal
+        self._save()
+        self.saver.wait()
         command = f"jaxmore train --resume -o {shlex.quote(self.run.config.work_dir)}"
         return f"stopped after {self.last.step:,} steps, to go on: {command}"
 
@@ -228,7 +229,7 @@ class Trainer:
         if run.packed is None:
             return self._X, self._Y, self._batch_key
         size, n = run.settings.batch_size, len(run.packed)
-        indices = draw_indices(run.keys[1], first, end - first, size, n)
+        indices = np.asarray(draw_indices(run.keys[1], first, end - first, size, n))
         return *run.devices.place(batches(run.packed, indices)), None
 
     def _save(self) -> None:

@@ -84,19 +84,26 @@ class Layout:
 
         Args:
             batch_size: B.
-            make: returns arrays (S, rows, ...), those of a slice of the B rows. Each process calls
-                it once, for the rows of its own devices.
+            make: returns the rows of a slice of B, as arrays (S, rows, ...). Each process calls it
+                once, for the slice that holds all rows of its devices.
+
+        Returns:
+            The arrays (S, B, ...), sharded over ``data``.
         """
         sharding = NamedSharding(self.mesh, P(None, DATA))
         held = sharding.addressable_devices_indices_map((1, batch_size)).values()
-        spans = [rows.indices(batch_size) for _, rows in filter(None, held)]
-        own = make(slice(min(start for start, _, _ in spans), max(end for _, end, _ in spans)))
+        spans = [at[1].indices(batch_size) for at in held if at]
+        first, end = min(span[0] for span in spans), max(span[1] for span in spans)
 
-        def put(a: np.ndarray) -> Array:
-            shape = (a.shape[0], batch_size, *a.shape[2:])
-            return jax.make_array_from_process_local_data(sharding, a, shape)
+        def put(own: np.ndarray) -> Array:
+            def rows(at: tuple[slice, ...]) -> np.ndarray:
+                start, stop, _ = at[1].indices(batch_size)
+                return own[:, start - first : stop - first]
 
-        return jax.tree.map(put, own)
+            shape = (own.shape[0], batch_size, *own.shape[2:])
+            return jax.make_array_from_callback(shape, sharding, rows)
+
+        return jax.tree.map(put, make(slice(first, end)))
 
     def begin(self, model: Layer, state: Any) -> Any:
         """Copy a state to the devices, to each its shards.
@@ -174,7 +181,8 @@ class Layout:
     ) -> tuple[Float[Array, ""], Tree]:
         """Compute the mean cross-entropy of a batch and its gradient.
 
-        If deterministic, every device calls it (:meth:`on_each`), and computes its share.
+        If deterministic, every device calls it (:meth:`on_each`), and computes its share. With
+        :attr:`own_rows` x and y are that share.
         """
         if self.deterministic:
             return self._in_a_tree(model, params, x, y)

@@ -179,8 +179,8 @@ class Devices(NamedTuple):
     place: Callable[[Any], Any] = partial(jax.tree.map, jnp.array)
     """Copies arrays and keys to where the steps are computed."""
     place_batches: Callable[[Callable[[slice], Any]], Any] = _make_whole
-    """Makes batches (S, B, ...) where the steps are computed, by a function that makes those rows
-    of a batch that a slice tells: a process's own."""
+    """Makes batches (S, B, ...) where the steps are computed. It calls a function with the slice of
+    the rows that this process needs."""
     begin: Callable[[Any], Any] = copy_state
     """Copies a state or its parameters to where the steps are computed."""
     snapshot: Callable[[TrainState], TrainState] = copy_state

@@ -42,7 +42,7 @@ def _deterministic_chunk(
     n_steps: int,
 ) -> tuple[TrainState, Float[Array, " S"], dict[str, Float[Array, ""]], UInt32[Array, " B"]]:
     """Run ``scan_steps`` on every device, where XLA cannot partition the optimiser otherwise."""
-    drawn = key is None  # X and Y are the batches, of which each device has its rows
+    given_batches = key is None  # of which each device has its rows
 
     def steps(*arrays: Any) -> Any:
         *results, hashes = scan_steps(
@@ -51,7 +51,7 @@ def _deterministic_chunk(
             *arrays,
             batch_size=batch_size,
             n_steps=n_steps,
-            gradient=replace(layout, own_rows=drawn),
+            gradient=replace(layout, own_rows=given_batches),
             gather=partial(layout.gather, model),
         )
         # Each device answers for the rows of its share. The next program adds them up: Gloo would
@@ -59,7 +59,7 @@ def _deterministic_chunk(
         return *results, hashes.reshape(layout.data, -1)[lax.axis_index(DATA)]
 
     of_state = layout.specs(model, state)
-    of_data = P(None, DATA) if drawn else P()
+    of_data = P(None, DATA) if given_batches else P()
     of_inputs = (of_state, of_data, of_data, P(), P())
     each = layout.on_each(steps, of_inputs, (of_state, P(), P(), P(DATA)))
     return each(state, X, Y, key, first_step)

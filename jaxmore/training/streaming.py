@@ -43,12 +43,11 @@ def draw_indices(
 
 
 def batches(
-    examples: PackedExamples, indices: Int[Array, "S B"]
+    examples: PackedExamples, indices: Int[np.ndarray, "S B"]
 ) -> tuple[Int[np.ndarray, "S B T"], Int[np.ndarray, "S B ..."]]:
     """Return the batches of some steps."""
-    at = np.asarray(indices)
-    X, Y = examples[at.reshape(-1)]
-    return X.reshape(*at.shape, -1), Y.reshape(*at.shape, *Y.shape[1:])
+    X, Y = examples[indices.reshape(-1)]
+    return X.reshape(*indices.shape, -1), Y.reshape(*indices.shape, *Y.shape[1:])
 
 
 def train_streamed(
@@ -74,7 +73,8 @@ def train_streamed(
     spans = chunk_spans(first_step, max_steps, chunk_size, pauses)
 
     def make(indices: Int[Array, "S B"]) -> Any:
-        return devices.place_batches(lambda rows: batches(examples, indices[:, rows]))
+        numbers = np.asarray(indices)  # sliced by JAX, it would wait for the device
+        return devices.place_batches(lambda rows: batches(examples, numbers[:, rows]))
 
     with ThreadPoolExecutor(1) as thread:
 

@@ -25,7 +25,7 @@ from jaxmore.runs import processes
 processes.PATIENCE = 5
 main(sys.argv[1:])
 """
-"""The command, with less patience than users need."""
+"""With less patience than users need."""
 COUNTING = """
 import sys
 from jaxmore.cli import main
@@ -38,7 +38,7 @@ def read_and_count(self, at):
 PackedExamples.__getitem__ = read_and_count
 main(sys.argv[1:])
 """
-"""The command, which writes how many examples it reads at once into a file of the process."""
+"""Writes how many examples are read at once into a file of the process."""
 DEVICES = Path(__file__).parents[2] / "docs" / "how-to" / "devices.md"
 TRAIN = ["--type", "bigram", "-b", "8", "--schedule", "constant", "--chunk-size", "3"]
 
@@ -49,10 +49,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, *flags: str, patient: bool = True) -> subprocess.Popen[str]:
-    program = ["-m", "jaxmore"] if patient else ["-c", MAIN]
+def start(
+    folder: Path, *flags: str, program: str | None = None, words: str = "words.txt"
+) -> subprocess.Popen[str]:
+    command = ["-m", "jaxmore"] if program is None else ["-c", program]
     return subprocess.Popen(
-        [sys.executable, *program, "train", "-i", "words.txt", *TRAIN, *flags],
+        [sys.executable, *command, "train", "-i", words, *TRAIN, *flags],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
@@ -88,17 +90,13 @@ def test_two_processes_have_the_bits_of_one_which_goes_on(folder: Path) -> None:
 @pytest.mark.slow
 def test_of_a_pack_each_process_reads_its_rows(folder: Path) -> None:
     words = folder / "words.txt"
-    pack = write_pack(words, folder / "words.pack").path
-    flags = [*TRAIN, "--type", "bengio", "--n-embd2", "8", "--max-steps", "6"]
-    several = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2"]
-    command = [sys.executable, "-c", COUNTING, "train", "-i", pack, "-o", "run", *flags]
+    write_pack(words, folder / "words.pack")
+    flags = ["--type", "bengio", "--n-embd2", "8", "--max-steps", "6"]
+    several = ["--mesh", "data=2", "--coordinator", f"127.0.0.1:{free_port()}"]
+    several += ["--num-processes", "2", "-o", "run"]
     processes = [
-        subprocess.Popen(
-            [*command, "--mesh", "data=2", *several, "--process-id", str(i)],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            stderr=subprocess.PIPE,
-            text=True,
+        start(
+            folder, *flags, *several, "--process-id", str(i), program=COUNTING, words="words.pack"
         )
         for i in range(2)
     ]
@@ -109,7 +107,7 @@ def test_of_a_pack_each_process_reads_its_rows(folder: Path) -> None:
         read = (folder / f"rows{i}").read_text("utf-8").split()
         assert read.count("12") == 2, read
         assert "24" not in read
-    run("train", "-i", words, "-o", folder / "one", *flags, "--mesh", "data=1")
+    run("train", "-i", words, "-o", folder / "one", *TRAIN, *flags, "--mesh", "data=1")
     for name in ("model.safetensors", "metrics.jsonl"):
         assert (folder / "run" / name).read_bytes() == (folder / "one" / name).read_bytes(), name
 
@@ -223,7 +221,7 @@ def test_processes_that_do_not_meet_are_refused_in_one_line(folder: Path) -> Non
         "the processes do not find each other within 5 s": alone(0),
     }
     started = {
-        line: start(folder, "--mesh", "data=2", *flags, patient=False)
+        line: start(folder, "--mesh", "data=2", *flags, program=MAIN)
         for line, flags in cases.items()
     }
     for line, process in started.items():
@@ -253,7 +251,7 @@ def test_processes_with_work_folders_of_their_own_are_refused(folder: Path, old:
     flags = ["--mesh", "data=2", "--coordinator", f"127.0.0.1:{free_port()}", "--num-processes=2"]
     flags += ["--overwrite"] * old
     processes = [
-        start(folder, *flags, f"--process-id={i}", "-o", f"run{i}", patient=False) for i in range(2)
+        start(folder, *flags, f"--process-id={i}", "-o", f"run{i}", program=MAIN) for i in range(2)
     ]
     for process in processes:
         _, err = process.communicate(timeout=120)

@@ -127,13 +127,42 @@ def test_a_run_goes_on_with_the_same_bits_on_other_devices(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [{}, {"shard_params": True}, {"deterministic": False}])
+@pytest.mark.parametrize("flags", [{}, {"shard_params": True}], ids=str)
 def test_a_pack_trains_with_the_bits_of_its_words(flags: dict[str, Any], tmp_path: Path) -> None:
     """Of a pack each device is handed its rows of a batch; of words in memory it takes them."""
-    (tmp_path / "words.txt").write_text("\n".join(WORDS), "utf-8")
-    pack = write_pack(tmp_path / "words.txt", tmp_path / "pack").path
-    flags |= {"type": "mlp-bn", "mesh": "data=8", "batch_size": 16, "chunk_size": 3}
-    assert fit(words=pack, **flags) == fit(words=tmp_path / "words.txt", **flags)
+    words, pack = words_and_pack(tmp_path)
+    steps = {"type": "mlp-bn", "mesh": "data=8", "batch_size": 16, "chunk_size": 3}
+    assert fit(words=pack, **steps, **flags) == fit(words=words, **steps, **flags)
+
+
+@pytest.mark.slow
+def test_in_any_order_of_addition_a_pack_trains_as_its_words(tmp_path: Path) -> None:
+    flags: dict[str, Any] = {"mesh": "data=8", "deterministic": False, "batch_size": 16}
+    ours, theirs = (
+        by_path(jaxmore.fit(words, max_steps=8, progress=False, **flags).params)
+        for words in words_and_pack(tmp_path)
+    )
+    for path, array in ours.items():
+        np.testing.assert_allclose(array, theirs[path], rtol=0, atol=1e-5, err_msg=path)
+
+
+@pytest.mark.slow
+def test_a_pack_diverges_as_its_words(tmp_path: Path) -> None:
+    """The replay is given whole batches, of which each device takes its rows."""
+    flags = {"mesh": "data=8", "type": "bengio", "learning_rate": 1e38, "max_steps": 60}
+    lines: list[str] = []
+    for words in words_and_pack(tmp_path):
+        with pytest.raises(InputError) as error:
+            fit(words=words, **flags)
+        lines.append(only_line(error))
+    assert "first to turn NaN or infinite" in lines[0]
+    assert lines[0] == lines[1]
+
+
+def words_and_pack(folder: Path) -> tuple[Path, Path]:
+    words = folder / "words.txt"
+    words.write_text("\n".join(WORDS), "utf-8")
+    return words, write_pack(words, folder / "pack").path
 
 
 @pytest.mark.slow
