@@ -9,9 +9,9 @@ from jaxmore.plots import Picture
 
 def training_figure(columns: Sequence[Section]) -> Picture:
     """Draw a panel per column, a bar per contestant, and its time over jaxmore's."""
-    n_across = min(3, len(columns))
+    n_across = min(4, len(columns))
     n_down = -(-len(columns) // n_across)
-    figure = Picture(figsize=(12, 0.4 + 3.2 * n_down), layout="constrained")
+    figure = Picture(figsize=(13, 0.4 + 3.2 * n_down), layout="constrained")
     panels = [*figure.subplots(n_down, n_across, sharex=True, sharey=True, squeeze=False).flat]
     for axes, section in zip(panels, columns, strict=False):
         mine = [row for row in section["rows"] if row["batch_size"] == COMPARED]
