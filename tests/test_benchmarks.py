@@ -165,15 +165,6 @@ def test_contestants_that_differ_are_refused() -> None:
         check_losses({"jaxmore": ours, "other": theirs}, tolerance=1.0, mean_tolerance=1e-4)
 
 
-@pytest.mark.parametrize(("module", "why"), [("absent", "ModuleNotFound"), ("flat", "Attribute")])
-def test_a_contestant_that_fails_says_why(module: str, why: str) -> None:
-    with (
-        pytest.raises(RuntimeError, match=f"{why}Error: .*{module}"),
-        Worker(f"benchmarks.contestants.{module}") as worker,
-    ):
-        worker.ask("prepare", None)
-
-
 def test_every_case_names_a_model_and_every_contestant_a_file() -> None:
     assert {case.type for case in ladder.CASES} <= set(MODELS)
     folder = Path(training.__file__).parent / "contestants"
