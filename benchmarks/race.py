@@ -52,7 +52,11 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self._answer()
+        try:
+            self._answer()
+        except BaseException:
+            self._process.communicate()  # closes the pipes
+            raise
         self.import_seconds = time.perf_counter() - start
 
     def ask(self, *command: Any) -> Any:
