@@ -10,21 +10,32 @@ import pickle
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
 def main() -> None:
-    """Answer ("prepare", task), ("run",) and ("peak",) until the pipe closes."""
+    """Serve until the pipe closes; the answer of what fails is its error, which ends it."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # keeps what libraries print out of the answers
-    contestant = importlib.import_module(sys.argv[1])
-    run: Any = None
 
     def answer(content: Any) -> None:
         pickle.dump(content, answers)
         answers.flush()
 
+    try:
+        serve(sys.argv[1], answer)
+    except Exception as error:
+        # As text: the parent may lack the error's class.
+        answer(RuntimeError(f"{type(error).__name__}: {error}"))
+        raise
+
+
+def serve(module: str, answer: Callable[[Any], None]) -> None:
+    """Answer ("prepare", task), ("run",) and ("peak",)."""
+    contestant = importlib.import_module(module)
+    run: Any = None
     answer("ready")
     while True:
         try:

@@ -161,6 +161,8 @@ def test_contestants_that_differ_are_refused() -> None:
     check_losses({"jaxmore": ours, "equal": ours})
     with pytest.raises(AssertionError, match="other"):
         check_losses({"jaxmore": ours, "other": theirs})
+    with pytest.raises(AssertionError, match="other"):
+        check_losses({"jaxmore": ours, "other": theirs}, tolerance=1.0, mean_tolerance=1e-4)
 
 
 def test_every_case_names_a_model_and_every_contestant_a_file() -> None:

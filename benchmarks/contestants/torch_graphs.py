@@ -6,9 +6,10 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
+from torch._inductor import config
 
 from benchmarks.contestants import torch_compiled
-from benchmarks.contestants.torch_data import leaves
+from benchmarks.contestants.torch_data import DEVICE, leaves
 from benchmarks.contestants.torch_twin import train_by, twin_of
 from benchmarks.task import Task
 from reference.twin import cross_entropy
@@ -16,6 +17,8 @@ from reference.twin import cross_entropy
 
 def prepare(task: Task) -> Callable[[], np.ndarray]:
     torch.compiler.reset()
+    # On a GPU what keeps a graph from being captured is an error, not a warning and a slow step.
+    config.triton.cudagraph_or_error = DEVICE == "cuda"
     if task.type == "mlp-bn":
         params = [leaf.requires_grad_() for leaf in leaves(task)]
         for param in params:

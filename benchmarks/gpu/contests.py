@@ -3,9 +3,8 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import chain
 from threading import Timer
 from typing import Any, NamedTuple
 
@@ -30,78 +29,92 @@ OF_TRAINING = {
 } | GRAPHS
 OF_TRANSFORMERS = ladder.CONTESTANTS | GRAPHS | ladder.WRITTEN_FOR_GRAD
 CUDNN = {"jax.grad, cuDNN attention": "grad_cudnn_scan"}
-"""In bfloat16 alone."""
+"""In bfloat16 on a GPU alone."""
 
+# Not `tensorfloat32`: that is Precision.HIGH, for which XLA's Triton kernels use no TF32.
+TF32 = {"JAX_DEFAULT_MATMUL_PRECISION": "default", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"}
 PRODUCTS = {
     "float32": {"JAX_DEFAULT_MATMUL_PRECISION": "highest", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0"},
-    "TF32": {
-        "JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32",
-        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
-    },
+    "TF32": TF32,
+    "bfloat16": TF32,
 }
-PRODUCTS["bfloat16"] = PRODUCTS["TF32"]
 """The environment in which the products of float32 matrices have this precision."""
 TOLERANCE = {"float32": 1e-4, "TF32": 1e-2, "bfloat16": 5e-2}
 """What the first losses of two contestants may differ by, relative to their size."""
+MEAN_TOLERANCE = TOLERANCE | {"float32": 1e-2}
+"""The same for the mean of all losses: float32 runs drift apart."""
 TRANSFORMERS = [
-    Case(
-        "transformer, T 128, 6 layers, 384",
-        *("transformer", 32, 20),
-        {"block_size": 128, "n_layer": 6, "n_head": 6, "n_embd": 384},
-        text=True,
+    (
+        Case(
+            name="transformer, T 1024, 12 layers, 768",
+            type="transformer",
+            batch_size=8,
+            n_steps=5,
+            options={"block_size": 1024, "n_layer": 12, "n_head": 12, "n_embd": 768},
+            text=True,
+        ),
+        ("bfloat16", "TF32", "float32"),
     ),
-    Case(
-        "transformer, T 1024, 12 layers, 768",
-        *("transformer", 8, 5),
-        {"block_size": 1024, "n_layer": 12, "n_head": 12, "n_embd": 768},
-        text=True,
+    (
+        next(case for case in ladder.CASES if "T 128" in case.name)._replace(n_steps=20),
+        ("bfloat16", "TF32"),
     ),
 ]
+"""Those most wanted first, for time may not suffice."""
 TINY = Case(
-    "transformer, T 16, 1 layer, 16",
-    *("transformer", 4, 3),
-    {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16},
+    name="transformer, T 16, 1 layer, 16",
+    type="transformer",
+    batch_size=4,
+    n_steps=3,
+    options={"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16},
     text=True,
 )
 
 
 class Contest(NamedTuple):
-    """A task, and who trains on it."""
+    """Who trains on which tasks: each contestant on all of them, in one process."""
 
-    name: str
-    task: Task
+    tasks: dict[str, Task]
+    """By the name of the case."""
     precision: str
     """One of ``PRODUCTS``."""
     contestants: dict[str, str]
+    """jaxmore is the first."""
 
 
 def of_training(tiny: bool) -> Iterator[Contest]:
     """The seeds' network at four batch sizes."""
     X, Y = corpus().windows(3)
+    tasks: dict[str, Task] = {}
     for batch_size, n_steps in ({32: 10} if tiny else training.STEPS).items():
         sizes = {"batch_size": batch_size, "n_steps": n_steps}
         task = make_task("mlp-bn", {}, corpus().vocab.size, X, Y, **sizes)
-        yield Contest(f"mlp-bn, batch {batch_size:,}", task, "float32", OF_TRAINING)
+        tasks[f"mlp-bn, batch {batch_size:,}"] = task
+    yield Contest(tasks, "float32", OF_TRAINING)
 
 
 def of_transformers(tiny: bool) -> Iterator[Contest]:
     """Transformers in three precisions."""
-    for case in [TINY] if tiny else TRANSFORMERS:
+    cudnn = CUDNN if jax.default_backend() == "gpu" else {}
+    for case, precisions in [(TINY, ("bfloat16",))] if tiny else TRANSFORMERS:
         task = ladder.task_of(case)
-        for precision in () if tiny else ("TF32", "float32"):
-            yield Contest(case.name, task, precision, OF_TRANSFORMERS)
         rounded = replace(task, dtype="bfloat16")
-        yield Contest(case.name, rounded, "bfloat16", OF_TRANSFORMERS | CUDNN)
+        for precision in precisions:
+            if precision == "bfloat16":
+                yield Contest({case.name: rounded}, precision, OF_TRANSFORMERS | cudnn)
+            else:
+                yield Contest({case.name: task}, precision, OF_TRANSFORMERS)
 
 
 def of_ladder(tiny: bool) -> Iterator[Contest]:
     """The other models at makemore.py's defaults."""
-    for case in ladder.CASES[:1] if tiny else ladder.CASES[:9]:
-        yield Contest(case.name, ladder.task_of(case), "float32", ladder.contestants_of(case))
+    cases = [case for case in ladder.CASES if not case.text]
+    for case in cases[:1] if tiny else cases:
+        yield Contest({case.name: ladder.task_of(case)}, "float32", ladder.contestants_of(case))
 
 
 @contextmanager
-def until(deadline: float, module: str) -> Iterator[Worker]:
+def worker_until(deadline: float, module: str) -> Iterator[Worker]:
     """A contestant in its own process, which is ended when the time is over."""
     with Worker(f"benchmarks.{module}") as worker:
         timer = Timer(deadline - time.monotonic(), worker.kill)
@@ -112,65 +125,113 @@ def until(deadline: float, module: str) -> Iterator[Worker]:
             timer.cancel()
 
 
-def hold(
-    contests: Callable[[bool], Iterator[Contest]], tiny: bool, deadline: float
+def run_contests(
+    contests_of_part: Callable[[bool], Iterator[Contest]], tiny: bool, deadline: float
 ) -> Iterator[dict[str, Any]]:
-    """Run the contestants of each contest one after the other; yield a row for each.
+    """Run the contestants of each contest one after the other; yield a row for each case.
 
-    A row of one that cannot run, fails or has no time left says so in place of figures.
+    The note of a row says why figures are missing in it.
     """
-    device = jax.devices()[0]
-    for contest in contests(tiny):
+    device = jax.devices()[0].device_kind
+    for contest in contests_of_part(tiny):
         os.environ.update(PRODUCTS[contest.precision])
-        task = contest.task
-        x, y = task.X[task.indices[0]], task.Y[task.indices[0]]
-        flops = product_flops(jax.make_jaxpr(loss_and_grad_of(task))(task.params, x, y).jaxpr)
-        peak = PEAKS.get(device.device_kind, {}).get(contest.precision)
-        results: dict[str, Result] = {}
-        for name, module in contest.contestants.items():
-            row = {"case": contest.name, "precision": contest.precision, "contestant": name}
-            if name in CUDNN and device.platform == "cpu":
-                yield row | {"note": "not on a CPU"}
-                continue
+        peak = PEAKS.get(device, {}).get(contest.precision)
+        flops = {case: _flops_of(task) for case, task in contest.tasks.items()}
+        ours: dict[str, Result] = {}
+        for name in contest.contestants:
+            for case, result in _results_of(contest, name, deadline, rounds=2 if tiny else 7):
+                row = {"case": case, "precision": contest.precision, "contestant": name}
+                if isinstance(result, str):
+                    yield row | {"note": result}
+                    continue
+                if name == "jaxmore":
+                    ours[case] = result
+                step = result.median / contest.tasks[case].n_steps
+                row |= {
+                    "us_per_step": 1e6 * step,
+                    "seconds_to_first_step": result.seconds_to_first_step,
+                    "peak_mb": result.peak_bytes / 1e6,
+                }
+                if peak:
+                    row["share_of_peak"] = flops[case] / step / 1e12 / peak
+                yield row | _compare(name, result, ours.get(case), contest.precision)
+
+
+def _results_of(
+    contest: Contest, name: str, deadline: float, rounds: int
+) -> Iterator[tuple[str, Result | str]]:
+    """Run a contestant on each task; yield the case, and the result or why there is none."""
+    worker = None
+    with ExitStack() as stack:
+        for case, task in contest.tasks.items():
             if time.monotonic() > deadline:
-                yield row | {"note": NO_TIME}
+                yield case, NO_TIME
                 continue
-            print(", ".join(row.values()), flush=True)
+            print(case, contest.precision, name, sep=", ", flush=True)
             try:
-                with until(deadline, f"contestants.{module}") as worker:
-                    results |= race({name: worker}, task, rounds=2 if tiny else 7)
-                both = {"jaxmore": results["jaxmore"], name: results[name]}
-                check_losses(both, steps=3, tolerance=TOLERANCE[contest.precision])
+                if worker is None:
+                    module = f"contestants.{contest.contestants[name]}"
+                    worker = stack.enter_context(worker_until(deadline, module))
+                result = race({name: worker}, task, rounds)[name]
             except Exception as error:
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-                yield row | {"note": NO_TIME if time.monotonic() > deadline else reason}
-                continue
-            step = results[name].median / task.n_steps
-            yield row | {
-                "us_per_step": 1e6 * step,
-                "ratio": results[name].median / results["jaxmore"].median,
-                "seconds_to_first_step": results[name].seconds_to_first_step,
-                "peak_mb": results[name].peak_bytes / 1e6,
-                "share_of_peak": peak and flops / step / 1e12 / peak,
-            }
+                late = time.monotonic() > deadline
+                result = NO_TIME if late else f"failed: {_in_a_line(error)}"
+                stack.close()
+                worker = None  # the error has ended it: the next case gets a new one
+            yield case, result
+
+
+def _compare(name: str, theirs: Result, ours: Result | None, precision: str) -> dict[str, Any]:
+    """Return the ratio to jaxmore's time, or the note that says why there is none."""
+    if ours is None:
+        return {"note": "not compared: jaxmore failed"}
+    try:
+        check_losses(
+            {"jaxmore": ours, name: theirs},
+            steps=3,
+            tolerance=TOLERANCE[precision],
+            mean_tolerance=MEAN_TOLERANCE[precision],
+        )
+    except AssertionError as error:
+        return {"note": f"losses differ: {_in_a_line(error)}"}
+    return {"ratio": theirs.median / ours.median}
+
+
+def _flops_of(task: Task) -> float:
+    """Count those of the products of one gradient."""
+    x, y = task.X[task.indices[0]], task.Y[task.indices[0]]
+    return product_flops(jax.make_jaxpr(loss_and_grad_of(task))(task.params, x, y).jaxpr)
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def profile_slowest(
     parts: dict[str, dict[str, Any]], tiny: bool, deadline: float
 ) -> Iterator[dict[str, Any]]:
     """Yield the kernels of jaxmore where it is slowest beside a peer, as ``parts`` say."""
-    raced = [row for part in CONTESTS if part in parts for row in parts[part]["rows"]]
-    peers = [row for row in raced if "ratio" in row and row["contestant"] != "jaxmore"]
+    peers = [
+        row | {"part": part}
+        for part in CONTESTS
+        for row in parts.get(part, {"rows": []})["rows"]
+        if "ratio" in row and row["contestant"] != "jaxmore"
+    ]
+    if not peers:
+        raise RuntimeError(f"no peer has a ratio in the rows of {', '.join(CONTESTS)}")
     slowest = min(peers, key=lambda row: row["ratio"])
-    case = slowest["case"], slowest["precision"]
-    print(", ".join(case), "beside", slowest["contestant"], flush=True)
-    every = chain.from_iterable(contests(tiny) for contests in CONTESTS.values())
-    contest = next(contest for contest in every if (contest.name, contest.precision) == case)
-    os.environ.update(PRODUCTS[contest.precision])
-    with until(deadline, "gpu.profile") as worker:
-        _, kernels = worker.ask("prepare", contest.task)
+    case, precision = slowest["case"], slowest["precision"]
+    print(case, precision, "beside", slowest["contestant"], flush=True)
+    contest = next(
+        contest
+        for contest in CONTESTS[slowest["part"]](tiny)
+        if contest.precision == precision and case in contest.tasks
+    )
+    os.environ.update(PRODUCTS[precision])
+    with worker_until(deadline, "gpu.profile") as worker:
+        _, kernels = worker.ask("prepare", contest.tasks[case])
     for kernel, ms in kernels:
-        row = {"case": ", ".join(case), "beside": slowest["contestant"]}
+        row = {"case": f"{case}, {precision}", "beside": slowest["contestant"]}
         yield row | {"kernel": kernel, "ms": ms, "share": ms / sum(ms for _, ms in kernels)}
 
 

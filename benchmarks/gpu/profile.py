@@ -30,6 +30,8 @@ def prepare(task: Task) -> Callable[[], list[tuple[str, float]]]:
                 if place in line.name:
                     for event in line.events:
                         spent[event.name] += event.duration_ns
+        if not spent:
+            raise RuntimeError(f"the profiler saw no kernel: no line of its trace is a {place}")
         return [(name, nanoseconds / 1e6) for name, nanoseconds in spent.most_common(12)]
 
     return run

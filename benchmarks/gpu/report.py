@@ -26,9 +26,9 @@ def _commands(rows: list[dict[str, Any]]) -> str:
         (
             [
                 row["command"],
-                f"{row['seconds']:.0f}",
-                row["note"].partition(":")[0],
-                row["last_line"].replace("|", "/"),
+                _cell(row, "seconds", "{:.0f}"),
+                row.get("note", "passed"),
+                _cell(row, "last_line"),
             ]
             for row in rows
         ),
@@ -42,9 +42,9 @@ def _sweeps(rows: list[dict[str, Any]]) -> str:
             [
                 f"{row['runs']:,}",
                 f"{row['steps']:,}",
-                f"{row['seconds']:.1f}",
-                f"{row['seconds_a_run']:.3f}",
-                row["note"].partition(":")[0],
+                _cell(row, "seconds", "{:.1f}"),
+                _cell(row, "seconds_a_run", "{:.3f}"),
+                row.get("note", "passed"),
             ]
             for row in rows
         ),
@@ -53,22 +53,23 @@ def _sweeps(rows: list[dict[str, Any]]) -> str:
 
 def _contests(rows: list[dict[str, Any]]) -> str:
     head = ["", "", "products in", "µs a step", "ratio", "to first step, s", "peak, MB", "of peak"]
-    lines: list[list[str]] = []
-    for row in rows:
-        line = [row["case"], row["contestant"], row["precision"]]
-        if "note" in row:
-            line += [row["note"].replace("|", "/"), "", "", "", ""]
-        else:
-            share = row["share_of_peak"]
-            line += [
-                f"{row['us_per_step']:,.1f}",
-                f"×{row['ratio']:.2f}",
-                f"{row['seconds_to_first_step']:.1f}",
-                f"{row['peak_mb']:,.0f}",
-                f"{share:.1%}" if share else "unknown card",
+    return table(
+        [*head, ""],
+        (
+            [
+                row["case"],
+                row["contestant"],
+                row["precision"],
+                _cell(row, "us_per_step", "{:,.1f}"),
+                _cell(row, "ratio", "×{:.2f}"),
+                _cell(row, "seconds_to_first_step", "{:.1f}"),
+                _cell(row, "peak_mb", "{:,.0f}"),
+                _cell(row, "share_of_peak", "{:.1%}"),
+                _cell(row, "note"),
             ]
-        lines.append(line)
-    return table(head, lines)
+            for row in rows
+        ),
+    )
 
 
 def _profile(rows: list[dict[str, Any]]) -> str:
@@ -82,6 +83,11 @@ def _profile(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _cell(row: dict[str, Any], key: str, form: str = "{}") -> str:
+    """Return a cell, empty if the row does not have it."""
+    return form.format(row[key]).replace("|", "/") if key in row else ""
+
+
 TITLES = {
     "gradients": "The gradients",
     "training": "Training the seeds' network",
@@ -91,11 +97,12 @@ TITLES = {
     "profile": "A profile of the smallest ratio",
 }
 CONTEST = """Each contestant trains alone on the card, in its own process. A time is the median of
-its runs, a ratio that of the medians. Memory is the peak on the card. The share is that of the
-card's published dense peak, from the products of one forward and one backward pass without
-recomputation. In float32 JAX's products have the precision `highest`, in TF32 `tensorfloat32`. In
-bfloat16 the parameters stay in float32 (PyTorch: autocast), and products that remain in float32 are
-in TF32.
+its runs, a ratio that of the medians. One process takes all batch sizes of a network, the smallest
+first: its time to the first step includes the start of the card, and memory is the peak so far. The
+share is that of the card's published dense peak, if we know it, from the products of one forward
+and one backward pass without recomputation. JAX multiplies float32 with precision `highest`, TF32
+with `default`: XLA may then use TF32 in all its kernels, but need not. In bfloat16 the parameters
+stay in float32 (PyTorch: autocast), and products that remain in float32 are as in TF32.
 """
 INTRODUCTIONS = {
     "gradients": (
