@@ -96,7 +96,7 @@ class Layout:
         first, end = min(span[0] for span in spans), max(span[1] for span in spans)
 
         def put(own: np.ndarray) -> Array:
-            def rows(at: tuple[slice, ...]) -> np.ndarray:
+            def rows(at: Any) -> np.ndarray:
                 start, stop, _ = at[1].indices(batch_size)
                 return own[:, start - first : stop - first]
 
