@@ -117,8 +117,7 @@ PLANTED = [
     # attention
     P("causal_attention", "_attend_bwd", "total = probs_t.sum(-2, ", "total = probs_t.sum(-1, ",
       "q"),
-    P("causal_attention", "_attend_bwd", "(dscores_t.mT @ widen(k)) * scale",
-      "(dscores_t.mT @ widen(k))", "q", "√"),
+    P("causal_attention", "_attend_bwd", "dq_t.mT * scale", "dq_t.mT", "q", "√"),
     P("causal_attention", "_attend_bwd", "(dscores_t @ widen(q)) * scale",
       "(dscores_t.mT @ widen(q)) * scale",
       "k"),
