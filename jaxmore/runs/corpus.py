@@ -200,9 +200,16 @@ def read_corpus(
         pack = open_pack(words)
         if unique and not pack.unique:
             raise InputError(f"{pack.path} was packed with its duplicates: pack it with --unique")
-        file = str(pack.path.resolve())
-        described = pack.sha256, pack.unique, pack.vocab, pack.longest_word
-        return Packed(str(pack.path), file, *described, splits=None, pack=pack)
+        return Packed(
+            name=str(pack.path),
+            file=str(pack.path.resolve()),
+            sha256=pack.sha256,
+            unique=pack.unique,
+            vocab=pack.vocab,
+            longest_word=pack.longest_word,
+            splits=None,
+            pack=pack,
+        )
     if isinstance(words, os.PathLike):
         path = Path(words)
         found = read_words(path, like_makemore=reads == "sequences")
