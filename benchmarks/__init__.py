@@ -11,7 +11,8 @@ import os
 from benchmarks.columns import LIMIT
 
 if LIMIT in os.environ.get("XLA_FLAGS", ""):
-    # Else NumPy, its BLAS, and PyTorch with oneDNN and MKL use AVX-512 where there is.
+    # The flag limits XLA alone: NumPy, its BLAS and PyTorch would use AVX-512 where the processor
+    # has it.
     os.environ.update(
         {
             "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",

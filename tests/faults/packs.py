@@ -22,16 +22,16 @@ def run() -> dict[str, Any]:
     counts: dict[str, Any] = {"GB": GIGABYTES, "differing": 0, "silent": 0}
     try:
         write_words(words, int(GIGABYTES * 1e9))
-        counts |= packing(lab, words, pack, counts)
+        packing(lab, words, pack, counts)
         lab.words = pack
-        counts |= training(lab, counts)
-        counts |= damage(lab, pack, counts)
+        training(lab, counts)
+        damage(lab, pack, counts)
     finally:
         shutil.rmtree(lab.folder)
     return counts
 
 
-def packing(lab: Lab, words: Path, pack: Path, counts: dict[str, Any]) -> dict[str, Any]:
+def packing(lab: Lab, words: Path, pack: Path, counts: dict[str, Any]) -> None:
     """Kill at random moments, go on, and compare with packing that nothing disturbs."""
     started = time.monotonic()
     whole = lab.folder / "whole.pack"
@@ -50,10 +50,10 @@ def packing(lab: Lab, words: Path, pack: Path, counts: dict[str, Any]) -> dict[s
     # It holds the SHA-256 of every other file, which a run compares when it begins.
     counts["differing"] += (pack / "pack.json").read_bytes() != (whole / "pack.json").read_bytes()
     shutil.rmtree(whole)
-    return {"killed while packing": killed, "packed in seconds": round(seconds)}
+    counts |= {"killed while packing": killed, "packed in seconds": round(seconds)}
 
 
-def training(lab: Lab, counts: dict[str, Any]) -> dict[str, Any]:
+def training(lab: Lab, counts: dict[str, Any]) -> None:
     """Kill at random moments, resume, and compare with the undisturbed run."""
     out, expected, seconds = lab.undisturbed()
     chance, killed = random.Random(6), 0
@@ -66,10 +66,10 @@ def training(lab: Lab, counts: dict[str, Any]) -> dict[str, Any]:
         killed += process.returncode == -signal.SIGKILL
         counts["differing"] += not lab.resumed_is(out, expected)
         shutil.rmtree(out, ignore_errors=True)
-    return {"killed while training": killed}
+    counts["killed while training"] = killed
 
 
-def damage(lab: Lab, pack: Path, counts: dict[str, Any]) -> dict[str, Any]:
+def damage(lab: Lab, pack: Path, counts: dict[str, Any]) -> None:
     """Cut a byte, flip a bit: the file must be named in one line, and nothing trained."""
     chance, out, named = random.Random(6), lab.folder / "damaged", 0
     files = sorted(pack.iterdir())
@@ -80,6 +80,7 @@ def damage(lab: Lab, pack: Path, counts: dict[str, Any]) -> dict[str, Any]:
         well = code == 2 and err.count("\n") == 1 and path.name in err and not out.exists()
         if not well:
             print(f"{path.name}: exit {code}, {printed[-200:]} {err[-300:]}")
+            shutil.rmtree(out, ignore_errors=True)
         return well
 
     for path in files:
@@ -104,4 +105,4 @@ def damage(lab: Lab, pack: Path, counts: dict[str, Any]) -> dict[str, Any]:
         flip()
         named += tried(path, flip)
     counts["silent"] += 2 * len(files) - named
-    return {"damaged": 2 * len(files), "named in one line": named}
+    counts |= {"damaged": 2 * len(files), "named in one line": named}
