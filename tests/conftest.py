@@ -4,11 +4,13 @@ import gc
 import hashlib
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
+from typing import Any
 
 # What one worker or subprocess compiles the others load, from a folder of this run of pytest: the
 # user's cache is neither read nor filled, and every run compiles anew.
@@ -52,6 +54,21 @@ if find_spec("hypothesis"):
 
     settings.register_profile("suite", deadline=None, derandomize=True, database=None)
     settings.load_profile("suite")
+
+
+def refuse_the_network(event: str, args: tuple[Any, ...]) -> None:
+    """Raise at a connection to another machine, whatever test or command makes it."""
+    if event == "socket.getaddrinfo":
+        host = args[0]
+    elif event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple):
+        host = args[1][0]
+    else:
+        return
+    if host not in ("127.0.0.1", "::1", "localhost", None):
+        raise RuntimeError(f"{event} {host}: docs/promises.md says that nothing opens a connection")
+
+
+sys.addaudithook(refuse_the_network)
 
 # Searched for doctests like every module, and they need torch.
 collect_ignore = [] if find_spec("torch") else ["oracle.py", "mutants", "prove/mutants.py"]
