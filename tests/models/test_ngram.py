@@ -115,7 +115,7 @@ def test_an_ngram_looks_up_its_table(n):
     """``fwd`` and ``step`` both read the row of the last n ids."""
     table = np.random.default_rng(0).normal(size=(4,) * (n + 1)).astype("float32")
     model, ids = ngram(4, n), np.array([[1, 3, 2], [0, 1, 1]], "int8")
-    assert jax.tree.leaves(model.init(jax.random.key(0)))[0].shape == (4**n, 4)
+    assert jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)))[0].shape == (4**n, 4)
     params = {"windows": {}, "context": {}, "logits": {"weight": jnp.array(table.reshape(-1, 4))}}
     stats = {"windows": {}, "context": {}, "logits": {}}
     padded = np.pad(ids, ((0, 0), (n - 1, 0)))

@@ -74,6 +74,7 @@ def test_the_stable_form_keeps_its_digits():
     assert gained > 1
 
 
+@pytest.mark.quick("layer_norm")
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "dropout", "layer_norm"])
 def test_shipped_rules_keep_the_digits_of_their_dtype(
     name: str, capsys: pytest.CaptureFixture[str]

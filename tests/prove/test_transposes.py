@@ -13,6 +13,7 @@ from jaxmore.prove.residues import NotProved
 from tests.prove.transposes import LINEAR, SIZES, check_shipped, check_transposes
 
 
+@pytest.mark.quick("flatten", "causal_mean")
 @pytest.mark.parametrize("name", LINEAR)
 def test_a_linear_rule_is_its_transposes_in_reverse_order(name: str) -> None:
     check_shipped(name)
@@ -135,7 +136,9 @@ def add_rows(ids: Any, dy: Any, start: float = 0, axis: int = 0, **promises: boo
         lambda ids, dy: add_rows(ids, dy, indices_are_sorted=True),
         lambda ids, dy: jnp.zeros((dy.shape[1], dy.shape[1])).at[ids].set(dy),
     ],
+    ids="axis,axis at a size,start,order,factor,ids,unique,sorted,set".split(","),
 )
+@pytest.mark.quick("axis at a size", "order", "set")
 def test_another_scatter_is_refused(back: Any) -> None:
     def case(_: str, size: int, __: int) -> Any:
         return f"f[{size},{size}] i[5]<{size}", {}

@@ -53,8 +53,8 @@ def test_against_torch(oracle, ids, n_vocab, dtype, id_dtype):
 
 @pytest.mark.parametrize("ids", [[], [3, 1, 3]])
 def test_the_gradient_of_an_absent_id_is_exactly_zero(ids):
-    y, res = forward(jnp.asarray(ids, "int32"), jnp.ones((5, 2)))
-    _, dweight = backward(res, jnp.full_like(y, 0.3))
+    y, res = forward(np.asarray(ids, "int32"), np.ones((5, 2), "float32"))
+    _, dweight = map(np.asarray, backward(res, np.full_like(y, 0.3)))
     present = np.isin(np.arange(5), ids)
     np.testing.assert_array_equal((dweight != 0).all(-1), present)
     np.testing.assert_array_equal((dweight == 0).all(-1), ~present)

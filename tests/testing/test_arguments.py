@@ -307,7 +307,9 @@ def test_a_pipe_is_no_module_and_is_not_waited_for(tmp_path: Path):
         "with sys.stdout as out: out.reconfigure if hasattr(out, 'reconfigure') else None",
         "import io; assert isinstance(sys.stdout, io.TextIOBase)",
     ],
+    ids=["close", "none", "with", "text"],
 )
+@pytest.mark.quick("close")
 def test_a_module_does_not_take_standard_output_away(tmp_path: Path, line: str, capsys):
     path = tmp_path / "closes.py"
     path.write_text(f"import sys\nprint('loading')\n{line}\n{RULE}", encoding="utf-8")

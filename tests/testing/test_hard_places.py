@@ -266,7 +266,7 @@ def test_a_slope_of_zero_is_seen_by_differences_alone() -> None:
     assert report.rows[0].judged_by_differences == 1
 
 
-@pytest.mark.quick("0")
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))  # the error of a wrong one has either sign
 def test_a_second_derivative_is_judged_but_at_a_kink_of_the_first(seed: int) -> None:
     def frozen(x, dy):

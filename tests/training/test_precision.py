@@ -62,7 +62,7 @@ def test_a_run_ends_where_float32_ends():
 def test_a_run_keeps_its_dtype_when_it_is_resumed(tmp_path, capsys):
     words = tmp_path / "words.txt"
     words.write_text("\n".join(WORDS), "utf-8")
-    train = ["train", "-i", str(words), "--type", "bengio", "--schedule", "constant"]
+    train = ["train", "-i", str(words), "--type", "bigram", "--schedule", "constant"]
     train += ["--dtype", "bfloat16"]
     main([*train, "-o", str(tmp_path / "whole"), "--max-steps", "20"])
     main([*train, "-o", str(tmp_path / "parts"), "--max-steps", "10"])
