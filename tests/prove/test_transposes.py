@@ -136,7 +136,7 @@ def add_rows(ids: Any, dy: Any, start: float = 0, axis: int = 0, **promises: boo
         lambda ids, dy: add_rows(ids, dy, indices_are_sorted=True),
         lambda ids, dy: jnp.zeros((dy.shape[1], dy.shape[1])).at[ids].set(dy),
     ],
-    ids="axis,axis at a size,start,order,factor,ids,unique,sorted,set".split(","),
+    ids=["axis", "axis at a size", "start", "order", "factor", "ids", "unique", "sorted", "set"],
 )
 @pytest.mark.quick("axis at a size", "order", "set")
 def test_another_scatter_is_refused(back: Any) -> None:
