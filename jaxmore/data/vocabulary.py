@@ -138,10 +138,11 @@ class Vocabulary:
         indices = np.asarray(ids)
         if indices.size and not 0 <= indices.min() <= indices.max() < self.size:
             raise ValueError(f"ids must lie in 0..{self.size - 1}")
-        ended = np.logical_or.accumulate(indices == 0, axis=1)
-        # NumPy fills its strings up with NULs, so a row of characters is a string in memory.
-        rows = np.array(["\0", *self.characters])[np.where(ended, 0, indices)]
-        return np.ascontiguousarray(rows).view(f"<U{rows.shape[1]}")[:, 0].tolist()
+        # The boundary becomes a NUL, which no word holds and with which NumPy fills strings up: so
+        # a row of code points is a string in memory.
+        rows = np.ascontiguousarray(_code_points("\0" + self.characters)[indices])
+        texts: list[str] = rows.view(f"<U{rows.shape[1]}")[:, 0].tolist()
+        return [text.partition("\0")[0] for text in texts]
 
 
 def _code_points(text: str) -> npt.NDArray[np.uint32]:

@@ -1,14 +1,14 @@
-"""Sampling: every word at once, one token per step of a jitted scan."""
+"""Sampling: every word at once, one token per step of a jitted loop."""
 
 import reprlib
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxmore.data import Vocabulary
 from jaxmore.errors import InputError
@@ -16,59 +16,106 @@ from jaxmore.layers import Layer, Tree
 from jaxmore.training.memory import available_memory, size_of
 
 
-@partial(jax.jit, static_argnames=("model", "n_words", "top_k"))
+class _Words(NamedTuple):
+    """The words that are still drawn: one row each, aside from a position that all share."""
+
+    places: Int[Array, " rows"]
+    token: Int[Array, " rows"]
+    done: Bool[Array, " rows"]
+    cache: Any
+
+    def take(self, rows: Int[Array, " fewer"]) -> "_Words":
+        return jax.tree.map(lambda leaf: leaf[rows] if leaf.ndim else leaf, self)
+
+
+@partial(jax.jit, static_argnames=("model", "top_k"))
 def sample_ids(
     model: Layer,
     params: Tree,
     stats: Tree,
-    key: Array,
+    u: Float[Array, "n T"],
     forced: Int[Array, " T"],
     temperature: Float[Array, ""],
     *,
-    n_words: int,
     top_k: int | None = None,
 ) -> Int[Array, "n T"]:
-    """Draw ``n_words`` sequences of T ids, each starting from the boundary (id 0).
+    """Draw n sequences of T ids, each starting from the boundary (id 0).
 
     Args:
         model: ids to logits, one token at a time by ``model.step``.
         params: its parameters.
         stats: its statistics.
-        key: the key of the draws; step t uses ``fold_in(key, t)``.
+        u: (n, T) random numbers, uniform in [0, 1), one for each id: see :func:`draw`.
         forced: (T,) the ids of the prompt, and −1 where an id is to be drawn.
         temperature: a positive scalar that divides the logits.
-        n_words: the number of sequences.
         top_k: draw among the k most likely ids only; of equally likely ones the first are taken.
 
     Returns:
-        ids (n_words, T), zero after the end of each word.
+        ids (n, T), zero after the end of each word.
     """
+    n_words, n_steps = u.shape
 
-    def step(carry: tuple[Array, Array, Any], at: tuple[Array, Array]) -> Any:
-        token, done, cache = carry
-        t, given = at
-        logits, cache = model.step(params, stats, cache, token)
+    def step(state: tuple[Array, Array, _Words]) -> tuple[Array, Array, _Words]:
+        t, ids, words = state
+        logits, cache = model.step(params, stats, words.cache, words.token)
         logits = logits.astype(jnp.float32)
-        logits = (logits - logits.max(-1, keepdims=True)) / temperature
+        weights = jnp.exp((logits - logits.max(-1, keepdims=True)) / temperature)
         if top_k is not None:
             # By place, not by value: of equal logits top_k takes the first, and only k in all.
-            places = jax.lax.top_k(logits, top_k)[1]
-            is_kept = (
-                jnp.zeros(logits.shape, bool).at[jnp.arange(n_words)[:, None], places].set(True)
-            )
-            logits = jnp.where(is_kept, logits, jnp.finfo(logits.dtype).min)
-        drawn = jax.random.categorical(jax.random.fold_in(key, t), logits)
-        token = jnp.where(given >= 0, given, jnp.where(done, 0, drawn)).astype(jnp.int32)
-        return (token, done | (token == 0), cache), token
+            rows, kept = jnp.arange(len(logits))[:, None], jax.lax.top_k(logits, top_k)[1]
+            is_kept = jnp.zeros(logits.shape, bool).at[rows, kept].set(True)
+            weights = jnp.where(is_kept, weights, 0)
+        drawn = draw(weights, u[words.places, t])
+        token = jnp.where(forced[t] >= 0, forced[t], jnp.where(words.done, 0, drawn))
+        words = _Words(words.places, token, words.done | (token == 0), cache)
+        return t + 1, ids.at[words.places, t].set(token), words
 
-    first = (
-        jnp.zeros(n_words, jnp.int32),
-        jnp.zeros(n_words, bool),
-        model.cache(params, n_words),
-    )
-    _, ids = jax.lax.scan(step, first, (jnp.arange(len(forced)), forced))
-    return ids.T
+    token, done = jnp.zeros(n_words, jnp.int32), jnp.zeros(n_words, bool)
+    words = _Words(jnp.arange(n_words), token, done, model.cache(params, n_words))
+    state = jnp.int32(0), jnp.zeros(u.shape, jnp.int32), words
+    # Most words end long before the longest: each time three quarters of the rows have ended, the
+    # loop goes on with the others. Each loop is compiled, which pays for many words only.
+    n_rows = n_words
+    while n_rows:
+        n_left = n_rows // 4 if n_rows >= 4 * FEWEST else 0
 
+        def go_on(state: tuple[Array, Array, _Words], n_left: int = n_left) -> Array:
+            t, _, words = state
+            return (t < n_steps) & ((~words.done).sum() > n_left)
+
+        t, ids, words = jax.lax.while_loop(go_on, step, state)
+        # Words that go on come first. Rows in excess are words that have ended, and stay so.
+        state = t, ids, words.take(jnp.argsort(words.done)[:n_left])
+        n_rows = n_left
+    return state[1]
+
+
+def draw(weights: Float[Array, "n V"], u: Float[Array, " n"]) -> Int[Array, " n"]:
+    """Draw an id from each row with probability wᵢ / Σⱼ wⱼ: the first i with w₀ + … + wᵢ > u Σⱼ wⱼ.
+
+    An id of weight 0 is never drawn, and each probability is off by no more than the rounding of
+    float32 numbers below 1, about 1e-7.
+
+    Args:
+        weights: (n, V), finite, not negative, in each row at least one positive.
+        u: (n,) uniform in [0, 1), at most 1 − 2⁻²⁴.
+
+    Returns:
+        ids (n,) in 0..V−1.
+    """
+
+    def add(total: Array, weight: Array) -> tuple[Array, Array]:
+        return total + weight, total + weight
+
+    # One by one: then sums never fall, and are equal where a weight is 0. `jnp.cumsum` adds in
+    # another order, whose rounding breaks both, and takes longer on a CPU. The product rounds to
+    # less than the total, so at least the last sum is above it.
+    total, sums = jax.lax.scan(add, jnp.zeros_like(u), weights.T)
+    return (sums <= u * total).sum(0, dtype=jnp.int32)
+
+
+FEWEST = 500
+"""The least number of rows for which the sampler has a loop of their own, if there were more."""
 
 AT_ONCE = 100_000
 """The number of words that are sampled in one call of the compiled sampler."""
@@ -82,6 +129,7 @@ def sample_in_batches(
     *,
     n_words: int,
     max_length: int,
+    seed: int,
     **how: Any,
 ) -> Iterator[list[str]]:
     """Sample any number of words in batches that fit into memory, and yield each as it comes.
@@ -93,6 +141,7 @@ def sample_in_batches(
         vocab: its vocabulary.
         n_words: the number of words in all.
         max_length: the length at which a word is cut.
+        seed: the seed of the draws; equal seeds give equal words, whatever the batches.
         **how: the other arguments of :func:`sample_words`.
 
     Raises:
@@ -102,14 +151,15 @@ def sample_in_batches(
     def cache(params: Tree) -> Tree:
         return model.cache(params, 1)
 
-    # A word's ids, cache and logits, and as much again for what the sampler computes.
+    # A word's ids, random numbers, cache and logits, and as much again for what is computed.
     logits = jax.ShapeDtypeStruct((vocab.size,), jnp.float32)
-    a_word = 4 * max_length + 2 * size_of(jax.eval_shape(cache, params)) + 8 * size_of(logits)
+    a_word = 8 * max_length + 2 * size_of(jax.eval_shape(cache, params)) + 8 * size_of(logits)
     at_once = min(AT_ONCE, available_memory() // 2 // a_word)
     if not at_once:
         raise InputError(f"one word of {max_length} characters needs more memory than there is")
     at_once = min(at_once, max(n_words, 1))
-    for batch, start in enumerate(range(0, n_words, at_once)):
+    rng = np.random.default_rng(seed)
+    for start in range(0, n_words, at_once):
         words = sample_words(
             model,
             params,
@@ -117,7 +167,7 @@ def sample_in_batches(
             vocab,
             n_words=at_once,
             max_length=max_length,
-            batch=batch,
+            seed=rng,
             **how,
         )
         yield words[: n_words - start]
@@ -131,8 +181,7 @@ def sample_words(
     *,
     n_words: int,
     max_length: int,
-    seed: int,
-    batch: int = 0,
+    seed: int | np.random.Generator,
     temperature: float = 1.0,
     top_k: int | None = None,
     prompt: str = "",
@@ -146,8 +195,8 @@ def sample_words(
         vocab: its vocabulary.
         n_words: the number of words.
         max_length: the length at which a word is cut, the prompt included.
-        seed: the seed of the draws; equal seeds give equal words.
-        batch: the number of this batch, where more words are drawn than fit in one call.
+        seed: the seed of the draws, or the generator that goes on from the words before; equal
+            seeds give equal words, and the first of them do not depend on ``n_words``.
         temperature: below 1 likelier words, above 1 more surprising ones.
         top_k: draw among the k most likely characters only.
         prompt: the beginning of every word.
@@ -171,15 +220,14 @@ def sample_words(
         )
     forced = np.full(max_length, -1, np.int32)
     forced[: len(prompt)] = vocab.encode(prompt)
-    key = jax.random.key(seed)
+    u = np.random.default_rng(seed).random((n_words, max_length), np.float32)
     ids = sample_ids(
         model,
         params,
         stats,
-        key if batch == 0 else jax.random.fold_in(key, 2**32 - batch),  # no step's key
+        jnp.array(u),
         jnp.array(forced),
         jnp.float32(temperature),
-        n_words=n_words,
         top_k=top_k,
     )
     return vocab.decode_words(ids)

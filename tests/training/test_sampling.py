@@ -4,11 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from jaxmore.data import Vocabulary
 from jaxmore.errors import InputError
-from jaxmore.models import mlp_bn, ngram, token_by_token
-from jaxmore.training.sampling import sample_ids, sample_words
+from jaxmore.models import mlp_bn, ngram, token_by_token, transformer
+from jaxmore.training.sampling import FEWEST, draw, sample_ids, sample_words
 
 VOCAB = Vocabulary("abc")
 T = 2
@@ -24,6 +27,10 @@ def trained():
     return model, params, stats
 
 
+def numbers(*shape: int) -> jax.Array:
+    return jnp.array(np.random.default_rng(0).random(shape, np.float32))
+
+
 def words(trained, **how):
     how = {"n_words": 50, "max_length": 12, "seed": 3} | how
     return sample_words(*token_by_token(*trained, block_size=T), VOCAB, **how)
@@ -33,6 +40,7 @@ def words(trained, **how):
 def test_the_seed_alone_decides(trained) -> None:
     assert words(trained) == words(trained)
     assert words(trained) != words(trained, seed=4)
+    assert words(trained)[:7] == words(trained, n_words=7)
 
 
 @pytest.mark.slow
@@ -55,6 +63,42 @@ def test_words_follow_the_models_probabilities(trained) -> None:
     for word, p in expected.items():
         deviation = 5 * np.sqrt(p * (1 - p) / n)
         assert drawn.count(word) / n == pytest.approx(p, abs=deviation), word
+
+
+@pytest.mark.parametrize("weights", [[0.7, 0, 0.05, 0.25], [0, 1, 1e-3, 0], [3e-7, 0, 0, 1]])
+def test_draw_inverts_the_cumulative_distribution(weights) -> None:
+    """Of evenly spaced numbers, an id takes its probability's share, give or take one number."""
+    n = 2**22
+    u = jnp.arange(n, dtype=jnp.float32) / n
+    rows = jnp.broadcast_to(jnp.array(weights, jnp.float32), (n, len(weights)))
+    drawn = np.asarray(jax.jit(draw)(rows, u))
+    assert (np.diff(drawn) >= 0).all()
+    shares = n * np.divide(weights, np.sum(weights))
+    np.testing.assert_allclose(np.bincount(drawn, minlength=4), shares, atol=2, rtol=0)
+
+
+@given(
+    hnp.arrays(np.float32, (3, 5), elements=st.floats(0, 1, width=32)),
+    hnp.arrays(np.float32, 3, elements=st.integers(0, 2**24 - 1).map(lambda i: i / 2**24)),
+)
+def test_what_has_no_probability_is_never_drawn(weights, u) -> None:
+    weights[:, 2] = 1  # the likeliest id of a row, as the sampler divides by its weight
+    for edge in (np.zeros_like(u), u, np.full_like(u, 1 - 2**-24)):
+        drawn = np.asarray(jax.jit(draw)(jnp.array(weights), jnp.array(edge)))
+        assert (weights[np.arange(3), drawn] > 0).all()
+
+
+@pytest.mark.slow
+def test_words_do_not_depend_on_how_many_are_drawn() -> None:
+    """Of many words, those that have ended are left behind; with few, they stay."""
+    model = transformer(VOCAB.size, block_size=8, n_layer=1, n_head=1, n_embd=4)
+    params = jax.jit(model.init)(jax.random.key(0))
+    stats = jax.jit(model.calibrate)(params, jnp.zeros((1, 8), jnp.int32))[1]
+    u, forced = numbers(4 * FEWEST, 8), jnp.full(8, -1)
+    many = np.asarray(sample_ids(model, params, stats, u, forced, jnp.float32(1)))
+    assert (many == 0).any(1).mean() > 0.8
+    few = np.asarray(sample_ids(model, params, stats, u[:100], forced, jnp.float32(1)))
+    np.testing.assert_array_equal(many[:100], few)
 
 
 @pytest.mark.slow
@@ -85,18 +129,16 @@ def test_the_prompt_comes_first_and_counts(trained) -> None:
     assert len(set(made)) > 1
     assert max(map(len, words(trained, max_length=4, prompt="cab"))) == 4
     # a prompt conditions: the same draws as from a stream that happened to begin so
-    key, forced = jax.random.key(3), jnp.array([3, 1, -1, -1])
+    u, forced = numbers(5, 4), jnp.array([3, 1, -1, -1])
     by_token = token_by_token(*trained, block_size=T)
-    ids = sample_ids(*by_token, key, forced, jnp.float32(1), n_words=5)
+    ids = sample_ids(*by_token, u, forced, jnp.float32(1))
     assert (np.asarray(ids)[:, :2] == [3, 1]).all()
 
 
 @pytest.mark.slow
 def test_a_word_that_ended_stays_ended(trained) -> None:
     by_token = token_by_token(*trained, block_size=T)
-    ids = np.asarray(
-        sample_ids(*by_token, jax.random.key(0), jnp.full(30, -1), jnp.float32(1), n_words=200)
-    )
+    ids = np.asarray(sample_ids(*by_token, numbers(200, 30), jnp.full(30, -1), jnp.float32(1)))
     ended = np.cumsum(ids == 0, axis=1) > 0
     assert ended.any()
     assert (ids[ended] == 0).all()
