@@ -150,6 +150,11 @@ def test_no_words_are_no_matter_of_memory(bigram: jaxmore.Trained) -> None:
     assert jaxmore.sample(bigram, 0) == []
 
 
+def test_a_seed_out_of_range_is_named(bigram: jaxmore.Trained) -> None:
+    with pytest.raises(InputError, match="--seed must lie in"):
+        jaxmore.sample(bigram, seed=-1)
+
+
 def test_save_and_load(bigram: jaxmore.Trained, tmp_path: Path) -> None:
     jaxmore.save(bigram, tmp_path / "deep" / "inside")
     loaded = jaxmore.load(tmp_path / "deep" / "inside")

@@ -8,6 +8,7 @@ from pathlib import Path
 from jaxmore.data import Splits, printable
 from jaxmore.errors import InputError
 from jaxmore.models import token_by_token
+from jaxmore.runs.config import check_seed
 from jaxmore.runs.corpus import MAKEMORE_SEED, Corpus, Words, read_corpus
 from jaxmore.runs.trained import Trained
 from jaxmore.terminal import pad, paint, say
@@ -79,8 +80,10 @@ def sample(
 
     Raises:
         InputError: the prompt holds an unknown character or leaves no room, the temperature is not
-            positive, ``top_k`` lies outside 1..V, or there is too little memory.
+            positive, ``top_k`` lies outside 1..V, the seed outside 0..2³² − 1, or there is too
+            little memory.
     """
+    check_seed(seed)
     batches = sample_batches(
         trained, n, prompt=prompt, temperature=temperature, top_k=top_k, seed=seed
     )
