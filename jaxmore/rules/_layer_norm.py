@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxmore.rules._precision import widen
+from jaxmore.rules._recompute import recompute_after
 from jaxmore.rules._reductions import sum_rows
 
 
@@ -110,7 +111,11 @@ def layer_norm_bwd(
 ) -> tuple[Float[Array, "*B E"], Float[Array, " E"], Float[Array, " E"]]:
     """Compute dx = r (t − mean t) with t = dx̂ − c mean(dx̂ c)/(var + eps), dgain = Σ dy x̂, dbias."""
     del eps  # already included in var
-    dy_wide, gain, centred, r = widen(dy), widen(res.gain), _centred(res), lax.rsqrt(res.var)
+    dy_wide = widen(dy)
+    # From jax 0.12 on, XLA's CPU compiler gives c and the broadcast gain and r to the library that
+    # computes the sums. Without this it would compute them in the forward pass and keep all three.
+    centred = _centred(res._replace(x=recompute_after(dy, res.x)))
+    gain, r = recompute_after(dy_wide, (widen(res.gain), lax.rsqrt(res.var)))
     dgain = sum_rows(dy_wide * (centred * r))
     dbias = sum_rows(dy)
     dx_hat = gain * dy_wide
