@@ -102,7 +102,7 @@ def layer_norm_fwd(
 
 def layer_norm_recompute(res: LayerNormResiduals, bias: Float[Array, " E"]) -> Float[Array, "*B E"]:
     """Recompute y = gain · x̂ + bias from the residuals."""
-    x_hat = _centred(res) * lax.rsqrt(res.var)
+    x_hat = _centred(widen(res.x), res) * lax.rsqrt(res.var)
     return (widen(res.gain) * x_hat + widen(bias)).astype(res.x.dtype)
 
 
@@ -114,8 +114,8 @@ def layer_norm_bwd(
     dy_wide = widen(dy)
     # From jax 0.12 on, XLA's CPU compiler gives c and the broadcast gain and r to the library that
     # computes the sums. Without this it would compute them in the forward pass and keep all three.
-    centred = _centred(res._replace(x=recompute_after(dy, res.x)))
-    gain, r = recompute_after(dy_wide, (widen(res.gain), lax.rsqrt(res.var)))
+    x, gain, r = recompute_after(dy_wide, (widen(res.x), widen(res.gain), lax.rsqrt(res.var)))
+    centred = _centred(x, res)
     dgain = sum_rows(dy_wide * (centred * r))
     dbias = sum_rows(dy)
     dx_hat = gain * dy_wide
@@ -124,5 +124,5 @@ def layer_norm_bwd(
     return dx.astype(res.x.dtype), dgain.astype(res.gain.dtype), dbias.astype(res.gain.dtype)
 
 
-def _centred(res: LayerNormResiduals) -> Float[Array, "*B E"]:
-    return widen(res.x) - res.mean - res.rest
+def _centred(x: Float[Array, "*B E"], res: LayerNormResiduals) -> Float[Array, "*B E"]:
+    return x - res.mean - res.rest
