@@ -328,9 +328,9 @@ TABLES: dict[str, tuple[str, str, Callable[[Section], Iterable[str]]]] = {
         (
             "The time from random weights to the best dev loss of notebook 001, 2.1103, with\n"
             "its network and its data. The clock starts when the words are in memory and\n"
-            "stops at the exact dev loss; it includes compilation. The record and the\n"
-            "notebooks' training take turns, each time from new random weights.\n"
-            "[speedrun.md](speedrun.md) is the leaderboard.\n"
+            "stops at the exact dev loss; it includes compilation. The record and its baseline\n"
+            "take turns, each time from new random weights. [speedrun.md](speedrun.md) is the\n"
+            "leaderboard.\n"
         ),
         _records,
     ),

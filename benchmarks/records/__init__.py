@@ -3,7 +3,7 @@
 An entry is one file in ``entries/``::
 
     TRACK = "speed"                # or "minute", "ten_minutes"
-    BASELINE = "speed_notebooks"   # the entry that runs beside it
+    BASELINE = "speed_folded"      # the record to beat: it runs beside the entry
     ENVIRONMENT = {...}            # optional: environment variables of the process
 
     def train(words, vocab, seed):

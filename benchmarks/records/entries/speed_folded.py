@@ -47,9 +47,9 @@ from benchmarks.records.contexts import Contexts, distinct_contexts
 from benchmarks.records.network import E, H, Network, T, calibrated, random_parameters
 from jaxmore.data import Vocabulary
 
-TRACK, BASELINE = "speed", "speed_notebooks"
+TRACK, BASELINE = "speed", "speed_nadam"
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}  # such small products gain nothing from two threads
-SIZES = [256] * 350 + [128] * 450
+SIZES = [256] * 350 + [128] * 500
 """The contexts of each step."""
 LEARNING_RATE, B1, B2, POWER = 0.025, 0.9, 0.99, 0.75
 EPS = np.float32(1e-5)
