@@ -11,6 +11,7 @@ from benchmarks.records import tracks, verify
 from benchmarks.records.__main__ import Verify
 from benchmarks.records.contexts import distinct_contexts
 from benchmarks.records.entries import minute_ensemble, minute_muon, speed_folded, speed_nadam
+from benchmarks.records.kneser_ney import KneserNey
 from benchmarks.records.network import calibrated, random_parameters
 from jaxmore import loss_and_grad, mlp_bn
 from jaxmore.data import Vocabulary, context_windows, sequences
@@ -110,6 +111,18 @@ def test_buckets_give_the_gradient_of_whole_rows() -> None:
     )
     expected = jax.jit(loss_and_grad, static_argnums=0)(plain, params, jnp.array(X), jnp.array(Y))
     assert_trees_equal(ours, expected)
+
+
+def test_kneser_ney_smoothing_by_hand() -> None:
+    """Of "ab" twice and "b" once: counts behind the boundary are plain, behind nothing of kinds."""
+    ngrams = KneserNey(["ab", "ab", "b"], Vocabulary("ab"), 1)
+    # Behind nothing: "." and "a" stand behind one id, "b" behind two; n₁ = 2, n₂ = 1, d = 1/2.
+    unigram = np.array([0.5, 0.5, 1.5]) / 4 + 3 * 0.5 / 4 / 3
+    # Behind ".": "a" twice, "b" once; behind "a": "b" twice; behind "b": "." three times.
+    d = 1 / (1 + 2 * 2)
+    begin = np.array([0, 2 - d, 1 - d]) / 3 + 2 * d / 3 * unigram
+    a, b = (np.eye(3)[v] * (1 - d / n) + d / n * unigram for v, n in ((2, 2), (0, 3)))
+    np.testing.assert_allclose(ngrams(["ab"]), [begin, a, b])
 
 
 @pytest.mark.slow

@@ -75,20 +75,19 @@ def train(words: Sequence[str], vocab: Vocabulary, seed: int, recipe: Recipe = R
     )
     model = with_dropout(plain, recipe.dropout)
     params = run_steps(model, optimizer, X, Y, jax.random.key(seed), n_steps=recipe.steps)
-    return partial(log_probs, plain, [params], vocab)
+    return lambda words: np.log(probabilities(plain, params, vocab, words))
 
 
-def log_probs(
-    model: Layer, members: Sequence[Tree], vocab: Vocabulary, words: Sequence[str]
+def probabilities(
+    model: Layer, params: Tree, vocab: Vocabulary, words: Sequence[str]
 ) -> Float[np.ndarray, "n V"]:
-    """Return the log-probabilities of every next character: those of the members' mean."""
-    block_size = members[0]["embedding"]["position"]["weight"].shape[0]
+    """Compute the probabilities of every next character of the words."""
+    block_size = params["embedding"]["position"]["weight"].shape[0]
     X, Y = sequences(words, vocab, block_size)
-    mean = sum(np.asarray(probabilities(model, params, jnp.array(X))) for params in members)
-    return np.log(mean[Y != -1] / len(members))
+    return np.asarray(softmax_of(model, params, jnp.array(X)))[Y != -1]
 
 
 @partial(jax.jit, static_argnums=0)
-def probabilities(model: Layer, params: Tree, X: Int[Array, "B T"]) -> Float[Array, "B T V"]:
-    """Compute the probabilities of every next character."""
+def softmax_of(model: Layer, params: Tree, X: Int[Array, "B T"]) -> Float[Array, "B T V"]:
+    """Compute the softmax of a model's logits."""
     return jax.nn.softmax(model.fwd(params, X)[0])
