@@ -52,7 +52,7 @@ SHORT = 8
 BATCH = 102, 18
 """Short and long names in a batch: 85% of the names are short."""
 DECAY, WARMUP = 0.1, 200
-LONGEST, SHARE = 5, 0.3
+LONGEST, SHARE = 5, 0.25
 """The context of the n-grams, and their share of the probabilities."""
 
 
