@@ -68,7 +68,7 @@ class Recipe(NamedTuple):
     dropout: float = 0.0
 
 
-RECIPE = Recipe(4, 1_000, 1e-2, 3, 3, 48)
+RECIPE = Recipe(4, 800, 1e-2, 3, 3, 48)
 
 
 @dataclass(frozen=True)
@@ -193,14 +193,15 @@ def train(words: Sequence[str], vocab: Vocabulary, seed: int, recipe: Recipe = R
         for rng in rngs
     ]
     keys = jax.random.split(jax.random.key(seed), recipe.members)
-    compiled = run_steps.lower(model, optimizer, last, following, batches[0], keys[0]).compile()
     with ThreadPoolExecutor(n_threads()) as pool:
+        counting = pool.submit(KneserNey, words, vocab, LONGEST)  # beside the compilation
+        compiled = run_steps.lower(model, optimizer, last, following, batches[0], keys[0]).compile()
         runs = [
             pool.submit(compiled, last, following, jnp.array(b), key)
             for b, key in zip(batches, keys, strict=True)
         ]
         members = [jax.block_until_ready(run.result()) for run in runs]
-    ngrams = KneserNey(words, vocab, LONGEST)
+    ngrams = counting.result()
 
     def log_probs(words: Sequence[str]) -> Float[np.ndarray, "n V"]:
         ps = [probabilities(plain, params, vocab, words) for params in members]
