@@ -68,7 +68,7 @@ class Recipe(NamedTuple):
     dropout: float = 0.0
 
 
-RECIPE = Recipe(4, 800, 1e-2, 3, 3, 48)
+RECIPE = Recipe(4, 1_100, 1e-2, 3, 3, 48)
 
 
 @dataclass(frozen=True)
@@ -196,11 +196,11 @@ def train(words: Sequence[str], vocab: Vocabulary, seed: int, recipe: Recipe = R
     with ThreadPoolExecutor(n_threads()) as pool:
         counting = pool.submit(KneserNey, words, vocab, LONGEST)  # beside the compilation
         compiled = run_steps.lower(model, optimizer, last, following, batches[0], keys[0]).compile()
-        runs = [
-            pool.submit(compiled, last, following, jnp.array(b), key)
-            for b, key in zip(batches, keys, strict=True)
-        ]
-        members = [jax.block_until_ready(run.result()) for run in runs]
+
+        def train_member(b: Int[np.ndarray, "S n"], key: Array) -> Tree:
+            return jax.block_until_ready(compiled(last, following, jnp.array(b), key))
+
+        members = list(pool.map(train_member, batches, keys))
     ngrams = counting.result()
 
     def log_probs(words: Sequence[str]) -> Float[np.ndarray, "n V"]:

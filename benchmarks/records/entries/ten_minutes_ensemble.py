@@ -1,4 +1,4 @@
-"""The ensemble of ``minute_ensemble`` with forty members and 1,100 steps each."""
+"""The ensemble of ``minute_ensemble`` with 56 members."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from benchmarks.records.tracks import LogProbs
 from jaxmore.data import Vocabulary
 
 TRACK, BASELINE = "ten_minutes", "ten_minutes_muon"
-RECIPE = minute_ensemble.Recipe(40, 1_100, 1e-2, 3, 3, 48)
+RECIPE = minute_ensemble.Recipe(56, 1_100, 1e-2, 3, 3, 48)
 
 
 def train(words: Sequence[str], vocab: Vocabulary, seed: int) -> LogProbs:
-    """Train forty members."""
+    """Train 56 members."""
     return minute_ensemble.train(words, vocab, seed, RECIPE)
