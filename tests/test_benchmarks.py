@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    budget,
     forms,
     growth,
     inference,
@@ -23,7 +21,6 @@ from benchmarks import (
     memory,
     quality,
     scaling,
-    speedrun,
     training,
 )
 from benchmarks.account import gradient_account, product_flops
@@ -40,7 +37,6 @@ from benchmarks.task import Task, make_task
 from jaxmore import plots
 from jaxmore.backprop import loss_and_grad
 from jaxmore.data import Vocabulary, context_windows, sequences
-from jaxmore.layers import by_path
 from jaxmore.models import MODELS, model_options
 
 WORDS = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "ava", "emma", "emm"] * 3
@@ -207,40 +203,6 @@ def test_forms_have_the_numbers_of_the_plain_forms(machine: dict[str, Any]) -> N
     wrong = forms.FORMS[0]._replace(plain=lambda x: x.min(-1, keepdims=True))
     with pytest.raises(AssertionError, match=wrong.name):
         forms.compare(wrong, ((9, 6),), n_steps=8, rounds=1)
-
-
-@pytest.mark.slow
-def test_the_speedruns_gradient_is_the_mean_over_all_examples() -> None:
-    X, Y = context_windows(WORDS, VOCAB, 3)
-    model = MODELS["bengio"].make(VOCAB.size)  # without BatchNorm each example stands alone
-    params = model.init(jax.random.key(0))
-    data = speedrun.frequencies(X, Y, VOCAB.size)
-    x, q = jnp.array(data.contexts[data.which]), jnp.array(data.next[data.which])
-    loss, grads = jax.jit(speedrun.loss_and_grad, static_argnums=0)(model, params, x, q)
-    expected_loss, expected = jax.jit(loss_and_grad, static_argnums=0)(
-        model, params, jnp.array(X), jnp.array(Y)
-    )
-    np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), grads, expected)
-
-
-@pytest.mark.slow
-def test_dropout_is_added_to_every_branch_and_no_parameter_is() -> None:
-    plain = MODELS["transformer"].make(VOCAB.size, block_size=9, n_layer=2, n_embd=4, n_head=1)
-    model = budget.with_dropout(plain, 0.5)
-    assert repr(model).count("dropout=Dropout(rate=0.5)") == 4
-    params = plain.init(jax.random.key(0))
-    assert by_path(model.init(jax.random.key(0))).keys() == by_path(params).keys()
-    assert budget.with_dropout(plain, 0.0) == plain
-
-
-def test_stratified_batches_draw_every_example_equally_often() -> None:
-    which = np.arange(2560)  # ten in each part
-    batches = speedrun.stratified(which, np.random.default_rng(0))
-    assert (batches // 10 == np.arange(speedrun.BATCH_SIZE)).all()
-    counts = np.bincount(batches.ravel(), minlength=2560)
-    mean = speedrun.STEPS / 10
-    assert (abs(counts - mean) < 6 * mean**0.5).all()
 
 
 def test_a_column_is_replaced_by_its_next_run(machine: dict[str, Any]) -> None:

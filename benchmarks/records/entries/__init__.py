@@ -1,0 +1,1 @@
+"""One file an entry, named after its track and its idea."""
