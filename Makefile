@@ -54,8 +54,8 @@ train: $(VENV)/.ready-run
 # Types are checked against the pinned jax alone: another one has other annotations.
 # With arguments it answers in seconds: no linters before it and no worker processes to start.
 # Compiling takes most of the time of a test, so `make test` has XLA optimise less and use its older
-# emitters of fusions, which halves it (jax 0.12 has the new ones alone). `make test-all` tests the
-# programs that users run.
+# fusion emitters, which halves that time (jax 0.12 has only the new ones). `make test-all` tests
+# the programs that users run.
 QUICK_XLA := --xla_backend_optimization_level=0 --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters
 
 test: $(if $(JAX)$(ARGS),$(VENV)/.ready-dev,lint)

@@ -37,7 +37,7 @@ class Benchmarks:
 
     sections: Annotated[Positional[tuple[Section, ...]], arg(metavar="SECTION")] = ALL
     """training, evaluation, sampling, startup, ladder, microgpt, memory, growth, forms, speedrun,
-    budget; all by default."""
+    budget (more than an hour); all by default."""
     quick: bool = False
     """Fewer rounds; training alone by default."""
     page_only: bool = False

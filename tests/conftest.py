@@ -57,15 +57,17 @@ if find_spec("hypothesis"):
 
 
 def refuse_the_network(event: str, args: tuple[Any, ...]) -> None:
-    """Raise at a connection to another machine, whatever test or command makes it."""
-    if event == "socket.getaddrinfo":
+    """Refuse this process a connection to another machine. A subprocess has no such hook."""
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
         host = args[0]
-    elif event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple):
+    elif event in ("socket.connect", "socket.sendto", "socket.sendmsg") and isinstance(
+        args[1], tuple
+    ):
         host = args[1][0]
     else:
         return
     if host not in ("127.0.0.1", "::1", "localhost", None):
-        raise RuntimeError(f"{event} {host}: docs/promises.md says that nothing opens a connection")
+        raise RuntimeError(f"{event} {host}: no test may connect to another machine")
 
 
 sys.addaudithook(refuse_the_network)

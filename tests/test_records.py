@@ -114,7 +114,10 @@ def test_buckets_give_the_gradient_of_whole_rows() -> None:
 
 
 def test_kneser_ney_smoothing_by_hand() -> None:
-    """Of "ab" twice and "b" once: counts behind the boundary are plain, behind nothing of kinds."""
+    """Of "ab" twice and "b" once.
+
+    Counts after a boundary are plain; those of shorter contexts are of the ids that stand before.
+    """
     ngrams = KneserNey(["ab", "ab", "b"], Vocabulary("ab"), 1)
     # Behind nothing: "." and "a" stand behind one id, "b" behind two; n₁ = 2, n₂ = 1, d = 1/2.
     unigram = np.array([0.5, 0.5, 1.5]) / 4 + 3 * 0.5 / 4 / 3
@@ -123,6 +126,13 @@ def test_kneser_ney_smoothing_by_hand() -> None:
     begin = np.array([0, 2 - d, 1 - d]) / 3 + 2 * d / 3 * unigram
     a, b = (np.eye(3)[v] * (1 - d / n) + d / n * unigram for v, n in ((2, 2), (0, 3)))
     np.testing.assert_allclose(ngrams(["ab"]), [begin, a, b])
+    # With two ids, n₁ = 2 and n₂ = 3: "." follows "ab" twice. With one, n₁ = n₂ = 2: two ids stand
+    # before "b.".
+    two, one = 2 / (2 + 2 * 3), 2 / (2 + 2 * 2)
+    after_b = (2 - one) / 2 + one / 2 * unigram[0]
+    p = KneserNey(["ab", "ab", "b"], Vocabulary("ab"), 2)(["ab", "aab"])
+    assert p[2, 0] == pytest.approx((2 - two) / 2 + two / 2 * after_b)
+    np.testing.assert_allclose(p.sum(1), 1)
 
 
 @pytest.mark.slow
@@ -167,8 +177,24 @@ def test_a_run_that_breaks_the_rules_is_refused() -> None:
         tracks.check(uniform, WORDS, "speed")
     with pytest.raises(SystemExit, match="sum to 1"):
         tracks.check(lambda words: uniform(words) + 1, WORDS, "minute")
+    with pytest.raises(SystemExit, match="sum to 1"):
+        tracks.check(lambda words: uniform(words) * np.nan, WORDS, "minute")
     with pytest.raises(SystemExit, match="depends"):
         tracks.check(knows_the_future, WORDS, "minute")
+
+
+def test_an_impossible_character_hides_nothing() -> None:
+    """Its logarithm is −∞, and −∞ − (−∞) is NaN."""
+    impossible = np.append(np.full(VOCAB.size - 1, 1 / (VOCAB.size - 1)), 0)
+
+    def log_probs(words: list[str]) -> np.ndarray:
+        rows = knows_the_future(words)
+        with np.errstate(divide="ignore"):
+            rows[-1] = np.log(impossible)
+        return rows
+
+    with pytest.raises(SystemExit, match="depends"):
+        tracks.check(log_probs, WORDS, "minute")
 
 
 def turns(ours: list[float], theirs: list[float], seconds: float = 0.5) -> list[verify.Turn]:
@@ -220,6 +246,6 @@ def test_every_entry_names_its_track_and_its_baseline() -> None:
     for entry in tracks.ENTRIES:
         module = tracks.load(entry)
         assert module.TRACK in tracks.TRACKS
-        assert module.BASELINE in tracks.ENTRIES
+        assert tracks.load(module.BASELINE).TRACK == module.TRACK
         assert callable(module.train)
     assert {track.record for track in tracks.TRACKS.values()} <= set(tracks.ENTRIES)

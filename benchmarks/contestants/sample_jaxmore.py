@@ -1,4 +1,4 @@
-"""jaxmore's ``sample_words``, from key to strings."""
+"""jaxmore's ``sample_words``, from seed to strings."""
 
 from collections.abc import Callable
 from itertools import count

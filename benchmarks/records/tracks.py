@@ -79,14 +79,14 @@ def check(log_probs: LogProbs, words: Sequence[str], track: str) -> None:
             raise SystemExit("an entry of the speed track returns a Network")
         shapes = jax.tree.map(np.shape, random_parameters(log_probs.vocab.size, 0))
         if jax.tree.map(np.shape, log_probs.params) != shapes:
-            raise SystemExit("the parameters have not the shapes of the notebooks' network")
-    rows = log_probs(words)
-    if abs(np.exp(rows.astype(np.float64)).sum(1) - 1).max() > 1e-4:
+            raise SystemExit("the parameters do not have the shapes of the notebooks' network")
+    p = np.exp(log_probs(words).astype(np.float64))
+    if not abs(p.sum(1) - 1).max() <= 1e-4:  # a NaN is refused, too
         raise SystemExit("the probabilities of a next character do not sum to 1")
     # The same words without their last character: what was said before it must stay.
-    shorter = log_probs([word[:-1] for word in words])
+    shorter = np.exp(log_probs([word[:-1] for word in words]).astype(np.float64))
     ends = np.cumsum([len(word) + 1 for word in words])
-    if abs(shorter - np.delete(rows, ends - 1, axis=0)).max() > 1e-3:
+    if not abs(shorter - np.delete(p, ends - 1, axis=0)).max() <= 1e-3:
         raise SystemExit("a prediction depends on the characters that follow")
 
 

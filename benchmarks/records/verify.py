@@ -29,10 +29,10 @@ class Turn(NamedTuple):
 
 def run(entry: str, seed: int) -> dict[str, float]:
     """Run an entry in a new process without a compilation cache."""
-    environment = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
-    environment |= getattr(load(entry), "ENVIRONMENT", {})
+    no_cache = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+    environment = os.environ | getattr(load(entry), "ENVIRONMENT", {}) | no_cache
     command = [sys.executable, "-m", "benchmarks.records.tracks", entry, str(seed)]
-    done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:  # what it wrote to stderr is on the screen
         raise SystemExit(f"{entry} failed with seed {seed}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -132,7 +132,7 @@ def report(entry: str, turns: list[Turn]) -> tuple[str, bool]:
     target = "the baseline" if track.target is None else f"{track.target}"
     found = objections(track, turns, p)
     verdict = f"not verified: {', '.join(found)}" if found else "verified"
-    return f"{table(head, lines)}\nmean dev below {target}: p = {p:.1g}; {verdict}", not found
+    return f"{table(head, lines)}\nmean dev below {target}: p = {p:.0e}; {verdict}", not found
 
 
 def _summary(runs: list[dict[str, float]]) -> dict[str, float]:

@@ -138,8 +138,8 @@ class Vocabulary:
         indices = np.asarray(ids)
         if indices.size and not 0 <= indices.min() <= indices.max() < self.size:
             raise ValueError(f"ids must lie in 0..{self.size - 1}")
-        # The boundary becomes a NUL, which no word holds and with which NumPy fills strings up: so
-        # a row of code points is a string in memory.
+        # The boundary becomes a NUL. No word holds one, and NumPy pads strings with them, so a row
+        # of code points is a string in memory.
         rows = np.ascontiguousarray(_code_points("\0" + self.characters)[indices])
         texts: list[str] = rows.view(f"<U{rows.shape[1]}")[:, 0].tolist()
         return [text.partition("\0")[0] for text in texts]

@@ -74,7 +74,10 @@ class Layer:
         return self.apply(params, {}, x), {}
 
     def cache(self, params: Tree, batch_size: int) -> Any:
-        """Return the initial cache that ``step`` carries from token to token."""
+        """Return the initial cache that ``step`` carries from token to token.
+
+        Its leaves are arrays whose first axis is the batch, and scalars that all rows share.
+        """
         del params, batch_size
         return ()
 

@@ -42,7 +42,8 @@ def recompute_after(signal: Float[Array, "*shape"], residuals: _Residuals) -> _R
 
     Args:
         signal: a part of the cotangent. A NaN in it becomes a NaN in the residuals, so choose a
-            part whose NaN would reach the same gradients anyway. It broadcasts to each residual.
+            part whose NaN would reach the same gradients anyway. It and each residual broadcast
+            together.
         residuals: a tree of floating-point arrays.
 
     >>> import jax.numpy as jnp

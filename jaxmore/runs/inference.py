@@ -73,7 +73,8 @@ def sample(
         temperature: below 1 likelier words, above 1 more surprising ones; None for the model's
             own, 0.5 for microgpt and 1 for the others.
         top_k: draw among the k most likely characters only.
-        seed: the seed of the draws; equal seeds give equal words, the first of them whatever n is.
+        seed: the seed of the draws; equal seeds give equal words. A larger n adds words to the
+            same first ones, unless the rounding of another batch size decides a draw.
 
     Returns:
         n words.

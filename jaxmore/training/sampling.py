@@ -17,9 +17,10 @@ from jaxmore.training.memory import available_memory, size_of
 
 
 class _Words(NamedTuple):
-    """The words that are still drawn: one row each, aside from a position that all share."""
+    """The rows that the loop still computes."""
 
     places: Int[Array, " rows"]
+    """The row of the result that each word fills."""
     token: Int[Array, " rows"]
     done: Bool[Array, " rows"]
     cache: Any
@@ -45,7 +46,8 @@ def sample_ids(
         model: ids to logits, one token at a time by ``model.step``.
         params: its parameters.
         stats: its statistics.
-        u: (n, T) random numbers, uniform in [0, 1), one for each id: see :func:`draw`.
+        u: (n, T) random numbers, uniform in [0, 1), one for each id, as
+            ``numpy.random.default_rng(seed).random((n, T), "float32")`` draws them.
         forced: (T,) the ids of the prompt, and −1 where an id is to be drawn.
         temperature: a positive scalar that divides the logits.
         top_k: draw among the k most likely ids only; of equally likely ones the first are taken.
@@ -67,6 +69,7 @@ def sample_ids(
             weights = jnp.where(is_kept, weights, 0)
         drawn = draw(weights, u[words.places, t])
         token = jnp.where(forced[t] >= 0, forced[t], jnp.where(words.done, 0, drawn))
+        token = token.astype(jnp.int32)
         words = _Words(words.places, token, words.done | (token == 0), cache)
         return t + 1, ids.at[words.places, t].set(token), words
 
@@ -93,12 +96,12 @@ def sample_ids(
 def draw(weights: Float[Array, "n V"], u: Float[Array, " n"]) -> Int[Array, " n"]:
     """Draw an id from each row with probability wᵢ / Σⱼ wⱼ: the first i with w₀ + … + wᵢ > u Σⱼ wⱼ.
 
-    An id of weight 0 is never drawn, and each probability is off by no more than the rounding of
-    float32 numbers below 1, about 1e-7.
+    An id of weight 0 is never drawn. The sums and u are rounded, so each probability is off by at
+    most about V · 2⁻²⁴.
 
     Args:
-        weights: (n, V), finite, not negative, in each row at least one positive.
-        u: (n,) uniform in [0, 1), at most 1 − 2⁻²⁴.
+        weights: (n, V), finite and not negative, with at least one normal number in each row.
+        u: (n,) uniform in [0, 1).
 
     Returns:
         ids (n,) in 0..V−1.
@@ -107,10 +110,11 @@ def draw(weights: Float[Array, "n V"], u: Float[Array, " n"]) -> Int[Array, " n"
     def add(total: Array, weight: Array) -> tuple[Array, Array]:
         return total + weight, total + weight
 
-    # One by one: then sums never fall, and are equal where a weight is 0. `jnp.cumsum` adds in
-    # another order, whose rounding breaks both, and takes longer on a CPU. The product rounds to
-    # less than the total, so at least the last sum is above it.
-    total, sums = jax.lax.scan(add, jnp.zeros_like(u), weights.T)
+    # The sums are added one by one, so they never fall, and are equal where a weight is 0.
+    # `jnp.cumsum` adds in another order, whose rounding breaks both, and takes longer on a CPU.
+    total, sums = jax.lax.scan(add, jnp.zeros_like(weights[:, 0]), weights.T)
+    # The product then rounds to less than the total. (A float64 number may have been rounded to 1.)
+    u = jnp.minimum(u, 1 - 2**-24).astype(weights.dtype)
     return (sums <= u * total).sum(0, dtype=jnp.int32)
 
 
@@ -141,7 +145,7 @@ def sample_in_batches(
         vocab: its vocabulary.
         n_words: the number of words in all.
         max_length: the length at which a word is cut.
-        seed: the seed of the draws; equal seeds give equal words, whatever the batches.
+        seed: the seed of the draws; equal seeds give equal words.
         **how: the other arguments of :func:`sample_words`.
 
     Raises:
@@ -153,7 +157,7 @@ def sample_in_batches(
 
     # A word's ids, random numbers, cache and logits, and as much again for what is computed.
     logits = jax.ShapeDtypeStruct((vocab.size,), jnp.float32)
-    a_word = 8 * max_length + 2 * size_of(jax.eval_shape(cache, params)) + 8 * size_of(logits)
+    a_word = 16 * max_length + 2 * size_of(jax.eval_shape(cache, params)) + 8 * size_of(logits)
     at_once = min(AT_ONCE, available_memory() // 2 // a_word)
     if not at_once:
         raise InputError(f"one word of {max_length} characters needs more memory than there is")
@@ -196,7 +200,8 @@ def sample_words(
         n_words: the number of words.
         max_length: the length at which a word is cut, the prompt included.
         seed: the seed of the draws, or the generator that goes on from the words before; equal
-            seeds give equal words, and the first of them do not depend on ``n_words``.
+            seeds give equal words. More words begin with the same ones, unless the rounding of
+            another batch size decides a draw.
         temperature: below 1 likelier words, above 1 more surprising ones.
         top_k: draw among the k most likely characters only.
         prompt: the beginning of every word.

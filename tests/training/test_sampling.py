@@ -89,6 +89,16 @@ def test_what_has_no_probability_is_never_drawn(weights, u) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_wider_numbers_are_taken_as_well(trained) -> None:
+    u = np.full((3, 4), np.nextafter(1, 0))  # rounds to 1 in float32
+    by_token = token_by_token(*trained, block_size=T)
+    ids = sample_ids(*by_token, jnp.array(u), jnp.full(4, -1), jnp.array(1.0))
+    assert ids.dtype == jnp.int32
+    assert ids.max() < VOCAB.size
+
+
+@pytest.mark.slow
 def test_words_do_not_depend_on_how_many_are_drawn() -> None:
     """Of many words, those that have ended are left behind; with few, they stay."""
     model = transformer(VOCAB.size, block_size=8, n_layer=1, n_head=1, n_embd=4)

@@ -48,7 +48,7 @@ from jaxmore.training.optimizers import make_optimizer
 
 TRACK, BASELINE = "minute", "minute_muon"
 SHORT = 8
-"""The rows of the short names: up to 7 characters and the boundary."""
+"""The length of a short name's row: up to 7 characters and the boundary."""
 BATCH = 102, 18
 """Short and long names in a batch: 85% of the names are short."""
 DECAY, WARMUP = 0.1, 200
@@ -193,14 +193,14 @@ def train(words: Sequence[str], vocab: Vocabulary, seed: int, recipe: Recipe = R
         for rng in rngs
     ]
     keys = jax.random.split(jax.random.key(seed), recipe.members)
-    with ThreadPoolExecutor(n_threads()) as pool:
-        counting = pool.submit(KneserNey, words, vocab, LONGEST)  # beside the compilation
+    with ThreadPoolExecutor(n_threads()) as threads:
+        counting = threads.submit(KneserNey, words, vocab, LONGEST)  # beside the compilation
         compiled = run_steps.lower(model, optimizer, last, following, batches[0], keys[0]).compile()
 
         def train_member(b: Int[np.ndarray, "S n"], key: Array) -> Tree:
             return jax.block_until_ready(compiled(last, following, jnp.array(b), key))
 
-        members = list(pool.map(train_member, batches, keys))
+        members = list(threads.map(train_member, batches, keys))
     ngrams = counting.result()
 
     def log_probs(words: Sequence[str]) -> Float[np.ndarray, "n V"]:

@@ -5,8 +5,9 @@
 **Rare contexts more often than they occur.** A context that occurs n times among N examples has the
 exact distribution q of its next character as its target, and to draw it twice in one batch is of no
 use. So a batch draws it π = min(1, λ n^¾) times on average, where λ makes these numbers add up to
-the size of the batch, and weights it with n/(π N). The expected gradient is that of all examples,
-with less noise. ¾ was the best power of those tried (1, ¾, 0.65, ½).
+the size of the batch, and weights it with n/(π N), scaled so that the weights of a batch sum to 1.
+The expected gradient is close to that of all examples, with less noise. docs/speedrun.md lists the
+powers that were tried.
 
 **Larger batches first.** While the learning rate is high, the noise of small batches costs more
 than it does at the end.

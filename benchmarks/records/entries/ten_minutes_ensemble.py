@@ -7,7 +7,7 @@ from benchmarks.records.tracks import LogProbs
 from jaxmore.data import Vocabulary
 
 TRACK, BASELINE = "ten_minutes", "ten_minutes_muon"
-RECIPE = minute_ensemble.Recipe(56, 1_100, 1e-2, 3, 3, 48)
+RECIPE = minute_ensemble.RECIPE._replace(members=56)
 
 
 def train(words: Sequence[str], vocab: Vocabulary, seed: int) -> LogProbs:
