@@ -39,10 +39,11 @@ class Verify:
 
         if self.entry not in ENTRIES:
             return refuse(f"no entry {self.entry!r}; there are {', '.join(ENTRIES)}")
-        track, baseline = load(self.entry).TRACK, load(self.entry).BASELINE
+        entry = load(self.entry)
+        track, baseline = entry.TRACK, entry.BASELINE
         if track not in TRACKS:
             return refuse(f"no track {track!r}; there are {', '.join(TRACKS)}")
-        if baseline not in ENTRIES or load(baseline).TRACK != track:
+        if baseline not in ENTRIES or track != load(baseline).TRACK:
             return refuse(f"the baseline {baseline!r} is no entry of the track {track!r}")
         n_seeds = TRACKS[track].n_seeds if self.seeds is None else self.seeds
         if n_seeds < 1:

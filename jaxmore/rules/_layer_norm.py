@@ -112,9 +112,9 @@ def layer_norm_bwd(
     """Compute dx = r (t − mean t) with t = dx̂ − c mean(dx̂ c)/(var + eps), dgain = Σ dy x̂, dbias."""
     del eps  # already included in var
     dy_wide = widen(dy)
-    # From jax 0.12 on, XLA's CPU compiler hands the sums to a library that takes c and the broadcast
-    # gain and r as arrays. Unless they depend on dy, XLA computes all three in the forward pass and
-    # keeps them.
+    # From jax 0.12 on, XLA's CPU compiler hands the sums to a library, which takes c and the
+    # broadcast gain and r as arrays. Unless they depend on dy, XLA computes all three in the
+    # forward pass and keeps them.
     x, gain, r = recompute_after(dy_wide, (widen(res.x), widen(res.gain), lax.rsqrt(res.var)))
     centred = _centred(x, res)
     dgain = sum_rows(dy_wide * (centred * r))
