@@ -119,9 +119,12 @@ def test_json_is_all_that_is_printed(tmp_path, capsys) -> None:
     assert f"train {evaluated['splits']['train']['loss']:.4f}" in ended
     run("sample", "-o", out, "-n", "3", "--json")
     sampled = json.loads(capsys.readouterr().out)
-    assert [word["word"] for word in sampled["words"]] == [
-        line.split()[0] for line in ended.splitlines() if line.endswith((" new", "train", "test"))
-    ][:3]
+    shown = [
+        line.partition(" ")[0]  # an empty word's line begins with spaces
+        for line in ended.splitlines()
+        if line.endswith((" new", "train", "test"))
+    ]
+    assert [word["word"] for word in sampled["words"]] == shown[:3]
     run("data", "-i", words, "--json", tmp_path / "data.json")
     assert "36 words" in capsys.readouterr().out
     assert json.loads((tmp_path / "data.json").read_text(encoding="utf-8"))["words"] == len(WORDS)
