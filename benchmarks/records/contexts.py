@@ -1,4 +1,7 @@
-"""The examples, grouped by distinct context: 182,625 of the names have 5,438 contexts of three."""
+"""The examples, grouped by distinct context.
+
+The 182,625 examples of the training names have 5,438 distinct contexts of three characters.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -30,7 +30,7 @@ class Track(NamedTuple):
     n_seeds: int
     """The least number of runs."""
     record: str
-    """The entry that holds the record."""
+    """The entry to beat: the record, or one that is better and awaits more seeds."""
 
 
 TRACKS = {
