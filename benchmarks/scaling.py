@@ -95,7 +95,7 @@ class Program:
         arguments = self._arrays if run else self._shapes
         self.arguments = arguments(devices, sizes)
         chunk = cast("partial[Any]", devices.run_chunk)
-        lowered = cast(Any, chunk.func).lower(
+        lowered = cast(Any, chunk.func).jitted.lower(
             *(*chunk.args, self.model, OPTIMIZER, *self.arguments),
             **(chunk.keywords | {"batch_size": batch_size, "n_steps": N_STEPS}),
         )

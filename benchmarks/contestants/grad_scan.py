@@ -18,6 +18,7 @@ import optax
 from benchmarks.contestants.jaxmore_scan import optimizer_of
 from benchmarks.task import Task
 from jaxmore import rules
+from jaxmore.compiler import CpuJit
 from jaxmore.models import MODELS
 from jaxmore.rules import _activations, _gru, _lstm, _rnn
 from jaxmore.training.loop import COMPILER_OPTIONS, batch_indices
@@ -52,7 +53,7 @@ def jax_tanh() -> Iterator[None]:
 def train_by(task: Task, loss_and_grad: LossAndGrad) -> Callable[[], np.ndarray]:
     optimizer = optimizer_of(task)
 
-    @partial(jax.jit, donate_argnums=0, compiler_options=COMPILER_OPTIONS)
+    @partial(CpuJit, options=COMPILER_OPTIONS, donate_argnums=0)
     def chunk(state: Any, X: jax.Array, Y: jax.Array, key: jax.Array) -> Any:
         def step(state: Any, batch: Any) -> Any:
             params, opt_state = state

@@ -15,6 +15,7 @@ import optax
 from benchmarks.contestants.jaxmore_scan import optimizer_of
 from benchmarks.task import Task
 from jaxmore.backprop import loss_and_grad
+from jaxmore.compiler import CpuJit
 from jaxmore.models import MODELS
 from jaxmore.training.loop import COMPILER_OPTIONS
 
@@ -23,7 +24,7 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
     model = MODELS[task.type].make(task.vocab_size, **task.options)
     optimizer = optimizer_of(task)
 
-    @partial(jax.jit, donate_argnums=0, compiler_options=COMPILER_OPTIONS)
+    @partial(CpuJit, options=COMPILER_OPTIONS, donate_argnums=0)
     def step(state: Any, X: jax.Array, Y: jax.Array, indices: jax.Array) -> Any:
         params, opt_state, i = state
         x, y = X[indices[i]], Y[indices[i]]

@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxmore.rules._precision import widen
+from jaxmore.rules._reductions import sum_rows
 
 
 class BatchNormResiduals(NamedTuple):
@@ -137,12 +138,11 @@ def batch_norm_bwd(
 ) -> tuple[Float[Array, "*B H"], Float[Array, " H"], Float[Array, " H"]]:
     """Compute dx = gain r (d − c r² Σ d c / (n−1)), dgain = r Σ d c and dbias, d = dy − dbias/n."""
     n = dy.size // dy.shape[-1]
-    batch = tuple(range(dy.ndim - 1))
     dy_wide, gain, var = widen(dy), widen(res.gain), res.var + eps
     r, centred = lax.rsqrt(var), widen(res.x) - res.mean
-    dbias = dy_wide.sum(batch)
+    dbias = sum_rows(dy)
     d = dy_wide - dbias / n
-    along = (d * centred).sum(batch)
+    along = sum_rows(d * centred)
     dx = gain * r * (d - centred * (along / ((n - 1) * var)))
     return dx.astype(dy.dtype), (r * along).astype(res.gain.dtype), dbias.astype(res.gain.dtype)
 

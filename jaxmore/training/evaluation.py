@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from jaxmore.compiler import RUNS_SELDOM, CpuJit
 from jaxmore.errors import InputError
 from jaxmore.layers import Layer, Tree
 from jaxmore.rules._precision import widen
@@ -43,7 +44,7 @@ def calibrate(model: Layer, params: Tree, X: Int[np.ndarray, "n T"]) -> Tree:
     )
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(CpuJit, options=RUNS_SELDOM, static_argnums=0)
 def _calibrate(
     model: Layer, params: Tree, X: Int[Array, "D T"], counts: Float[Array, " D"]
 ) -> Tree:
@@ -89,7 +90,7 @@ def _logits(model: Layer, params: Tree, stats: Tree, X: Int[Array, "B T"]) -> Fl
     return model.apply(params, stats, X)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(CpuJit, options=RUNS_SELDOM, static_argnums=0)
 def _total_loss(
     model: Layer, params: Tree, stats: Tree, X: Int[Array, "B T"], Y: Num[Array, "B ..."]
 ) -> Float[Array, ""]:

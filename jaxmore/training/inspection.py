@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxmore import rules
 from jaxmore.backprop import trace
+from jaxmore.compiler import RUNS_ONCE, CpuJit
 from jaxmore.layers import (
     CausalSelfAttention,
     Chain,
@@ -121,11 +122,7 @@ def inspect(
     )
 
 
-@partial(
-    jax.jit,
-    static_argnums=0,
-    compiler_options={"xla_backend_optimization_level": 0},  # it runs once
-)
+@partial(CpuJit, options=RUNS_ONCE, static_argnums=0)
 def _measure(
     model: Combinator,
     params: Tree,

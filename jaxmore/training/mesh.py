@@ -10,6 +10,7 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, UInt32
 
+from jaxmore.compiler import CpuJit
 from jaxmore.errors import InputError
 from jaxmore.layers import Cell, Layer
 from jaxmore.training.layout import Layout
@@ -23,10 +24,10 @@ ways, and fused operations round otherwise."""
 
 
 @partial(
-    jax.jit,
+    CpuJit,
+    options=DETERMINISTIC_OPTIONS,
     static_argnames=("layout", "model", "optimizer", "batch_size", "n_steps"),
     donate_argnames="state",
-    compiler_options=DETERMINISTIC_OPTIONS,
 )
 def _deterministic_chunk(
     layout: Layout,

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from jaxmore.compiler import CpuJit
 from jaxmore.layers import Layer, Tree
 from jaxmore.training.loop import COMPILER_OPTIONS, TrainState, scan_steps
 
@@ -134,10 +135,10 @@ def train_together(
 
 
 @partial(
-    jax.jit,
+    CpuJit,
+    options=COMPILER_OPTIONS,
     static_argnames=("model", "optimizer", "batch_size", "n_steps"),
     donate_argnames="states",
-    compiler_options=COMPILER_OPTIONS,
 )
 def _train_chunks(
     model: Layer,

@@ -117,10 +117,10 @@ def test_a_device_holds_a_shard() -> None:
     chunks = train(
         model, optimizer, devices.begin(state), X, Y, key, run_chunk=devices.run_chunk, **flags
     )
-    compiled = loop.train_chunk._cache_size()
+    compiled = loop.train_chunk.jitted._cache_size()
     next(chunks)
     leaves = jax.tree.leaves(next(chunks).state)
-    assert loop.train_chunk._cache_size() == compiled + 1
+    assert loop.train_chunk.jitted._cache_size() == compiled + 1
     held = sum(a.addressable_shards[0].data.nbytes for a in leaves)
     assert held < 0.4 * sum(a.nbytes for a in leaves)
     assert devices.note == ""

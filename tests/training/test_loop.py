@@ -140,7 +140,7 @@ def test_training_learns_and_compiles_once_per_shape(data) -> None:
     X, Y = data
     optimizer = make_optimizer("sgd", RATE, 0.0, "constant", 400)
     params = init(jax.random.key(1))
-    before = train_chunk._cache_size()
+    before = train_chunk.jitted._cache_size()
     chunks = [
         chunk.losses
         for chunk in train(
@@ -155,7 +155,7 @@ def test_training_learns_and_compiles_once_per_shape(data) -> None:
             chunk_size=100,
         )
     ]
-    assert train_chunk._cache_size() == before + 1
+    assert train_chunk.jitted._cache_size() == before + 1
     assert chunks[-1].mean() < 0.5 * chunks[0][:10].mean()
     with pytest.raises((RuntimeError, ValueError), match=r"deleted|donated"):
         np.asarray(params["head"]["weight"])
@@ -164,7 +164,7 @@ def test_training_learns_and_compiles_once_per_shape(data) -> None:
 @pytest.mark.slow
 def test_equal_models_share_one_compilation(data) -> None:
     X, Y = data
-    before = train_chunk._cache_size()
+    before = train_chunk.jitted._cache_size()
     for model in (MODEL, Chain(**dict(MODEL.layers))):
         params = model.init(jax.random.key(1))
         state = TrainState(params, SGD.init(params))
@@ -179,7 +179,7 @@ def test_equal_models_share_one_compilation(data) -> None:
             batch_size=3,
             n_steps=3,
         )
-    assert train_chunk._cache_size() == before + 1
+    assert train_chunk.jitted._cache_size() == before + 1
 
 
 def telling(model, params, x, y):

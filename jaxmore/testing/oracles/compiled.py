@@ -2,7 +2,7 @@
 
 from functools import partial
 
-import jax
+from jaxmore.compiler import RUNS_ONCE, CpuJit
 
-jit_quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+jit_quickly = partial(CpuJit, options=RUNS_ONCE)
 """``jax.jit`` without LLVM's optimisation: half the time to compile, and slower to run."""
