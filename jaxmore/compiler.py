@@ -6,35 +6,40 @@ from typing import Any
 
 import jax
 
-RUNS_ONCE = {"xla_backend_optimization_level": 0}
-"""Options for what runs a few times: half the time to compile, several times as long to run."""
-RUNS_SELDOM = {"xla_backend_optimization_level": 1}
-"""Options for what runs now and then: less time to compile, about as long to run."""
+UNOPTIMIZED = {"xla_backend_optimization_level": 0}
+"""CPU options for what runs a few times: half the time to compile, and slower to run."""
 
 
 class CpuJit:
-    """``jax.jit`` with compiler options that are used on the CPU alone.
+    """``jax.jit`` with compiler options that apply on the CPU only.
 
-    On a GPU, XLA knows no optimisation level below 2. Which platform it is is known at the first
-    call only, because the question starts JAX.
+    XLA's GPU compiler does not support optimization levels below 2. The platform is looked up at
+    the first call rather than at decoration, because ``jax.default_backend()`` initializes JAX.
 
     Args:
         function: the function to compile.
-        options: XLA's options on the CPU.
-        **jit_options: the other arguments of ``jax.jit``.
+        cpu_options: XLA compiler options, used on the CPU only.
+        compiler_options: XLA compiler options, used on every platform.
+        **jit_options: further keyword arguments of ``jax.jit``.
     """
 
     def __init__(
-        self, function: Callable[..., Any], options: Mapping[str, Any], **jit_options: Any
+        self,
+        function: Callable[..., Any],
+        cpu_options: Mapping[str, Any],
+        compiler_options: Mapping[str, Any] | None = None,
+        **jit_options: Any,
     ) -> None:
-        self._function, self._options, self._jit_options = function, options, jit_options
         update_wrapper(self, function)
+        self._function, self._jit_options = function, jit_options
+        self._cpu_options, self._options = cpu_options, compiler_options or {}
 
     @cached_property
     def jitted(self) -> Any:
         """The result of ``jax.jit``."""
-        options = dict(self._options) if jax.default_backend() == "cpu" else None
-        return jax.jit(self._function, compiler_options=options, **self._jit_options)
+        on_cpu = jax.default_backend() == "cpu"
+        options = {**self._options, **(self._cpu_options if on_cpu else {})}
+        return jax.jit(self._function, compiler_options=options or None, **self._jit_options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.jitted(*args, **kwargs)

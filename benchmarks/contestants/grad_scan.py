@@ -53,7 +53,7 @@ def jax_tanh() -> Iterator[None]:
 def train_by(task: Task, loss_and_grad: LossAndGrad) -> Callable[[], np.ndarray]:
     optimizer = optimizer_of(task)
 
-    @partial(CpuJit, options=COMPILER_OPTIONS, donate_argnums=0)
+    @partial(CpuJit, cpu_options=COMPILER_OPTIONS, donate_argnums=0)
     def chunk(state: Any, X: jax.Array, Y: jax.Array, key: jax.Array) -> Any:
         def step(state: Any, batch: Any) -> Any:
             params, opt_state = state

@@ -24,7 +24,7 @@ def prepare(task: Task) -> Callable[[], np.ndarray]:
     model = MODELS[task.type].make(task.vocab_size, **task.options)
     optimizer = optimizer_of(task)
 
-    @partial(CpuJit, options=COMPILER_OPTIONS, donate_argnums=0)
+    @partial(CpuJit, cpu_options=COMPILER_OPTIONS, donate_argnums=0)
     def step(state: Any, X: jax.Array, Y: jax.Array, indices: jax.Array) -> Any:
         params, opt_state, i = state
         x, y = X[indices[i]], Y[indices[i]]

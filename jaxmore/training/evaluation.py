@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from jaxmore.compiler import RUNS_SELDOM, CpuJit
 from jaxmore.errors import InputError
 from jaxmore.layers import Layer, Tree
 from jaxmore.rules._precision import widen
@@ -44,7 +43,7 @@ def calibrate(model: Layer, params: Tree, X: Int[np.ndarray, "n T"]) -> Tree:
     )
 
 
-@partial(CpuJit, options=RUNS_SELDOM, static_argnums=0)
+@partial(jax.jit, static_argnums=0)
 def _calibrate(
     model: Layer, params: Tree, X: Int[Array, "D T"], counts: Float[Array, " D"]
 ) -> Tree:
@@ -90,7 +89,7 @@ def _logits(model: Layer, params: Tree, stats: Tree, X: Int[Array, "B T"]) -> Fl
     return model.apply(params, stats, X)
 
 
-@partial(CpuJit, options=RUNS_SELDOM, static_argnums=0)
+@partial(jax.jit, static_argnums=0)
 def _total_loss(
     model: Layer, params: Tree, stats: Tree, X: Int[Array, "B T"], Y: Num[Array, "B ..."]
 ) -> Float[Array, ""]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxmore import rules
 from jaxmore.backprop import trace
-from jaxmore.compiler import RUNS_ONCE, CpuJit
+from jaxmore.compiler import UNOPTIMIZED, CpuJit
 from jaxmore.layers import (
     CausalSelfAttention,
     Chain,
@@ -122,7 +122,7 @@ def inspect(
     )
 
 
-@partial(CpuJit, options=RUNS_ONCE, static_argnums=0)
+@partial(CpuJit, cpu_options=UNOPTIMIZED, static_argnums=0)
 def _measure(
     model: Combinator,
     params: Tree,

@@ -18,14 +18,15 @@ from jaxmore.training.loop import COMPILER_OPTIONS, Devices, TrainState, scan_st
 from jaxmore.training.parts import DATA, n_parts
 from jaxmore.training.sharding import MODEL, specs, split
 
-DETERMINISTIC_OPTIONS = COMPILER_OPTIONS | {"xla_disable_hlo_passes": "spmd-simplify,spmd-cleanup"}
+DETERMINISTIC_OPTIONS = {"xla_disable_hlo_passes": "spmd-simplify,spmd-cleanup"}
 """XLA has these passes for a program on several devices alone. What they simplify is fused in other
 ways, and fused operations round otherwise."""
 
 
 @partial(
     CpuJit,
-    options=DETERMINISTIC_OPTIONS,
+    cpu_options=COMPILER_OPTIONS,
+    compiler_options=DETERMINISTIC_OPTIONS,
     static_argnames=("layout", "model", "optimizer", "batch_size", "n_steps"),
     donate_argnames="state",
 )

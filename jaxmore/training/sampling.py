@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmore.compiler import RUNS_SELDOM, CpuJit
 from jaxmore.data import Vocabulary
 from jaxmore.errors import InputError
 from jaxmore.layers import Layer, Tree
@@ -30,7 +29,7 @@ class _Words(NamedTuple):
         return jax.tree.map(lambda leaf: leaf[rows] if leaf.ndim else leaf, self)
 
 
-@partial(CpuJit, options=RUNS_SELDOM, static_argnames=("model", "top_k"))
+@partial(jax.jit, static_argnames=("model", "top_k"))
 def sample_ids(
     model: Layer,
     params: Tree,

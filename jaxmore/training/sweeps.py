@@ -136,7 +136,7 @@ def train_together(
 
 @partial(
     CpuJit,
-    options=COMPILER_OPTIONS,
+    cpu_options=COMPILER_OPTIONS,
     static_argnames=("model", "optimizer", "batch_size", "n_steps"),
     donate_argnames="states",
 )

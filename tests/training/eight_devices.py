@@ -24,7 +24,7 @@ from jaxmore.layers import Chain, Embedding, Flatten, Layer, by_path
 from jaxmore.models import MODELS, model_options
 from jaxmore.training import loop
 from jaxmore.training.layout import Layout
-from jaxmore.training.loop import batch_indices
+from jaxmore.training.loop import COMPILER_OPTIONS, batch_indices
 from jaxmore.training.mesh import DETERMINISTIC_OPTIONS
 from tests.command_line import WORDS, refused
 from tests.refusals import only_line
@@ -58,7 +58,7 @@ def gradient(layout: Layout, type: str) -> tuple[dict[str, np.ndarray], list[str
     if layout.deterministic:
         specs = layout.specs(model, params)
         each = layout.on_each(function, (specs, P(), P()), (P(), specs))
-        jitted = jax.jit(each, compiler_options=DETERMINISTIC_OPTIONS)
+        jitted = jax.jit(each, compiler_options=COMPILER_OPTIONS | DETERMINISTIC_OPTIONS)
     else:
         jitted = jax.jit(function)
     compiled = jitted.lower(params, x, y).compile()

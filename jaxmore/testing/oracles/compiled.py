@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from jaxmore.compiler import RUNS_ONCE, CpuJit
+from jaxmore.compiler import UNOPTIMIZED, CpuJit
 
-jit_quickly = partial(CpuJit, options=RUNS_ONCE)
+jit_quickly = partial(CpuJit, cpu_options=UNOPTIMIZED)
 """``jax.jit`` without LLVM's optimisation: half the time to compile, and slower to run."""
