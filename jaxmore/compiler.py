@@ -13,8 +13,8 @@ UNOPTIMIZED = {"xla_backend_optimization_level": 0}
 class CpuJit:
     """``jax.jit`` with compiler options that apply on the CPU only.
 
-    XLA's GPU compiler does not support optimization levels below 2. The platform is looked up at
-    the first call rather than at decoration, because ``jax.default_backend()`` initializes JAX.
+    XLA's GPU compiler does not support optimisation levels below 2. The platform is looked up at
+    the first call rather than at decoration, because ``jax.default_backend()`` initialises JAX.
 
     Args:
         function: the function to compile.

@@ -154,7 +154,7 @@ COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512} | (
 """Compiler options for a training step on a CPU.
 
 By default XLA emits 256-bit vectors even where the CPU has 512-bit ones. From jax 0.11 on, a step
-is as fast at optimization level 1 as at the default 3, and takes 30 to 44 % less processor time to
+is as fast at optimisation level 1 as at the default 3, and takes 30 to 44 % less processor time to
 compile. With jax 0.9 the sums over a batch are slower at level 1: a step of deep-mlp-bn takes 1.1
 times as long, and one of bow 1.3 times.
 """
