@@ -40,7 +40,7 @@ class FindLr:
         from jaxmore import plots
         from jaxmore.data import corpus_path
         from jaxmore.files import check_output, writing_to
-        from jaxmore.runs.prepared import prepare
+        from jaxmore.runs.preparation import prepare
         from jaxmore.training.lr_search import EXPONENTS, find_learning_rate
 
         run = prepare(config, corpus_path(self.input_file), packs=False)

@@ -94,8 +94,7 @@ class Sweep(TrainConfig):
         from jaxmore.files import as_json, write_atomically
         from jaxmore.models import MODELS
         from jaxmore.runs.folder import SWEEP, check_overwrite, open_folder
-        from jaxmore.runs.prepared import prepare
-        from jaxmore.runs.records import resolve_settings
+        from jaxmore.runs.preparation import prepare, resolve_settings
         from jaxmore.training.mesh import simulate_devices
 
         if self.cpu_devices is not None:
@@ -109,17 +108,17 @@ class Sweep(TrainConfig):
             for rate, decay, seed in product(*lists)
         ]
         shares = None
+        own, overwrite = folder, self.overwrite
         if n is None or i is None:
-            check_overwrite(config)
+            check_overwrite(folder, overwrite=overwrite)
         else:
             # Only a sweep is replaced here, at the end; nothing else is deleted.
-            held = (folder / SWEEP).exists()
-            check_overwrite(config if held else replace(config, overwrite=False))
+            check_overwrite(folder, overwrite=overwrite and (folder / SWEEP).exists())
             asked = [(each.learning_rate, each.weight_decay, each.seed) for each in settings]
             shares, settings = Shares(folder, n, asked, self.overwrite), settings[i::n]
             own = shares.of(i)
-            config = replace(config, work_dir=str(own), overwrite=(own / SWEEP).exists())
-            check_overwrite(config)
+            overwrite = (own / SWEEP).exists()
+            check_overwrite(own, overwrite=overwrite)
         run = prepare(config, corpus_path(config.input_file), packs=False)
         runs = [run._replace(settings=each) for each in settings]
         record = _record(run)
@@ -133,9 +132,9 @@ class Sweep(TrainConfig):
             if self.json != "-":
                 say(line)
 
-        with open_folder(config) as work_dir:
-            found = _sweep(runs, record, work_dir, done, together=together, tell=tell)
-            _show(work_dir, found, tell)
+        with open_folder(own, overwrite=overwrite):
+            found = _sweep(runs, record, own, done, together=together, tell=tell)
+            _show(own, found, tell)
         if shares is not None:
             joined = shares.join(record)
             if len(joined) < n_runs:
@@ -184,7 +183,7 @@ def trains_together(runs: "Sequence[PreparedRun]") -> bool:
 
 def _record(run: "PreparedRun") -> dict[str, Any]:
     """Return what sweep.json holds besides the runs."""
-    size, last = run.config.chunk_size, run.settings.max_steps
+    size, last = run.cadence.chunk_size, run.settings.max_steps
     flags = {k: v for k, v in run.record["flags"].items() if k not in LISTS}
     return run.record | {"flags": flags, "steps": [*range(size, last, size), last]}
 
@@ -261,7 +260,7 @@ def train_all(
     sizes: dict[str, Any] = {
         "batch_size": first.settings.batch_size,
         "max_steps": first.settings.max_steps,
-        "chunk_size": first.config.chunk_size,
+        "chunk_size": first.cadence.chunk_size,
     }
     ready = [run._replace(optimizer=own) for run, own in zip(runs, optimizers, strict=True)]
 

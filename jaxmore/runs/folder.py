@@ -40,20 +40,24 @@ _INSPECTED = re.compile(
 
 
 @contextmanager
-def open_folder(config: TrainConfig) -> Generator[Path]:
+def open_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> Generator[None]:
     """Make the work folder of a run and keep every other run out of it.
+
+    Args:
+        folder: the work folder.
+        overwrite: whether the run replaces the one that the folder holds.
+        resume: whether it goes on with that one.
 
     Raises:
         InputError: the folder holds a run that the flags neither resume nor overwrite, another run
             is at work in it, or it cannot be written to.
     """
-    folder = Path(config.work_dir)
     with locked(folder):
-        check_overwrite(config)  # now that no other run can begin
-        if config.resume:
+        check_overwrite(folder, overwrite=overwrite, resume=resume)  # no other run can begin now
+        if resume:
             _check_kinds(folder)
         try:
-            yield folder
+            yield
         except OSError as error:
             raise InputError(f"cannot write to {folder}: {reason_of(error)}") from error
 
@@ -67,13 +71,16 @@ def _check_kinds(folder: Path) -> None:
             raise InputError(f"{path} is no {kind}: move it away to resume the run")
 
 
-def check_overwrite(config: TrainConfig) -> None:
-    """Refuse to mix two runs in a folder unless the flags say which one stays."""
-    folder = Path(config.work_dir)
-    if config.resume and config.overwrite:
+def check_overwrite(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
+    """Refuse to mix two runs in a folder unless it is said which one stays.
+
+    Raises:
+        InputError: both stay, or neither.
+    """
+    if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other")
     held = [name for name in _FILES if os.path.lexists(folder / name)]
-    if config.resume or config.overwrite or not held:
+    if resume or overwrite or not held:
         return
     known = {SWEEP: "a sweep", CONFIG: "a trained model"}
     known |= dict.fromkeys((RUN, CHECKPOINTS), "an unfinished run")

@@ -24,12 +24,10 @@ import numpy as np
 
 from jaxmore.errors import InputError
 from jaxmore.files import as_json
-from jaxmore.layers import Layer
 from jaxmore.runs.checkpoints import checkpoint_folder, restore
 from jaxmore.runs.config import PROCESS, TrainConfig
-from jaxmore.runs.corpus import Words
 from jaxmore.runs.folder import RUN
-from jaxmore.runs.prepared import PreparedRun, prepare
+from jaxmore.runs.prepared import PreparedRun
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import SIGNALS, Stopped
 from jaxmore.runs.trained import Trained
@@ -143,18 +141,18 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def follow(
-    config: TrainConfig, words: Words, model: Layer | None, *, ignore_signals: bool
-) -> Trained:
-    """Train as a process that is not the first, to which a signal is sent to stop the run."""
-    if ignore_signals:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-    run = prepare(config, words, model)
+def ignore_signals() -> None:
+    """Leave it to the first process, to which a signal is sent, to stop the run."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def follow(run: PreparedRun, work_dir: Path, save_every: float) -> Trained:
+    """Train as a process that is not the first."""
     agree(run)
-    agree_on_folder(run)
-    start = told(run, None)
-    with Saver(Path(config.work_dir), config.save_every, saved=start.step or None) as saver:
+    agree_on_folder(work_dir)
+    start = told(run, work_dir, None)
+    with Saver(work_dir, save_every, saved=start.step or None) as saver:
         trainer = Trainer(run, start, None, saver, of_first=of_first, quiet=True, progress=False)
         best = trainer.best_model.update(trainer.train())
     wait_for_all()
@@ -168,7 +166,7 @@ def agree(run: PreparedRun) -> None:
         InputError: in every process: one has others than the first, or there is patience, which
             each would count by losses of its own.
     """
-    if run.config.patience is not None:
+    if run.cadence.patience is not None:
         raise InputError("--patience goes with one process")
     record = run.record
     flags = {name: value for name, value in record["flags"].items() if name not in OWN}
@@ -177,18 +175,18 @@ def agree(run: PreparedRun) -> None:
     _check_same(as_json(parts), "other flags or words than process 0, or another version or model")
 
 
-def agree_on_folder(run: PreparedRun, *, seconds: int = 0) -> None:
+def agree_on_folder(work_dir: Path, *, seconds: int = 0) -> None:
     """Check that all processes see the same run in the work folder, or none.
 
     Args:
-        run: the prepared run.
+        work_dir: the work folder.
         seconds: how long it may take until they do.
 
     Raises:
         InputError: in every process: one sees another.
     """
-    record = Path(run.config.work_dir) / RUN
-    what = f"another folder than process 0 at {record.parent}, where each writes its shards"
+    record = work_dir / RUN
+    what = f"another folder than process 0 at {work_dir}, where each writes its shards"
     for _ in range(seconds):
         with suppress(InputError):  # raised in all processes or in none, so that all try again
             return _check_same(_content(record), what)
@@ -202,7 +200,7 @@ def _content(path: Path) -> bytes:
     return b""
 
 
-def told(run: PreparedRun, start: RunState | None) -> RunState:
+def told(run: PreparedRun, work_dir: Path, start: RunState | None) -> RunState:
     """Return where the first process begins; it has prepared the folder.
 
     ``start`` is None in the others.
@@ -213,14 +211,14 @@ def told(run: PreparedRun, start: RunState | None) -> RunState:
     numbers = [start.step, *start.best] if start else [0] * 4
     step, best_step, loss, since = tell(np.array(numbers, np.float64)).tolist()
     # A network file system may take a while to show the others what the first one wrote.
-    agree_on_folder(run, seconds=PATIENCE)
+    agree_on_folder(work_dir, seconds=PATIENCE)
     if step == 0:  # equal already, on equal processors
         state = run.devices.begin(tell(run.first_state()))
     elif start:
         state = start.state
     else:
         # The first process has found it intact.
-        folder = checkpoint_folder(Path(run.config.work_dir), int(step))
+        folder = checkpoint_folder(work_dir, int(step))
         state = restore(folder, run.devices.add_shardings(run.state_shapes()))
     return RunState(int(step), state, BestLoss(int(best_step), loss, int(since)))
 

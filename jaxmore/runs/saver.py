@@ -34,7 +34,7 @@ class Saver:
 
         ``before`` is called ahead of each checkpoint.
         """
-        self._work_dir, self._every = work_dir, every
+        self.work_dir, self._every = work_dir, every
         self._before = before
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future[None] | None = None
@@ -106,7 +106,7 @@ class Saver:
             logging.getLogger("absl").setLevel(logging.CRITICAL)  # the error below says it once
             if jax.process_count() == 1:
                 state = jax.tree.map(np.array, state)
-            write_checkpoint(self._work_dir, step, state, record)
+            write_checkpoint(self.work_dir, step, state, record)
         except Exception as error:  # Orbax wraps errors of the system in kinds of its own
             if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
                 raise  # another process is gone

@@ -16,12 +16,11 @@ from jaxmore.errors import InputError
 from jaxmore.runs.checkpoints import latest_checkpoint
 from jaxmore.runs.folder import METRICS
 from jaxmore.runs.inference import print_words, sample
-from jaxmore.runs.metrics import Metrics
+from jaxmore.runs.metrics import Metrics, Scalars
 from jaxmore.runs.prepared import PreparedRun
 from jaxmore.runs.progress import with_progress
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop, Stopped
-from jaxmore.runs.tensorboard import Scalars
 from jaxmore.runs.trained import CUSTOM, BestModel, Trained, held_out
 from jaxmore.terminal import paint, say
 from jaxmore.training.divergence import diverged_at, first_non_finite
@@ -159,17 +158,17 @@ class Trainer:
         assert self.saver  # a run in memory is not stopped by a signal
         self._save()
         self.saver.wait()
-        command = f"jaxmore train --resume -o {shlex.quote(self.run.config.work_dir)}"
+        command = f"jaxmore train --resume -o {shlex.quote(str(self.saver.work_dir))}"
         return f"stopped after {self.last.step:,} steps, to go on: {command}"
 
     def _chunks(self) -> Iterator[Chunk]:
-        run, config, settings = self.run, self.run.config, self.run.settings
+        run, cadence, settings = self.run, self.run.cadence, self.run.settings
         steps: dict[str, Any] = {
             "batch_size": settings.batch_size,
             "max_steps": self.start.step if self._out_of_patience else settings.max_steps,
-            "chunk_size": config.chunk_size,
+            "chunk_size": cadence.chunk_size,
             "first_step": self.start.step,
-            "pauses": [every for every in (config.eval_every, config.sample_every) if every],
+            "pauses": [every for every in (cadence.eval_every, cadence.sample_every) if every],
         }
         begin = run.model, run.optimizer, run.devices.begin(self.start.state)
         if run.packed is None:
@@ -183,10 +182,10 @@ class Trainer:
 
     def _after(self, chunk: Chunk) -> None:
         """Evaluate and sample where it is due, write the metrics, and keep a copy of the state."""
-        run, config, best, losses = self.run, self.run.config, self.last.best, None
+        run, cadence, best, losses = self.run, self.run.cadence, self.last.best, None
         evaluating, sampling = (
             every > 0 and chunk.step % every == 0
-            for every in (config.eval_every, config.sample_every)
+            for every in (cadence.eval_every, cadence.sample_every)
         )
         if evaluating or sampling:
             trained = run.trained(chunk.step, run.devices.fetch(chunk.state.params))
@@ -206,8 +205,8 @@ class Trainer:
         self.last = RunState(chunk.step, run.devices.snapshot(chunk.state), best)
 
     def _gradients(self, chunk: Chunk) -> dict[str, float] | None:
-        """Return the gradient-to-data ratios of the next step if the flags ask for them."""
-        if not self.run.config.diagnose:
+        """Return the gradient-to-data ratios of the next step if the run records them."""
+        if not self.run.cadence.diagnose:
             return None
         ratios = gradient_to_data(
             self.run.model,
@@ -239,7 +238,7 @@ class Trainer:
 
     @property
     def _out_of_patience(self) -> bool:
-        patience = self.run.config.patience
+        patience = self.run.cadence.patience
         return patience is not None and self.last.best.since >= patience
 
     def _stop_if_asked(self, stop: GracefulStop | None) -> None:

@@ -5,7 +5,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Generator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,11 @@ from jaxmore.runs.folder import (
     replace_run,
 )
 from jaxmore.runs.inference import print_words, sample
-from jaxmore.runs.metrics import Metrics, loss_curve
-from jaxmore.runs.prepared import PreparedRun, prepare
+from jaxmore.runs.metrics import Metrics, Scalars, check_tensorboard, loss_curve
+from jaxmore.runs.preparation import prepare
+from jaxmore.runs.prepared import PreparedRun
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop
-from jaxmore.runs.tensorboard import Scalars, check_tensorboard
 from jaxmore.runs.trained import Trained, held_out, save
 from jaxmore.runs.trainer import BestLoss, Files, RunState, Trainer
 from jaxmore.terminal import say, table, waiting, width
@@ -134,7 +134,10 @@ def train_in_folder(
     with nullcontext() if quiet else several.ending_together():
         if several.is_first():
             return _train_in_folder(config, words, model, several, quiet=quiet, progress=progress)
-        return several.follow(config, words, model, ignore_signals=not quiet)
+        if not quiet:
+            several.ignore_signals()
+        run = prepare(config, words, model)
+        return several.follow(run, Path(config.work_dir), config.save_every)
 
 
 def _several_processes(config: TrainConfig) -> Any:
@@ -159,10 +162,11 @@ def _train_in_folder(
     quiet: bool,
     progress: bool,
 ) -> Trained:
-    check_overwrite(config)
+    work_dir = Path(config.work_dir)
+    check_overwrite(work_dir, overwrite=config.overwrite, resume=config.resume)
     if config.tensorboard:
         check_tensorboard()
-    theirs = read_record(Path(config.work_dir)) if config.resume else None
+    theirs = read_record(work_dir) if config.resume else None
     with nullcontext() if quiet else waiting("reading words, tracing the model"):
         run = prepare(config, words, model)
     if theirs is not None:
@@ -170,15 +174,20 @@ def _train_in_folder(
         note_other_versions(theirs, run.record)
     if several:
         several.agree(run)
-        several.agree_on_folder(run)  # before an old run is replaced
-    with open_folder(config) as work_dir, _debugging(on=config.debug):
-        start = _begin(run, work_dir, quiet)
+        several.agree_on_folder(work_dir)  # before an old run is replaced
+    with (
+        open_folder(work_dir, overwrite=config.overwrite, resume=config.resume),
+        _debugging(on=config.debug),
+    ):
+        start = _begin(run, work_dir, config.resume, quiet)
         if several:
-            start = several.told(run, start)
+            start = several.told(run, work_dir, start)
         with (
             closing(Metrics(work_dir / METRICS, start.step)) as metrics,
             Saver(work_dir, config.save_every, metrics.sync, saved=start.step or None) as saver,
-            _scalars(config, work_dir, start.step) as scalars,
+            closing(Scalars(work_dir / TENSORBOARD, start.step))
+            if config.tensorboard
+            else nullcontext() as scalars,
         ):
             files = Files(work_dir, metrics, scalars)
             of_first = several.of_first if several else int
@@ -198,45 +207,36 @@ def _train_in_folder(
         if not quiet:
             names = sorted(path.name for path in work_dir.iterdir() if path.name[0] != ".")
             say(f"{work_dir}: {', '.join(names)}")
-            _say_what_next(run)
+            _say_what_next(run, work_dir, scalars is not None)
     if several:
         several.wait_for_all()
     return best
 
 
-def _scalars(
-    config: TrainConfig, work_dir: Path, first_step: int
-) -> AbstractContextManager[Scalars | None]:
-    if not config.tensorboard:
-        return nullcontext()
-    return closing(Scalars(work_dir / TENSORBOARD, first_step))
-
-
-def _say_what_next(run: PreparedRun) -> None:
+def _say_what_next(run: PreparedRun, work_dir: Path, tensorboard: bool) -> None:
     """Name the commands that a user will want after a run, ready to be pasted."""
-    config = run.config
-    where = "" if config.work_dir == "out" else f" -o {shlex.quote(config.work_dir)}"
-    explore = f"jaxmore explore -o {shlex.quote(config.work_dir)}"
+    folder = f" -o {shlex.quote(str(work_dir))}"
+    where = "" if work_dir == Path("out") else folder
     rows = [
         ["next:", f"jaxmore sample{where}", "more words"],
         ["", f"jaxmore evaluate{where}", "its losses again"],
     ]
     if run.packed is None:
-        rows.append(["", explore, "a page with every number of the model"])
-    if config.diagnose:
+        rows.append(["", f"jaxmore explore{folder}", "a page with every number of the model"])
+    if run.cadence.diagnose:
         rows.append(["", f"jaxmore inspect{where}", "its ratios and layers as figures"])
-    if config.tensorboard:
-        logs = shlex.quote(str(Path(config.work_dir) / TENSORBOARD))
+    if tensorboard:
+        logs = shlex.quote(str(work_dir / TENSORBOARD))
         rows.append(["", f"tensorboard --logdir {logs}", "its curves"])
     say(table(rows, "<<<", width(), fold=2))
 
 
-def _begin(run: PreparedRun, work_dir: Path, quiet: bool) -> RunState:
+def _begin(run: PreparedRun, work_dir: Path, resume: bool, quiet: bool) -> RunState:
     """Restore the state of a run that is resumed, or clear the folder and begin a new one."""
     record = as_json(run.record)
-    start = _resume(run, work_dir) if run.config.resume else None
+    start = _resume(run, work_dir) if resume else None
     start = start or RunState(0, run.devices.begin(run.first_state()), BestLoss())
-    if run.config.resume:
+    if resume:
         write_atomically(work_dir / RUN, record)
     else:
         replace_run(work_dir, RUN, record)
@@ -274,7 +274,7 @@ def _resume(run: PreparedRun, work_dir: Path) -> RunState | None:
 def _save_last(run: PreparedRun, work_dir: Path, last: Trained, best: Trained, quiet: bool) -> None:
     """Save the last model beside the best one, where a run can have both."""
     folder = work_dir / LAST
-    if best is last and not run.config.eval_every:
+    if best is last and not run.cadence.eval_every:
         remove(folder)
         return
     save(last, folder)

@@ -15,8 +15,7 @@ from jaxmore.commands.sweep_results import Result, format_table
 from jaxmore.errors import InputError
 from jaxmore.models import bengio
 from jaxmore.runs.config import TrainConfig
-from jaxmore.runs.prepared import prepare
-from jaxmore.runs.records import resolve_settings
+from jaxmore.runs.preparation import prepare, resolve_settings
 from jaxmore.runs.trained import load
 from jaxmore.training.memory import check_memory
 from jaxmore.training.optimizers import make_optimizer

@@ -12,7 +12,8 @@ from jaxmore.data import Vocabulary, sequences
 from jaxmore.models import MODELS, mlp
 from jaxmore.runs.checkpoints import latest_checkpoint, restore, write_checkpoint
 from jaxmore.runs.config import TrainConfig
-from jaxmore.runs.prepared import PreparedRun, prepare
+from jaxmore.runs.preparation import prepare
+from jaxmore.runs.prepared import PreparedRun
 from jaxmore.training.evaluation import calibrate, mean_loss
 from jaxmore.training.loop import Chunk, TrainState, copy_state, train
 

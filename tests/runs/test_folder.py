@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from jaxmore.errors import InputError
-from jaxmore.runs.config import TrainConfig
 from jaxmore.runs.folder import check_overwrite, clear, locked
 
 HOLD = """
@@ -43,11 +42,11 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["last", "metrics.jsonl", "model.safetensors", "sweep.png"])
 def test_what_a_run_would_replace_is_refused_whose_ever_it_is(tmp_path: Path, name: str) -> None:
-    check_overwrite(TrainConfig(work_dir=str(tmp_path)))
+    check_overwrite(tmp_path, overwrite=False)
     (tmp_path / name).symlink_to("nowhere")
     with pytest.raises(InputError, match=f"holds {name}: --overwrite replaces it, or name"):
-        check_overwrite(TrainConfig(work_dir=str(tmp_path)))
-    check_overwrite(TrainConfig(work_dir=str(tmp_path), overwrite=True))
+        check_overwrite(tmp_path, overwrite=False)
+    check_overwrite(tmp_path, overwrite=True)
 
 
 def test_clear_follows_no_link_and_deletes_nothing_else(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from jaxmore.data import Vocabulary, cut_sequences
 from jaxmore.layers import by_path
 from jaxmore.runs.config import TrainConfig
 from jaxmore.runs.inference import sample
-from jaxmore.runs.prepared import prepare
-from jaxmore.runs.records import resolve_settings
+from jaxmore.runs.preparation import prepare, resolve_settings
 from jaxmore.training.optimizers import learning_rates
 from tests.command_line import WORDS, run
 from tests.faults.harness import samples

@@ -15,7 +15,7 @@ from jaxmore.errors import InputError
 from jaxmore.layers import Chain
 from jaxmore.runs.config import TrainConfig
 from jaxmore.runs.metrics import Metrics
-from jaxmore.runs.prepared import prepare
+from jaxmore.runs.preparation import prepare
 from jaxmore.runs.trained import load
 from jaxmore.training import memory
 from jaxmore.training.loop import Devices, TrainState, train

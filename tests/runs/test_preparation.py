@@ -4,7 +4,7 @@ import pytest
 
 from jaxmore.errors import InputError
 from jaxmore.runs.config import TrainConfig
-from jaxmore.runs.records import resolve_settings
+from jaxmore.runs.preparation import resolve_settings
 
 
 def test_the_notebooks_training_and_makemores() -> None:
