@@ -21,6 +21,10 @@ def loss_and_grad(
 ) -> tuple[Float[Array, ""], Tree]:
     """Compute the mean cross-entropy of a batch and its gradient by the hand-derived rules.
 
+    The function is pure; compile it with the model as a static argument:
+    ``jax.jit(loss_and_grad, static_argnums=0)``. Check ids and targets before: an id out of range
+    reads another row of the table, and a target out of range gives a wrong loss, without an error.
+
     Args:
         model: maps ids to logits (*C, V).
         params: the parameters of the model.
@@ -29,8 +33,8 @@ def loss_and_grad(
         key: a key for models with dropout.
 
     Returns:
-        The loss, and the gradient as a tree like ``params``. The function is pure; compile it with
-        the model as a static argument: ``jax.jit(loss_and_grad, static_argnums=0)``.
+        The mean loss over the targets that are not −1 (0 if there are none), and its gradient, a
+        tree like ``params``.
 
     >>> import jax, jax.numpy as jnp
     >>> from jaxmore.layers import Chain, Embedding, Normal
@@ -95,11 +99,14 @@ class Trace(dict[str, tuple[Array, Array]]):
 def trace(model: Layer, params: Tree, x: Int[Array, "*B"], y: Int[Array, "*C"]) -> Trace:
     """Return the value and the cotangent of every layer and parameter, from one jitted call.
 
+    The passes are those of training without a key: BatchNorm uses the statistics of this batch, and
+    Dropout is the identity.
+
     Args:
-        model: maps ids to logits.
+        model: maps ids to logits (*C, V).
         params: the parameters of the model.
-        x: ids in the form that the model reads.
-        y: targets.
+        x: ids in the form that the model reads, such as contexts (B, T).
+        y: targets (*C) in [0, V), or −1 to ignore a position.
 
     Returns:
         A dict from path to (value, cotangent). The output of the layer "hidden" is under "hidden",
@@ -111,6 +118,9 @@ def trace(model: Layer, params: Tree, x: Int[Array, "*B"], y: Int[Array, "*C"]) 
         return _Traced(layer.map(traced))
 
     loss, places = loss_and_grad(model.map(traced), params, x, y)
+    # The gradient of a traced model has a _Place where a layer's dparams would be. The dict keys on
+    # the way to a leaf are its path; a last key "value" tells a value from a cotangent. An absent
+    # cotangent (of ids) is no leaf.
     values: Tree = {}
     cotangents: Tree = {}
     for keys, leaf in jax.tree_util.tree_leaves_with_path(places):

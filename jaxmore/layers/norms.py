@@ -13,7 +13,15 @@ from jaxmore.layers.base import Layer, Normal, Tree
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """Batch normalisation of each feature over all leading axes, with the unbiased variance."""
+    """Batch normalisation of each feature over all leading axes, with the unbiased variance.
+
+    It maps (*B, n_features) to the same shape. ``gain`` and ``bias`` say how the parameters of
+    that name, (n_features,) each, are drawn: by default as 1 and 0. The layer keeps no running
+    averages: ``fwd`` normalises with the statistics of its batch, and ``apply`` with those that
+    ``calibrate`` computes over all training data. A batch of one row has no unbiased variance, so
+    ``fwd`` raises a ValueError. :func:`~jaxmore.rules.batch_norm` has the formula, the derivation
+    and the source.
+    """
 
     n_features: int
     gain: Normal = Normal(std=0.0, mean=1.0)
@@ -27,7 +35,7 @@ class BatchNorm(Layer):
 
     def fwd(self, params: Tree, x: Array, key: Array | None = None) -> tuple[Array, Any]:
         y, (*res, _) = rules.batch_norm_fwd(x, params["gain"], params["bias"], eps=self.eps)
-        return y, tuple(res)
+        return y, tuple(res)  # without the gain: a layer does not save its weights
 
     def bwd(self, params: Tree, res: Any, dy: Array) -> tuple[Tree, Array]:
         x, mean, var = res
@@ -47,7 +55,10 @@ class BatchNorm(Layer):
 
 @dataclass(frozen=True)
 class RmsNorm(Layer):
-    """Division of each row by its root mean square, without a gain."""
+    """Division of each row by its root mean square, without a gain: (*B, E) to (*B, E).
+
+    :func:`~jaxmore.rules.rms_norm` has the formula, the derivation and the source.
+    """
 
     eps: float = 1e-5
 
@@ -62,7 +73,12 @@ class RmsNorm(Layer):
 
 @dataclass(frozen=True)
 class LayerNorm(Layer):
-    """Layer normalisation of each row by its own mean and biased variance."""
+    """Layer normalisation of each row by its own mean and biased variance.
+
+    It maps (*B, n_features) to the same shape. ``gain`` starts at 1 and ``bias`` at 0, both
+    (n_features,). :func:`~jaxmore.rules.layer_norm` has the formula, the derivation and the
+    source.
+    """
 
     n_features: int
     eps: float = 1e-5

@@ -15,7 +15,8 @@ from jaxmore.compiler import UNOPTIMIZED, CpuJit
 from jaxmore.layers import Layer, Tree, by_path
 
 Gradient = Callable[[Layer, Tree, Array, Array], tuple[Array, Tree]]
-"""A function like :func:`~jaxmore.backprop.loss_and_grad`; hashable."""
+"""A function with the signature of :func:`~jaxmore.backprop.loss_and_grad`. It must be hashable,
+because ``jit`` takes it as a static argument."""
 
 
 class TrainState(NamedTuple):
@@ -211,7 +212,7 @@ def gradient_to_data(
 ) -> dict[str, Float[Array, ""]]:
     """Compute log10 of std(gradient) / std(parameter) for the batch of a step, by parameter path.
 
-    A program of its own, beside that of the chunks, which keep their bits.
+    It is a separate program, so that computing the ratios does not change the bits of the chunks.
 
     Args:
         model: static; ids to logits.
@@ -222,6 +223,9 @@ def gradient_to_data(
         step: the number of the step.
         batch_size: B.
         gradient: static; computes the loss and the gradient of a batch.
+
+    Returns:
+        The ratio of each parameter path; infinity where all elements of a parameter are equal.
     """
     at = 0 if key is None else batch_indices(key, step[None], batch_size, len(X))[0]
     _, grads = gradient(model, params, X[at], Y[at])

@@ -9,10 +9,13 @@ MOST_SKIPPED = 1_000
 """The limit on consecutive skipped steps. The next bad step is not skipped: it makes the parameters
 non-finite, and the run ends."""
 Number = float | Float[Array, ""]
-"""A float, or a traced array in a sweep."""
+"""A float, or a traced array in a sweep. The cache cannot hash an array: a sweep calls
+``make_optimizer.__wrapped__``."""
 
 
-@functools.cache  # jit compares static arguments by identity: equal flags need one object
+# An optimiser of optax holds closures, which equal only themselves. The cache returns one object
+# for equal arguments, so that jit compiles once for them.
+@functools.cache
 def make_optimizer(
     name: str,
     learning_rate: Number,
@@ -27,12 +30,15 @@ def make_optimizer(
     """Make the optimiser of a training run.
 
     Args:
-        name: ``sgd``; ``adam`` with microgpt's betas (0.85, 0.99) and eps 1e-8; ``adamw`` with
-            makemore.py's betas (0.9, 0.99) and eps 1e-8; or ``muon``, which steps along the
-            orthogonalised momentum of each matrix (Jordan, "Muon: an optimizer for hidden layers
-            in neural networks", 2024) and uses Nadam for vectors.
+        name: ``sgd``; ``adam`` (Kingma and Ba, ICLR 2015) with microgpt's betas (0.85, 0.99) and
+            eps 1e-8; ``adamw`` (Loshchilov and Hutter, ICLR 2019) with makemore.py's betas (0.9,
+            0.99) and eps 1e-8; or ``muon``, which steps along the orthogonalised momentum of each
+            matrix (Jordan, "Muon: an optimizer for hidden layers in neural networks", 2024) and
+            uses Nadam (Dozat, ICLR 2016 workshop) with betas (0.9, 0.99) for vectors.
         learning_rate: the peak learning rate.
-        weight_decay: the decay of every parameter; with ``muon`` of every matrix.
+        weight_decay: λ. ``adamw`` and ``muon`` subtract learning rate · λ · parameter from each
+            parameter, apart from the gradient; ``muon`` does so for matrices alone. ``sgd`` and
+            ``adam`` add λ · parameter to the (clipped) gradient, as torch's do.
         schedule: see :func:`learning_rates`.
         max_steps: the length of the run.
         on_nan: with ``skip``, a step whose gradient is not finite changes nothing, up to
@@ -43,6 +49,9 @@ def make_optimizer(
 
     Returns:
         The optimiser. Equal arguments give the same object, so that ``jit`` compiles once for them.
+
+    Raises:
+        ValueError: there is no such optimiser or schedule.
     """
     rates = learning_rates(schedule, learning_rate, max_steps, warmup_steps)
     optimizer = descent(name, rates, weight_decay)
@@ -70,6 +79,9 @@ def learning_rates(
     Returns:
         A function from the step to its learning rate.
 
+    Raises:
+        ValueError: there is no such schedule.
+
     >>> rates = learning_rates("linear", 1.0, max_steps=6, warmup_steps=1)
     >>> [round(float(rates(step)), 2) for step in range(6)]
     [0.5, 1.0, 0.8, 0.6, 0.4, 0.2]
@@ -79,9 +91,11 @@ def learning_rates(
         rates = optax.cosine_decay_schedule(learning_rate, rest)
     elif schedule == "linear":
         rates = optax.linear_schedule(learning_rate, 0.0, rest)
-    else:
+    elif schedule in ("constant", "step"):
         drops = {max_steps // 2 - warmup_steps: 0.1} if schedule == "step" else None
         rates = optax.piecewise_constant_schedule(learning_rate, drops)
+    else:
+        raise ValueError(f"there is no schedule {schedule!r}: constant, step, cosine, linear")
     if not warmup_steps:
         return rates
     first = learning_rate / (warmup_steps + 1)
@@ -92,14 +106,27 @@ def learning_rates(
 def descent(
     name: str, rates: float | optax.Schedule, weight_decay: Number
 ) -> optax.GradientTransformation:
-    """Make the optimiser ``name`` of :func:`make_optimizer` with any learning rate or schedule."""
+    """Make the optimiser ``name`` of :func:`make_optimizer`, without clipping and skipping.
+
+    Args:
+        name: ``sgd``, ``adam``, ``adamw`` or ``muon``.
+        rates: a learning rate or any schedule.
+        weight_decay: see :func:`make_optimizer`.
+
+    Raises:
+        ValueError: there is no such optimiser.
+    """
     if name == "adamw":
         return optax.adamw(rates, b1=0.9, b2=0.99, eps=1e-8, weight_decay=weight_decay)
     if name == "muon":
         return optax.contrib.muon(rates, weight_decay=weight_decay, adam_b2=0.99)
-    optimizer = optax.sgd(rates)
     if name == "adam":
         optimizer = optax.adam(rates, b1=0.85, b2=0.99, eps=1e-8)
+    elif name == "sgd":
+        optimizer = optax.sgd(rates)
+    else:
+        raise ValueError(f"there is no optimiser {name!r}: sgd, adam, adamw, muon")
+    # A traced array has no truth value, so its term is added even if it holds 0.
     if isinstance(weight_decay, Array) or weight_decay:
         return optax.chain(optax.add_decayed_weights(weight_decay), optimizer)
     return optimizer

@@ -27,6 +27,18 @@ def share_of_rate(schedule: str, step: int, warmup: int) -> float:
     return 0.1 if schedule == "step" and step >= STEPS // 2 else 1.0
 
 
+@pytest.mark.parametrize(
+    ("name", "schedule", "line"),
+    [
+        ("adamW", "step", "there is no optimiser 'adamW': sgd"),
+        ("sgd", "cosin", "there is no schedule 'cosin': constant"),
+    ],
+)
+def test_an_unknown_name_is_refused(name: str, schedule: str, line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        make_optimizer(name, 0.1, 0.0, schedule, STEPS)
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize(
