@@ -5,16 +5,24 @@ Whether a line can be printed never decides whether work is kept.
 
 import io
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
 STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "cyan": 36}
 
 failure: OSError | None = None
 """The first error of standard output; what is printed after it is discarded."""
+
+
+def pasteable(path: Path) -> str:
+    """Quote a path so that it can be pasted into a command, also if it begins with a dash."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def width() -> int | None:

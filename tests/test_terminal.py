@@ -17,7 +17,7 @@ from jaxmore.data import Splits
 from jaxmore.layers import describe
 from jaxmore.models import MODELS
 from jaxmore.runs.inference import print_words
-from jaxmore.terminal import paint, table
+from jaxmore.terminal import paint, pasteable, table
 from tests.command_line import WORDS, run
 
 # As in test_commands.py, so that it compiles once.
@@ -49,6 +49,12 @@ def test_a_table_fits_the_width_and_loses_nothing(columns: int) -> None:
 def test_too_narrow_a_terminal_cuts_no_number() -> None:
     shown = table([["name", "a long cell that is folded", "12,345,678"]], "<<>", 5, fold=1)
     assert "12,345,678" in shown
+
+
+def test_a_pasted_path_is_no_flag_and_one_word() -> None:
+    assert pasteable(Path("out")) == "out"
+    assert pasteable(Path("my runs")) == "'my runs'"
+    assert pasteable(Path("-o")) == "./-o"
 
 
 def test_colours_go_to_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:

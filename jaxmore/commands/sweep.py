@@ -107,18 +107,15 @@ class Sweep(TrainConfig):
             )
             for rate, decay, seed in product(*lists)
         ]
-        shares = None
-        own, overwrite = folder, self.overwrite
-        if n is None or i is None:
-            check_overwrite(folder, overwrite=overwrite)
-        else:
+        shares, own, overwrite = None, folder, self.overwrite
+        if n is not None and i is not None:
             # Only a sweep is replaced here, at the end; nothing else is deleted.
-            check_overwrite(folder, overwrite=overwrite and (folder / SWEEP).exists())
+            check_overwrite(folder, overwrite=self.overwrite and (folder / SWEEP).exists())
             asked = [(each.learning_rate, each.weight_decay, each.seed) for each in settings]
             shares, settings = Shares(folder, n, asked, self.overwrite), settings[i::n]
             own = shares.of(i)
             overwrite = (own / SWEEP).exists()
-            check_overwrite(own, overwrite=overwrite)
+        check_overwrite(own, overwrite=overwrite)
         run = prepare(config, corpus_path(config.input_file), packs=False)
         runs = [run._replace(settings=each) for each in settings]
         record = _record(run)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxmore.errors import InputError
-from jaxmore.runs.config import CADENCE
+from jaxmore.runs.config import CHANGEABLE
 from jaxmore.terminal import paint, table
 
 
@@ -139,5 +139,5 @@ class Shares(NamedTuple):
 
 def _decisive(record: dict[str, Any]) -> Any:
     """What the results of a sweep depend on, on machines of one kind."""
-    flags = {name: value for name, value in record["flags"].items() if name not in CADENCE}
+    flags = {name: value for name, value in record["flags"].items() if name not in CHANGEABLE}
     return json.dumps([flags, record["data"]["sha256"], record["steps"]], sort_keys=True)

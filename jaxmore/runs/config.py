@@ -34,7 +34,7 @@ COUNTS = ("batch_size", "max_steps", "chunk_size", "patience", "cpu_devices")
 PROCESS = ("coordinator", "num_processes", "process_id")
 """Flags of one of several processes, which a resumed run does not take over."""
 
-CADENCE = (
+CHANGEABLE = (
     "input_file",
     "work_dir",
     "overwrite",

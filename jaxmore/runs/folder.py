@@ -20,7 +20,7 @@ from typeguard import TypeCheckError, check_type
 from jaxmore.errors import InputError
 from jaxmore.files import read_file, reason_of, remove, write_atomically
 from jaxmore.runs.checkpoints import CHECKPOINTS, latest_checkpoint
-from jaxmore.runs.config import CADENCE, PROCESS, TrainConfig
+from jaxmore.runs.config import CHANGEABLE, PROCESS, TrainConfig
 
 FORMAT = 1
 Config = TypeVar("Config", bound=TrainConfig)
@@ -49,7 +49,7 @@ def open_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> Gener
         resume: whether it goes on with that one.
 
     Raises:
-        InputError: the folder holds a run that the flags neither resume nor overwrite, another run
+        InputError: the folder holds a run that is neither resumed nor replaced, another run
             is at work in it, or it cannot be written to.
     """
     with locked(folder):
@@ -72,10 +72,10 @@ def _check_kinds(folder: Path) -> None:
 
 
 def check_overwrite(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
-    """Refuse to mix two runs in a folder unless it is said which one stays.
+    """Refuse to mix two runs in a folder: ``overwrite`` or ``resume`` says which one stays.
 
     Raises:
-        InputError: both stay, or neither.
+        InputError: both are true, or neither is and the folder holds a run.
     """
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other")
@@ -206,7 +206,7 @@ def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     if (old["mesh"] is None) != (new["mesh"] is None):
         began, now = ("with", "without") if old["mesh"] else ("without", "with")
         raise InputError(f"the run began {began} --mesh, {now} it the bits are others")
-    free = {*CADENCE, *(("max_steps",) if new.get("schedule") == "constant" else ())}
+    free = {*CHANGEABLE, *(("max_steps",) if new.get("schedule") == "constant" else ())}
     if not new["deterministic"]:
         free -= {"mesh", "shard_params"}
     for name in dict.fromkeys([*new, *old]):

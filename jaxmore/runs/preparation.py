@@ -1,4 +1,4 @@
-"""From flags to a prepared run. No flag is read after it, except those of the work folder."""
+"""From flags to a prepared run. The steps, evaluations and samples of a run read no flags."""
 
 from dataclasses import asdict
 from functools import partial
@@ -89,7 +89,13 @@ def prepare(
     record = _run_record(config, settings, options, corpus)
     return PreparedRun(
         settings=settings,
-        cadence=Cadence(**{name: getattr(config, name) for name in Cadence._fields}),
+        cadence=Cadence(
+            chunk_size=config.chunk_size,
+            eval_every=config.eval_every,
+            sample_every=config.sample_every,
+            patience=config.patience,
+            diagnose=config.diagnose,
+        ),
         type=type,
         corpus=corpus,
         vocab=vocab,

@@ -142,7 +142,7 @@ def is_first() -> bool:
 
 
 def ignore_signals() -> None:
-    """Leave it to the first process, to which a signal is sent, to stop the run."""
+    """Ignore the signals that stop a run: the first process gets them, and tells the others."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""What the files of a run say of it: its settings, its words and the versions."""
+"""What the files of a run say of it: its words, settings, versions and losses."""
 
 import platform
 from importlib.metadata import version

@@ -1,7 +1,6 @@
 """The trainer: a run's steps, what is evaluated and sampled between them, and what is saved."""
 
 import math
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from jaxmore.runs.progress import with_progress
 from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop, Stopped
 from jaxmore.runs.trained import CUSTOM, BestModel, Trained, held_out
-from jaxmore.terminal import paint, say
+from jaxmore.terminal import paint, pasteable, say
 from jaxmore.training.divergence import diverged_at, first_non_finite
 from jaxmore.training.loop import Chunk, TrainState, gradient_to_data, train
 from jaxmore.training.streaming import batches, draw_indices, train_streamed
@@ -158,7 +157,7 @@ class Trainer:
         assert self.saver  # a run in memory is not stopped by a signal
         self._save()
         self.saver.wait()
-        command = f"jaxmore train --resume -o {shlex.quote(str(self.saver.work_dir))}"
+        command = f"jaxmore train --resume -o {pasteable(self.saver.work_dir)}"
         return f"stopped after {self.last.step:,} steps, to go on: {command}"
 
     def _chunks(self) -> Iterator[Chunk]:

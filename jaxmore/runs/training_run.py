@@ -1,7 +1,6 @@
 """A training run from words to a trained model: in memory, or in a work folder."""
 
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Generator
@@ -40,7 +39,7 @@ from jaxmore.runs.saver import Saver
 from jaxmore.runs.signals import GracefulStop
 from jaxmore.runs.trained import Trained, held_out, save
 from jaxmore.runs.trainer import BestLoss, Files, RunState, Trainer
-from jaxmore.terminal import say, table, waiting, width
+from jaxmore.terminal import pasteable, say, table, waiting, width
 
 
 def fit(
@@ -135,7 +134,7 @@ def train_in_folder(
         if several.is_first():
             return _train_in_folder(config, words, model, several, quiet=quiet, progress=progress)
         if not quiet:
-            several.ignore_signals()
+            several.ignore_signals()  # before the seconds that prepare takes
         run = prepare(config, words, model)
         return several.follow(run, Path(config.work_dir), config.save_every)
 
@@ -179,7 +178,7 @@ def _train_in_folder(
         open_folder(work_dir, overwrite=config.overwrite, resume=config.resume),
         _debugging(on=config.debug),
     ):
-        start = _begin(run, work_dir, config.resume, quiet)
+        start = _begin(run, work_dir, resume=config.resume, quiet=quiet)
         if several:
             start = several.told(run, work_dir, start)
         with (
@@ -207,15 +206,15 @@ def _train_in_folder(
         if not quiet:
             names = sorted(path.name for path in work_dir.iterdir() if path.name[0] != ".")
             say(f"{work_dir}: {', '.join(names)}")
-            _say_what_next(run, work_dir, scalars is not None)
+            _say_what_next(run, work_dir, tensorboard=config.tensorboard)
     if several:
         several.wait_for_all()
     return best
 
 
-def _say_what_next(run: PreparedRun, work_dir: Path, tensorboard: bool) -> None:
+def _say_what_next(run: PreparedRun, work_dir: Path, *, tensorboard: bool) -> None:
     """Name the commands that a user will want after a run, ready to be pasted."""
-    folder = f" -o {shlex.quote(str(work_dir))}"
+    folder = f" -o {pasteable(work_dir)}"
     where = "" if work_dir == Path("out") else folder
     rows = [
         ["next:", f"jaxmore sample{where}", "more words"],
@@ -226,12 +225,12 @@ def _say_what_next(run: PreparedRun, work_dir: Path, tensorboard: bool) -> None:
     if run.cadence.diagnose:
         rows.append(["", f"jaxmore inspect{where}", "its ratios and layers as figures"])
     if tensorboard:
-        logs = shlex.quote(str(work_dir / TENSORBOARD))
+        logs = pasteable(work_dir / TENSORBOARD)
         rows.append(["", f"tensorboard --logdir {logs}", "its curves"])
     say(table(rows, "<<<", width(), fold=2))
 
 
-def _begin(run: PreparedRun, work_dir: Path, resume: bool, quiet: bool) -> RunState:
+def _begin(run: PreparedRun, work_dir: Path, *, resume: bool, quiet: bool) -> RunState:
     """Restore the state of a run that is resumed, or clear the folder and begin a new one."""
     record = as_json(run.record)
     start = _resume(run, work_dir) if resume else None

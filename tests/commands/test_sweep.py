@@ -86,6 +86,9 @@ def test_processes_share_the_runs_and_one_that_dies_loses_what_it_was_training(
     run(*share, 1)
     assert "\n1 runs of 40 steps" in capsys.readouterr().out
     assert runs_of(out) == runs_of(tmp_path / "one")
+    for folder in (out, out / "process-0-of-2"):
+        swept = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+        assert swept["flags"]["work_dir"] == str(out)
     assert (out / "sweep.png").exists()
     # Another sweep replaces it share by share, and is whole when both have trained.
     another = [*share[:-1], "--seed", "5:9", "--overwrite", "--process-id"]
