@@ -22,8 +22,9 @@ def loss_and_grad(
     """Compute the mean cross-entropy of a batch and its gradient by the hand-derived rules.
 
     The function is pure; compile it with the model as a static argument:
-    ``jax.jit(loss_and_grad, static_argnums=0)``. Check ids and targets before: an id out of range
-    reads another row of the table, and a target out of range gives a wrong loss, without an error.
+    ``jax.jit(loss_and_grad, static_argnums=0)``. Check ids and targets first, since neither raises
+    an error: an id out of range reads another row of the table, and a target out of range gives a
+    wrong loss and gradient.
 
     Args:
         model: maps ids to logits (*C, V).
@@ -119,8 +120,8 @@ def trace(model: Layer, params: Tree, x: Int[Array, "*B"], y: Int[Array, "*C"]) 
 
     loss, places = loss_and_grad(model.map(traced), params, x, y)
     # The gradient of a traced model has a _Place where a layer's dparams would be. The dict keys on
-    # the way to a leaf are its path; a last key "value" tells a value from a cotangent. An absent
-    # cotangent (of ids) is no leaf.
+    # the way to a leaf are its path. A leaf is a value if it is the attribute ``value`` of a
+    # _Place, else a cotangent. The cotangent of ids is None, which is no leaf.
     values: Tree = {}
     cotangents: Tree = {}
     for keys, leaf in jax.tree_util.tree_leaves_with_path(places):

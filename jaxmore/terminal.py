@@ -20,7 +20,7 @@ failure: OSError | None = None
 
 
 def pasteable(path: Path) -> str:
-    """Quote a path so that it can be pasted into a command, also if it begins with a dash."""
+    """Quote a path so that it can be pasted into a command, even if it begins with a dash."""
     text = str(path)
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 

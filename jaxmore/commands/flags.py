@@ -12,6 +12,7 @@ from tyro.conf import arg
 
 from jaxmore.errors import InputError
 from jaxmore.runs.config import WORDS, default
+from jaxmore.terminal import pasteable
 
 Words = Annotated[str | None, default(WORDS, "FILE", "-i")]
 WordsOfRun = Annotated[str | None, default("those it was trained on", "FILE", "-i")]
@@ -98,7 +99,10 @@ def note_last(work_dir: str) -> None:
 
     last = Path(work_dir) / LAST
     if last.is_dir():
-        print(f"note: this is the run's best model; the last one: -o {last}", file=sys.stderr)
+        print(
+            f"note: this is the run's best model; the last one: -o {pasteable(last)}",
+            file=sys.stderr,
+        )
 
 
 def parse_list(flag: str, text: str | None, kind: Callable[[str], Number]) -> list[Number | None]:

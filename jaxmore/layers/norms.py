@@ -15,12 +15,12 @@ from jaxmore.layers.base import Layer, Normal, Tree
 class BatchNorm(Layer):
     """Batch normalisation of each feature over all leading axes, with the unbiased variance.
 
-    It maps (*B, n_features) to the same shape. ``gain`` and ``bias`` say how the parameters of
-    that name, (n_features,) each, are drawn: by default as 1 and 0. The layer keeps no running
-    averages: ``fwd`` normalises with the statistics of its batch, and ``apply`` with those that
-    ``calibrate`` computes over all training data. A batch of one row has no unbiased variance, so
-    ``fwd`` raises a ValueError. :func:`~jaxmore.rules.batch_norm` has the formula, the derivation
-    and the source.
+    It maps (*B, n_features) to the same shape. ``gain`` and ``bias`` say how the parameters of the
+    same names, (n_features,) each, are drawn: by default all 1 and all 0. The layer keeps no
+    running averages: ``fwd`` normalises with the statistics of its batch, and ``apply`` with those
+    that ``calibrate`` computes from the data it is given (in a run, the training examples). A batch
+    of one row has no unbiased variance, so ``fwd`` raises a ValueError.
+    :func:`~jaxmore.rules.batch_norm` has the formula, the derivation and the source.
     """
 
     n_features: int

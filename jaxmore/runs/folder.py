@@ -53,7 +53,8 @@ def open_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> Gener
             is at work in it, or it cannot be written to.
     """
     with locked(folder):
-        check_overwrite(folder, overwrite=overwrite, resume=resume)  # no other run can begin now
+        # Check again under the lock: another run may have begun since the first check.
+        check_overwrite(folder, overwrite=overwrite, resume=resume)
         if resume:
             _check_kinds(folder)
         try:
@@ -75,7 +76,7 @@ def check_overwrite(folder: Path, *, overwrite: bool, resume: bool = False) -> N
     """Refuse to mix two runs in a folder: ``overwrite`` or ``resume`` says which one stays.
 
     Raises:
-        InputError: both are true, or neither is and the folder holds a run.
+        InputError: both are true, or neither is and the folder holds a file of a run or a sweep.
     """
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other")

@@ -134,7 +134,7 @@ def train_in_folder(
         if several.is_first():
             return _train_in_folder(config, words, model, several, quiet=quiet, progress=progress)
         if not quiet:
-            several.ignore_signals()  # before the seconds that prepare takes
+            several.ignore_signals()  # first, since prepare takes seconds
         run = prepare(config, words, model)
         return several.follow(run, Path(config.work_dir), config.save_every)
 

@@ -15,8 +15,8 @@ from jaxmore.compiler import UNOPTIMIZED, CpuJit
 from jaxmore.layers import Layer, Tree, by_path
 
 Gradient = Callable[[Layer, Tree, Array, Array], tuple[Array, Tree]]
-"""A function with the signature of :func:`~jaxmore.backprop.loss_and_grad`. It must be hashable,
-because ``jit`` takes it as a static argument."""
+"""It maps (model, params, x, y) to (loss, gradient), as :func:`~jaxmore.backprop.loss_and_grad`
+does without a key. It must be hashable, because ``jit`` takes it as a static argument."""
 
 
 class TrainState(NamedTuple):
@@ -225,7 +225,8 @@ def gradient_to_data(
         gradient: static; computes the loss and the gradient of a batch.
 
     Returns:
-        The ratio of each parameter path; infinity where all elements of a parameter are equal.
+        The log10 of the ratio, by parameter path: infinity where the computed std of the parameter
+        is 0, otherwise −infinity where that of the gradient is 0.
     """
     at = 0 if key is None else batch_indices(key, step[None], batch_size, len(X))[0]
     _, grads = gradient(model, params, X[at], Y[at])
@@ -241,7 +242,7 @@ def _log_ratios(changes: Tree, params: Tree) -> dict[str, Float[Array, ""]]:
 
 
 def _log_ratio(change: Float[Array, ""], data: Float[Array, ""]) -> Float[Array, ""]:
-    # A parameter of equal elements has no scale: return infinity rather than 0/0, so that a NaN
+    # A parameter whose std is 0 has no scale: return infinity rather than 0/0, so that a NaN
     # here always means a NaN in the parameters.
     return jnp.where(data == 0, jnp.inf, jnp.log10(change / jnp.where(data == 0, 1, data)))
 

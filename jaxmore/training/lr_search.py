@@ -51,12 +51,15 @@ def find_learning_rate(
         X: training inputs (n, T).
         Y: training targets (n,).
         seed: of the parameters and the batches.
-        optimizer: ``sgd``, ``adamw`` or ``muon`` of
+        optimizer: ``sgd``, ``adam``, ``adamw`` or ``muon`` of
             :func:`~jaxmore.training.optimizers.make_optimizer`.
         weight_decay: of :func:`~jaxmore.training.optimizers.make_optimizer`.
         batch_size: B.
         n_rates: how many rates.
         exponents: the powers of ten of the first and the last rate.
+
+    Raises:
+        ValueError: there is no such optimiser.
     """
     rates = 10 ** np.linspace(*exponents, n_rates)
     init_key, batch_key = jax.random.split(jax.random.key(seed))

@@ -36,9 +36,9 @@ def make_optimizer(
             matrix (Jordan, "Muon: an optimizer for hidden layers in neural networks", 2024) and
             uses Nadam (Dozat, ICLR 2016 workshop) with betas (0.9, 0.99) for vectors.
         learning_rate: the peak learning rate.
-        weight_decay: λ. ``adamw`` and ``muon`` subtract learning rate · λ · parameter from each
-            parameter, apart from the gradient; ``muon`` does so for matrices alone. ``sgd`` and
-            ``adam`` add λ · parameter to the (clipped) gradient, as torch's do.
+        weight_decay: λ. ``adamw`` subtracts rate · λ · parameter from each parameter, and ``muon``
+            from each matrix, with the rate of the step (decoupled weight decay). ``sgd`` and
+            ``adam`` add λ · parameter to the gradient, after clipping (L2), as torch's do.
         schedule: see :func:`learning_rates`.
         max_steps: the length of the run.
         on_nan: with ``skip``, a step whose gradient is not finite changes nothing, up to

@@ -260,11 +260,14 @@ def mutants(group: Group) -> dict[str, Any]:
         if "agree" in name:
             flags = [["--mesh=data=2", "--max-steps=1", *own] for own in REFUSED[NOT_AGREED]]
             shutil.rmtree(folder / "out")
-            survives = refused(end(start(folder, flags, mutant=mutant)), NOT_AGREED)
+            ended = end(start(folder, flags, mutant=mutant))
+            survives = refused(ended, NOT_AGREED)
         else:
             ended, found = group.train(2, name, "--resume", mutant=mutant)
-            # A mistake that no longer fits the code ends in a TypeError, and shows nothing.
-            survives = found == group.expected or any("TypeError" in err for _, _, err in ended)
+            survives = found == group.expected
+        # A mistake that no longer fits the code ends in one of these errors, and shows nothing.
+        misfits = ("TypeError", "AttributeError")
+        survives = survives or any(error in err for _, _, err in ended for error in misfits)
         alive += survives
         if survives:
             print(f"alive: {name}")
