@@ -60,7 +60,6 @@ class Benchmarks:
         from benchmarks.machine import describe_machine
         from benchmarks.records import verify
         from benchmarks.report import write_report
-        from benchmarks.tables import TABLES
         from jaxmore.plots import save
 
         runners = {
@@ -87,7 +86,7 @@ class Benchmarks:
         for name in sections:
             section = {"machine": machine, "rows": runners[name](self.quick)}
             results[name] = put(results.get(name, []), section)
-            results = {name: results[name] for name in TABLES if name in results}
+            results = {name: results[name] for name in ALL if name in results}
             json_file.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
         (DOCS / "benchmarks.md").write_text(write_report(results), "utf-8")
         figure = training_figure(results["training"])

@@ -1,71 +1,191 @@
-"""The tables of each section of docs/benchmarks.md."""
+"""The tables of each section of docs/benchmarks.md, its columns side by side."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
-from benchmarks.columns import Section
+from benchmarks.columns import Section, column
 from benchmarks.growth import by_axis, slope
 
-Rows = Sequence[dict[str, Any]]
+Row = dict[str, Any]
+Rows = Sequence[Row]
+Columns = Sequence[Section]
 
 
-def _steps(rows: Rows) -> str:
-    sizes = sorted({row["batch_size"] for row in rows})
-    return table(
-        ["", *(f"batch {size:,}: µs a step" for size in sizes)],
-        (
-            [name, *(cells.get(size, "") for size in sizes)]
-            for name, mine in by(rows, "contestant")
-            for cells in [
-                {r["batch_size"]: f"{r['us_per_step']:,.1f} (×{r['ratio']:.2f})" for r in mine}
-            ]
-        ),
-    )
-
-
-def _training(section: Section) -> Iterable[str]:
-    rows, ceiling = section["rows"], section["machine"]["matmul_ceiling_gflops"]
-    sizes = sorted({row["batch_size"] for row in rows})
-    (ours,) = (
-        row for row in rows if row["contestant"] == "jaxmore" and row["batch_size"] == sizes[-1]
-    )
-    yield _steps(rows)
+def training(columns: Columns) -> Iterable[str]:
+    keys = ["contestant"]
+    sizes = _batch_sizes(columns)
+    for size in sizes:
+        yield f"Microseconds a step at batch {size:,}:\n"
+        yield across(columns, keys, _time("us_per_step", ".1f"), partial(_at, size))
+    smallest, largest = sizes[0], sizes[-1]
+    yield f"Seconds to the first step at batch {smallest}:\n"
+    yield across(columns, keys, _seconds_to_first_step, partial(_at, smallest))
+    yield f"Peak memory in MB at batch {smallest}:\n"
+    yield across(columns, keys, _peak_mb, partial(_at, smallest))
     yield (
-        "At batch 32, and at the largest batch the share of the machine's ceiling for matrix\n"
-        "products. The share counts the FLOPs of jaxmore's gradient for every contestant:\n"
+        f"The share of the machine's ceiling for matrix products at batch {largest:,}. It counts\n"
+        "the FLOPs of jaxmore's gradient for every contestant:\n"
     )
-    yield table(
-        ["", "steps a second", "to first step, s", "peak memory, MB", "share of the ceiling"],
-        (
-            [
-                name,
-                f"{mine[0]['steps_per_second']:,.0f}",
-                f"{mine[0]['seconds_to_first_step']:.1f}",
-                f"{mine[0]['peak_mb']:,.0f}",
-                f"{ours['flops'] * mine[-1]['steps_per_second'] / 1e9 / ceiling:.0%}"
-                if mine[-1]["batch_size"] == sizes[-1]
-                else "",
-            ]
-            for name, mine in by(rows, "contestant")
+    yield across(columns, keys, lambda row: f"{row['share']:.0%}", partial(_shares, largest))
+    for section in columns:
+        yield from _floor(_shares(largest, section), section)
+    yield from _account(columns, ["batch_size", "contestant"])
+
+
+def evaluation(columns: Columns) -> Iterable[str]:
+    yield "Milliseconds (×: over PyTorch's time):\n"
+    yield across(columns, ["contestant"], _time("ms", ".1f"))
+
+
+def sampling(columns: Columns) -> Iterable[str]:
+    yield "Milliseconds:\n"
+    yield across(columns, ["contestant"], _time("ms", ".1f"))
+
+
+def startup(columns: Columns) -> Iterable[str]:
+    yield "Seconds:\n"
+    yield across(columns, ["what"], lambda row: f"{row['seconds']:.2f}")
+
+
+def ladder(columns: Columns) -> Iterable[str]:
+    yield "The geometric mean of the ratios of a contestant's models, and the smallest:\n"
+    yield across(
+        columns,
+        ["contestant"],
+        lambda row: f"×{row['mean']:.2f} (×{row['smallest']:.2f})",
+        _means,
+    )
+    keys = ["model", "contestant"]
+    yield "Microseconds a step:\n"
+    yield across(columns, keys, _time("us_per_step", ".0f"))
+    yield "Seconds to the first step:\n"
+    yield across(columns, keys, _seconds_to_first_step)
+    yield "Peak memory in MB:\n"
+    yield across(columns, keys, _peak_mb)
+
+
+def microgpt(columns: Columns) -> Iterable[str]:
+    keys = ["contestant"]
+    for size in _batch_sizes(columns):
+        yield f"Microseconds an example at batch {size}:\n"
+        yield across(columns, keys, _time("us_per_example", ".1f"), partial(_at, size))
+        yield f"Test losses at batch {size}:\n"
+        yield across(columns, keys, _losses, partial(_at, size))
+
+
+def memory(columns: Columns) -> Iterable[str]:
+    yield from _account(columns, ["model", "contestant"])
+    yield (
+        "The bytes that each rule saves for its backward function, and those that `jax.vjp` of\n"
+        "its forward function saves. Both include the parameters (float32; the arguments are\n"
+        "written as in `jaxmore check`):\n"
+    )
+    yield across(
+        columns,
+        ["rule", "arguments"],
+        lambda row: f"{row['residual_bytes']:,} (autodiff {row['autodiff_bytes']:,})",
+        _residuals,
+    )
+
+
+def growth(columns: Columns) -> Iterable[str]:
+    yield "Slopes:\n"
+    yield across(columns, ["axis", "model"], lambda row: f"{row['slope']:.2f}", _slopes)
+    yield "Microseconds an example (share of the ceiling):\n"
+    yield across(
+        columns,
+        ["axis", "value"],
+        lambda row: f"{row['us_per_example']:,.1f} ({row['share']:.0%})",
+        _growth_shares,
+    )
+
+
+def forms(columns: Columns) -> Iterable[str]:
+    yield "Microseconds of the plain form → of jaxmore's (×: the first over the second):\n"
+    yield across(
+        columns,
+        ["form", "shape"],
+        lambda row: f"{row['us_plain']:,.1f} → {row['us_jaxmore']:,.1f} (×{row['ratio']:.2f})",
+    )
+
+
+def records(columns: Columns) -> Iterable[str]:
+    yield "Seconds (×: over the record's), the mean dev loss, the worst, and the seeds:\n"
+    yield across(
+        columns,
+        ["track", "run"],
+        lambda row: (
+            f"{row['seconds']:.2f} (×{row['ratio']:.1f}), {statistics.mean(row['dev']):.4f}, "
+            f"{max(row['dev']):.4f}, {len(row['dev'])}"
         ),
     )
-    if c_by_hand := [row for row in rows if row["contestant"] == "C by hand"]:
-        whole = ours["flops"] * c_by_hand[-1]["steps_per_second"] / 1e9 / ceiling
-        tiles = ours["product_flops"] / c_by_hand[-1]["products_us"] / 1e3 / ceiling
-        yield floor_of(tiles, whole, max(row["ratio"] for row in c_by_hand)) + "\n"
-    yield "The compiler's account of one gradient (`cost_analysis`, `memory_analysis`):\n"
-    accounts = [row for row in rows if row["flops"] is not None]
-    yield table(
-        ["", *(f"batch {size:,}: MFLOP, temporary kB" for size in sizes)],
-        (
-            [
-                name,
-                *(f"{r['flops'] / 1e6:.1f}, {r['temporary_bytes'] / 1e3:,.0f}" for r in mine),
-            ]
-            for name, mine in by(accounts, "contestant")
-        ),
+
+
+def across(
+    columns: Columns,
+    keys: Sequence[str],
+    cell: Callable[[Row], str],
+    rows: Callable[[Section], Rows] = lambda section: section["rows"],
+) -> str:
+    """Return a table with a line for each value of the keys and a cell for each column."""
+    cells = [
+        {tuple(_name(row[key]) for key in keys): cell(row) for row in rows(section)}
+        for section in columns
+    ]
+    lines = dict.fromkeys(values for its in cells for values in its)
+    return table(
+        [*(key.replace("_", " ") for key in keys), *(column(its["machine"]) for its in columns)],
+        ([*values, *(its.get(values, "") for its in cells)] for values in lines),
+        n_keys=len(keys),
     )
+
+
+def _name(value: str | int) -> str:
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def _time(unit: str, digits: str) -> Callable[[Row], str]:
+    return lambda row: f"{row[unit]:,{digits}} (×{row['ratio']:,.2f})"
+
+
+def _seconds_to_first_step(row: Row) -> str:
+    return f"{row['seconds_to_first_step']:.1f}"
+
+
+def _peak_mb(row: Row) -> str:
+    return f"{row['peak_mb']:,.0f}"
+
+
+def _losses(row: Row) -> str:
+    return ", ".join(f"{loss:.3f} ({seconds} s)" for seconds, loss in row["losses"].items())
+
+
+def _batch_sizes(columns: Columns) -> list[int]:
+    return sorted({row["batch_size"] for section in columns for row in section["rows"]})
+
+
+def _at(size: int, section: Section) -> Rows:
+    return [row for row in section["rows"] if row["batch_size"] == size]
+
+
+def _shares(size: int, section: Section) -> Rows:
+    """Return the rows of a batch size with their shares of the ceiling."""
+    rows, ceiling = _at(size, section), section["machine"]["matmul_ceiling_gflops"]
+    flops = rows[0]["flops"]
+    return [row | {"share": flops * row["steps_per_second"] / 1e9 / ceiling} for row in rows]
+
+
+def _floor(largest: Rows, section: Section) -> Iterable[str]:
+    """Say of a column whether C is the floor there, if it ran."""
+    c_by_hand = [row for row in section["rows"] if row["contestant"] == "C by hand"]
+    for row in largest:
+        if row["contestant"] == "C by hand":
+            ceiling = section["machine"]["matmul_ceiling_gflops"]
+            tiles = largest[0]["product_flops"] / row["products_us"] / 1e3 / ceiling
+            verdict = floor_of(tiles, row["share"], max(its["ratio"] for its in c_by_hand))
+            yield f"{column(section['machine'])}: {verdict}\n"
 
 
 def floor_of(tiles: float, share: float, slowest: float) -> str:
@@ -90,267 +210,68 @@ def floor_of(tiles: float, share: float, slowest: float) -> str:
     return f"C by hand is the floor: {reached}"
 
 
-def _evaluation(section: Section) -> Iterable[str]:
-    yield _times(section["rows"], "PyTorch")
+def _means(section: Section) -> Rows:
+    return [
+        {
+            "contestant": name,
+            "mean": statistics.geometric_mean(row["ratio"] for row in mine),
+            "smallest": min(row["ratio"] for row in mine),
+        }
+        for name, mine in by(section["rows"], "contestant")
+    ]
 
 
-def _sampling(section: Section) -> Iterable[str]:
-    yield _times(section["rows"], "jaxmore")
+def _account(columns: Columns, keys: Sequence[str]) -> Iterable[str]:
+    """Compare the compiler's accounts of a gradient."""
+    yield "Temporary memory of a gradient, in MB:\n"
+    yield across(columns, keys, _in_millions("temporary_bytes", ".2f"), _gradients)
+    yield "MFLOP of a gradient:\n"
+    yield across(columns, keys, _in_millions("flops", ".1f"), _gradients)
+    yield "MFLOP of its matrix products:\n"
+    yield across(columns, keys, _in_millions("product_flops", ".1f"), _gradients)
 
 
-def _times(rows: Rows, base: str) -> str:
-    head = ["", "ms", f"time over {base}'s"]
-    return table(head, ([r["contestant"], f"{r['ms']:,.1f}", f"{r['ratio']:.3f}"] for r in rows))
+def _in_millions(figure: str, digits: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        relative = f" (×{row[figure] / row['ours'][figure]:.2f})" if row["ours"][figure] else ""
+        return f"{row[figure] / 1e6:,{digits}}{relative}"
+
+    return cell
 
 
-def _startup(section: Section) -> Iterable[str]:
-    yield table(["", "s"], ([row["what"], f"{row['seconds']:.2f}"] for row in section["rows"]))
+def _gradients(section: Section) -> Rows:
+    """Return the rows with an account, each with jaxmore's beside it."""
+    rows = [row for row in section["rows"] if row.get("flops") is not None]
+    key = "model" if "model" in rows[0] else "batch_size"
+    return [row | {"ours": mine[0]} for _, mine in by(rows, key) for row in mine]
 
 
-def _ladder(section: Section) -> Iterable[str]:
-    yield table(
-        ["", "", "µs a step", "ratio", "to first step, s", "peak, MB"],
-        (
-            [
-                row["model"],
-                row["contestant"],
-                f"{row['us_per_step']:,.0f}",
-                f"×{row['ratio']:.2f}",
-                f"{row['seconds_to_first_step']:.1f}",
-                f"{row['peak_mb']:,.0f}",
-            ]
-            for row in section["rows"]
-        ),
-    )
+def _residuals(section: Section) -> Rows:
+    rules = [row for row in section["rows"] if "rule" in row]
+    return [row | {"arguments": f"`{row['arguments']}`"} for row in rules]
 
 
-def _microgpt(section: Section) -> Iterable[str]:
-    rows = section["rows"]
-    sizes = sorted({row["batch_size"] for row in rows})
-    for size in sizes:
-        yield table(
-            [f"batch {size}", "µs an example", *(f"loss after {s} s" for s in rows[0]["losses"])],
-            (
-                [
-                    row["contestant"],
-                    f"{row['us_per_example']:,.1f} (×{row['ratio']:,.2f})",
-                    *(f"{loss:.3f}" for loss in row["losses"].values()),
-                ]
-                for row in rows
-                if row["batch_size"] == size
-            ),
-        )
+def _slopes(section: Section) -> Rows:
+    return [
+        {"axis": name, "model": mine[0]["model"], "slope": slope(mine)}
+        for name, mine in by_axis(section["rows"]).items()
+    ]
 
 
-def _memory(section: Section) -> Iterable[str]:
-    gradients = [row for row in section["rows"] if "model" in row]
-    yield table(
-        ["", "", "temporary MB", "ratio", "MFLOP", "ratio", "MFLOP of products", "ratio"],
-        (
-            [
-                row["model"],
-                row["contestant"],
-                f"{row['temporary_bytes'] / 1e6:,.2f}",
-                f"{mine[0]['temporary_bytes'] / row['temporary_bytes']:.2f}",
-                f"{row['flops'] / 1e6:,.1f}",
-                f"{mine[0]['flops'] / row['flops']:.2f}",
-                f"{row['product_flops'] / 1e6:,.1f}",
-                f"{mine[0]['product_flops'] / row['product_flops']:.2f}"
-                if row["product_flops"]
-                else "",
-            ]
-            for _, mine in by(gradients, "model")
-            for row in mine
-        ),
-    )
-    yield (
-        "The bytes that each rule saves for its backward function, and those that `jax.vjp` of\n"
-        "its forward function saves. Both include the parameters (float32; the arguments are\n"
-        "written as in `jaxmore check`):\n"
-    )
-    yield table(
-        ["rule", "arguments", "residuals", "autodiff's"],
-        (
-            [
-                row["rule"],
-                f"`{row['arguments']}`",
-                f"{row['residual_bytes']:,}",
-                f"{row['autodiff_bytes']:,}",
-            ]
-            for row in section["rows"]
-            if "rule" in row
-        ),
-    )
-
-
-def _growth(section: Section) -> Iterable[str]:
+def _growth_shares(section: Section) -> Rows:
     ceiling = section["machine"]["matmul_ceiling_gflops"]
-    yield "![Time per example against each](images/growth.png)\n"
-    yield table(
-        ["", "", "values", "µs per example", "slope", "share of the ceiling"],
-        (
-            [
-                name,
-                f"`{mine[0]['model']}`",
-                ", ".join(f"{row['value']:,}" for row in mine),
-                ", ".join(f"{row['us_per_example']:,.1f}" for row in mine),
-                f"{slope(mine):.2f}",
-                ", ".join(f"{_gflops(row) / ceiling:.0%}" for row in mine),
-            ]
-            for name, mine in by_axis(section["rows"]).items()
-        ),
-    )
+    return [
+        row | {"share": row["product_flops_per_example"] / row["us_per_example"] / 1e3 / ceiling}
+        for row in section["rows"]
+    ]
 
 
-def _gflops(row: dict[str, Any]) -> float:
-    return row["product_flops_per_example"] / row["us_per_example"] / 1e3
-
-
-def _forms(section: Section) -> Iterable[str]:
-    yield table(
-        ["", "", "plain, µs", "jaxmore, µs", "ratio"],
-        (
-            [
-                row["form"],
-                row["shape"],
-                f"{row['us_plain']:,.1f}",
-                f"{row['us_jaxmore']:,.1f}",
-                f"×{row['ratio']:.2f}",
-            ]
-            for row in section["rows"]
-        ),
-    )
-
-
-def _records(section: Section) -> Iterable[str]:
-    for _, rows in by(section["rows"], "track"):
-        yield table(
-            ["", "s", "ratio", "dev: mean, worst", "seeds"],
-            (
-                [
-                    f"`{row['run']}`",
-                    f"{row['seconds']:.2f}",
-                    f"×{row['ratio']:.1f}",
-                    f"{statistics.mean(row['dev']):.4f}, {max(row['dev']):.4f}",
-                    str(len(row["dev"])),
-                ]
-                for row in rows
-            ),
-        )
-
-
-TABLES: dict[str, tuple[str, str, Callable[[Section], Iterable[str]]]] = {
-    "training": (
-        "Training the seeds' network",
-        ("12,297 parameters, hidden layer 200, SGD. ×7 means that jaxmore is 7 times as\nfast.\n"),
-        _training,
-    ),
-    "evaluation": (
-        "Evaluating every training window",
-        (
-            "The mean loss of the trained network of the notebooks. Every result equals\n"
-            "NumPy's in float64 to 1e-6. jaxmore's time includes counting the distinct\n"
-            "contexts; PyTorch receives the counts.\n"
-        ),
-        _evaluation,
-    ),
-    "sampling": (
-        "Sampling 10,000 names",
-        ("From the trained network of the notebooks to a list of strings.\n"),
-        _sampling,
-    ),
-    "startup": (
-        "Start-up",
-        ("Whole processes, timed from the outside.\n"),
-        _startup,
-    ),
-    "ladder": (
-        "The other models",
-        (
-            "makemore.py's defaults (AdamW, width 64, batch 32, four layers and heads), then\n"
-            'larger transformers on one long text (batch 32, or 4 at T 1024). "Plain\n'
-            'attention" is a transformer as JAX users write it. It is the fastest jax.grad:\n'
-            "autodiff gains nothing from jaxmore's blocks of attention, since it saves what\n"
-            "jaxmore recomputes.\n"
-        ),
-        _ladder,
-    ),
-    "microgpt": (
-        "microgpt",
-        (
-            "4,192 parameters, Adam, float32. The original is scalar autograd in pure Python,\n"
-            "a word a step. C runs on one core and skips what pads a word to 16 places. The\n"
-            "losses are test losses after some seconds of training, compilation apart, with a\n"
-            "learning rate that goes down to zero at their end. All take the same steps, so a\n"
-            "loss is that of `jaxmore train` with as many steps as the contestant takes in\n"
-            "the time.\n"
-        ),
-        _microgpt,
-    ),
-    "memory": (
-        "Memory",
-        (
-            "One gradient of each model above, compiled but not run. The compiler reports\n"
-            "temporary memory and FLOPs (`memory_analysis`, `cost_analysis`) and counts the\n"
-            "body of a loop once. A further column therefore gives the FLOPs of the matrix\n"
-            "products alone, with every iteration of a loop. A ratio is jaxmore's figure over\n"
-            "the contestant's.\n"
-        ),
-        _memory,
-    ),
-    "growth": (
-        "Growth",
-        (
-            "The time of a training step per example, while one size grows. The slope is the\n"
-            "exponent over the last three values: 0 means that the time does not change, 1\n"
-            "that it doubles with the size. The share is that of the machine's ceiling for\n"
-            "matrix products. A large share means that matrix products bound the step. Where\n"
-            "the share is small, something else does: first the fixed cost of a step, which a\n"
-            "larger batch spreads over more examples, later the memory traffic.\n"
-        ),
-        _growth,
-    ),
-    "forms": (
-        "Forms that XLA makes fast",
-        (
-            "Each form that jaxmore chose, beside the plain form that computes the same\n"
-            "numbers, both compiled by XLA for the CPU. XLA does not vectorise a maximum that\n"
-            "propagates NaN. A matrix product is slow if the last axis of its result is the\n"
-            "shortest. A sum is computed column by column if an expensive function is fused\n"
-            'into it. XLA computes 15 exponentials one by one, but 16 at once. "jax.grad,\n'
-            'same scan" has the same forward function, hence also the maximum and the 16\n'
-            "rows; autodiff gives its backward function the plain product and the plain sum.\n"
-        ),
-        _forms,
-    ),
-    "speedrun": (
-        "The speedrun",
-        (
-            "The time from random weights to the best dev loss of notebook 001, 2.1103, with\n"
-            "its network and its data. The clock starts when the words are in memory and\n"
-            "stops at the exact dev loss; it includes compilation. The record and its baseline\n"
-            "take turns, each time from new random weights. [speedrun.md](speedrun.md) is the\n"
-            "leaderboard.\n"
-        ),
-        _records,
-    ),
-    "budget": (
-        "The smallest dev loss in a minute, and in ten",
-        (
-            "Any model with gradients derived by hand, on the notebooks' split, timed like\n"
-            "the speedrun. [speedrun.md](speedrun.md) is the leaderboard.\n"
-        ),
-        _records,
-    ),
-}
-"""The title of each section, how to read it, and its tables, in the order of the page."""
-
-
-def by(rows: Rows, key: str) -> Iterable[tuple[str, list[dict[str, Any]]]]:
+def by(rows: Rows, key: str) -> Iterable[tuple[str, list[Row]]]:
     for value in dict.fromkeys(row[key] for row in rows):
         yield value, [row for row in rows if row[key] == value]
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], n_keys: int = 1) -> str:
+    """Return a table in Markdown; all but its first ``n_keys`` columns are aligned to the right."""
+    lines = [head, ["---"] * n_keys + ["---:"] * (len(head) - n_keys), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

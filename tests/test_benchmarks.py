@@ -23,6 +23,7 @@ from benchmarks import (
     scaling,
     training,
 )
+from benchmarks.__main__ import ALL
 from benchmarks.account import gradient_account, product_flops
 from benchmarks.columns import Section, code_lines, column, put
 from benchmarks.contestants import microgpt_c, microgpt_numpy
@@ -30,7 +31,7 @@ from benchmarks.figure import growth_figure
 from benchmarks.hlo import account
 from benchmarks.machine import describe_machine
 from benchmarks.race import Result, Worker, check_losses, race
-from benchmarks.report import write_report
+from benchmarks.report import PAGE, write_report
 from benchmarks.roofline import MACHINES, crossover, model_axis, seconds
 from benchmarks.tables import floor_of
 from benchmarks.task import Task, make_task
@@ -142,7 +143,9 @@ def test_the_account_of_a_gradient_and_of_a_rule(machine: dict[str, Any], seeds_
     rule = memory.residuals_of("tanh")
     assert 0 < rule["residual_bytes"] <= rule["autodiff_bytes"]
     section = {"machine": machine, "rows": [*rows, rule]}
-    assert "| tanh | `f[*B,E]` |" in write_report({"memory": [section]})
+    page = write_report({"memory": [section]})
+    assert f"| mlp-bn | jaxmore_scan | {products / 1e6:,.1f} (×1.00) |" in page
+    assert "| tanh | `f[*B,E]` |" in page
 
 
 def test_products_in_a_loop_count_as_often_as_it_runs() -> None:
@@ -169,6 +172,26 @@ def test_every_case_names_a_model_and_every_contestant_a_file() -> None:
         assert all((folder / f"{module}.py").exists() for module in table.values())
 
 
+def test_the_page_has_every_section() -> None:
+    assert list(PAGE) == list(ALL)
+
+
+def test_training_says_in_each_column_whether_c_is_a_floor(machine: dict[str, Any]) -> None:
+    row = {"contestant": "jaxmore", "batch_size": 32, "us_per_step": 10.0, "ratio": 1.0}
+    row |= {"steps_per_second": 1e5, "seconds_to_first_step": 1.0, "peak_mb": 1.0}
+    row |= {"flops": 4e6, "product_flops": 3e6, "temporary_bytes": 5e6}
+    c_by_hand = row | {"contestant": "C by hand", "flops": None, "products_us": 7.5, "ratio": 0.5}
+    here = machine | {"matmul_ceiling_gflops": 400.0}
+    newest = here | {"versions": here["versions"] | {"jax": "99"}}
+    columns = [{"machine": here, "rows": [row, c_by_hand]}, {"machine": newest, "rows": [row]}]
+    page = write_report({"training": columns})
+    assert "| C by hand | 10.0 (×0.50) |  |" in page
+    assert "| C by hand | 100% |  |" in page
+    assert f"{column(here)}: C by hand is the floor" in page
+    assert f"{column(newest)}: C" not in page
+    assert "| 32 | jaxmore | 5.00 (×1.00) | 5.00 (×1.00) |" in page
+
+
 def test_growth_tells_the_power_and_the_share_of_the_ceiling(
     machine: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -180,7 +203,9 @@ def test_growth_tells_the_power_and_the_share_of_the_ceiling(
     ]
     assert growth.slope(growth.by_axis(rows)["T"]) == pytest.approx(2)
     section = {"machine": machine | {"matmul_ceiling_gflops": 400.0}, "rows": rows}
-    assert "| 2.00 | 50%, 50%" in write_report({"growth": [section]})
+    page = write_report({"growth": [section]})
+    assert "| T | mlp-bn | 2.00 |" in page
+    assert f"| T | 16 | {3 * 16**2}.0 (50%) |" in page
     figure = growth_figure([section])
     assert len(figure.axes) == len(growth.AXES)
     plots.save(figure, tmp_path / "growth.png")
@@ -214,9 +239,11 @@ def test_a_column_is_replaced_by_its_next_run(machine: dict[str, Any]) -> None:
     for of_column, ratio in (here, 1.0), (newest, 2.0), (here, 4.0):
         columns = put(columns, {"machine": of_column, "rows": [row | {"ratio": ratio}]})
     assert [its["rows"][0]["ratio"] for its in columns] == [4.0, 2.0]
+    columns[1]["rows"].append(row | {"contestant": "other", "us_per_step": 5.0})
     page = write_report({"ladder": columns})
-    assert f"|  | {column(here)} | {column(newest)} |" in page
-    assert "| jaxmore | ×4.00 (worst ×4.00) | ×2.00 (worst ×2.00) |" in page
+    assert f"| contestant | {column(here)} | {column(newest)} |" in page
+    assert "| jaxmore | ×4.00 (×4.00) | ×2.00 (×2.00) |" in page
+    assert "| gru | other |  | 5 (×1.00) |" in page
     assert "Measured on an earlier version" not in page
     older = {"machine": here | {"code": "of yesterday"}, "rows": [row]}
     assert "Measured on an earlier version" in write_report({"ladder": [older]})
@@ -301,8 +328,9 @@ def test_the_microgpt_tables(machine: dict[str, Any]) -> None:
     row |= {"losses": {1: 2.25, 5: 2.125}}
     section = {"machine": machine, "rows": [row]}
     written = write_report({"microgpt": [section]})
-    assert "| batch 1 | µs an example | loss after 1 s | loss after 5 s |" in written
-    assert "| jaxmore | 9.0 (×1.00) | 2.250 | 2.125 |" in written
+    assert "Microseconds an example at batch 1:" in written
+    assert "| jaxmore | 9.0 (×1.00) |" in written
+    assert "| jaxmore | 2.250 (1 s), 2.125 (5 s) |" in written
 
 
 def test_a_loop_counts_as_often_as_it_runs() -> None:
