@@ -14,8 +14,10 @@ GOAL = 1.1
 HEAD = """\
 # How exact every gradient is
 
-Every hand-derived gradient in float32 is at least as exact as the better of JAX's and PyTorch's automatic gradients, within
-10 %: over many random draws its error is at most 1.1 times theirs, and in some cases a thousandth of it. Where the bits differ
+In float32 every gradient of a rule is at least as exact as the better of JAX's and PyTorch's automatic gradients, within
+10 %: over many random draws its error is at most 1.1 times theirs, and in some cases a thousandth of it. The 26 lines of the
+notebooks' network follow torch's order of rounding, and their error is up to 1.5 times that of the better one
+([line by line](#exercise-1-line-by-line)). Where the bits differ
 from PyTorch's, the cause is another order of rounding, or another approximation of `exp` or a similar function.
 [The causes](#the-causes) lists them.
 
@@ -88,7 +90,7 @@ network, `_rounded` keeps them apart; its errors are then as large as torch's, n
     "pow": """`(bnvar + eps) ** -1.5`: the two libraries approximate a power differently. XLA's result is almost always correctly
 rounded (0.501 units), torch's may be the adjacent number.""",
     "tanh": """The error of XLA's float32 tanh is at most 4.9 units in the last place, torch's 0.5. Where 1 − y² is small, it
-has lost digits before ([3.5 near x = 5, all near 9](#digits-in-the-tails)). Our tanh (`activations.py`) has at most 1.3 units and makes a step of the notebooks' network
+has lost digits before ([3.5 near x = 5, all near 9](#digits-in-the-tails)). Our tanh (`jaxmore/rules/_activations.py`) has at most 1.3 units and makes a step of the notebooks' network
 2 to 3 % slower. An exponential with all digits would lower its error from 1.06 of torch's to 1.05, for 5 % of a step; saving
 1 − |y| as well would remove the error in the tails, for 15 %.""",
     "forms": """The same factors in another order, for instance a product before a sum instead of after it. Neither form is better.""",
