@@ -74,7 +74,7 @@ loss
 # ## The judge
 #
 # `jax.vjp` computes every cotangent. `check` compares yours with it: *exact* means equal bit for bit, *approximate*
-# equal up to rounding, and *maxdiff* is the largest difference.
+# within 1e-8 + 1e-5 of JAX's value, and *maxdiff* is the largest difference.
 
 # %%
 parameters = ninja.stepwise.Parameters(C, W1, b1, W2, b2, bngain, bnbias)
@@ -110,8 +110,8 @@ check("logprobs", dlogprobs)
 # %% [markdown]
 # **dprobs**, shape (32, 27), from `logprobs = jnp.log(probs)`. Elementwise: what is the slope of log?
 #
-# <details><summary>A hint</summary>d log(p) = dp / p. The slope at each element, times the cotangent of logprobs
-# there.</details>
+# <details><summary>A hint</summary>The slope of log p is 1/p. Multiply it at each element by the cotangent of
+# logprobs there.</details>
 
 # %%
 dprobs = ...
@@ -133,7 +133,7 @@ check("counts_sum_inv", dcounts_sum_inv)
 # **dcounts_sum**, shape (32, 1), from `counts_sum_inv = counts_sum**-1`. The power rule, with exponent -1. What
 # becomes of the exponent, and of the sign?
 #
-# <details><summary>A hint</summary>d(s^a) = a s^(a-1) ds with a = -1; ds is what is left when you know
+# <details><summary>A hint</summary>The slope of s^a is a s^(a-1), here with a = -1. Multiply it by the cotangent
 # dcounts_sum_inv.</details>
 
 # %%
@@ -154,7 +154,7 @@ check("counts", dcounts)
 # %% [markdown]
 # **dnorm_logits**, shape (32, 27), from `counts = jnp.exp(norm_logits)`. Which function is its own derivative?
 #
-# <details><summary>A hint</summary>d exp(x) = exp(x) dx, and exp(norm_logits) has a name on that very
+# <details><summary>A hint</summary>The slope of exp(x) is exp(x), and exp(norm_logits) has a name on that very
 # line.</details>
 
 # %%
@@ -166,8 +166,8 @@ check("norm_logits", dnorm_logits)
 # of them: a broadcast and a minus sign.
 #
 # <details><summary>A hint</summary>Undo the broadcast by a sum over the axis it went along (keep the axis), and mind
-# the sign. On the real batch it comes out as zero, since the loss does not depend on what is subtracted; the check
-# puts other numbers for dnorm_logits, and the line must hold there.</details>
+# the sign. On the real batch it comes out as zero, since the loss does not depend on what is subtracted. In a
+# terminal, jaxmore check puts other numbers for dnorm_logits, and the line must hold there, too.</details>
 
 # %%
 dlogit_maxes = ...
@@ -177,9 +177,9 @@ check("logit_maxes", dlogit_maxes)
 # **dlogits**, shape (32, 27), from `logit_maxes = logits.max(1, keepdims=True)` and `norm_logits = logits -
 # logit_maxes`. logits is used twice: for the maximum, and in norm_logits. Which entries does a maximum feel?
 #
-# <details><summary>A hint</summary>norm_logits hands its cotangent on as it is. The maximum of a row hands its own
-# to one entry, the largest: jax.nn.one_hot(logits.argmax(1), 27) marks it. Add the two. (The short form of the whole
-# is Exercise 2; this line is checked with other numbers above it.)</details>
+# <details><summary>A hint</summary>norm_logits hands its cotangent on as it is. The maximum of a row hands its own to
+# one entry, the largest: jax.nn.one_hot(logits.argmax(1), 27) marks it. Add the two. (The short form of the whole is
+# Exercise 2. In a terminal, jaxmore check puts other numbers above this line.)</details>
 
 # %%
 dlogits = ...
@@ -249,8 +249,8 @@ dbnbias = ...
 check("bnbias", dbnbias)
 
 # %% [markdown]
-# **dbnraw**, shape (32, 64), from `hpreact = bngain * bnraw + bnbias`. The product rule. Which broadcast goes the
-# right way by itself?
+# **dbnraw**, shape (32, 64), from `hpreact = bngain * bnraw + bnbias`. The product rule. Each row of bnraw has
+# numbers of its own: is a sum needed?
 #
 # <details><summary>A hint</summary>The other factor, bngain, times dhpreact: (1, 64) spreads over the 32 rows as
 # before.</details>
@@ -274,8 +274,8 @@ check("bnvar_inv", dbnvar_inv)
 # **dbnvar**, shape (1, 64), from `bnvar_inv = (bnvar + 1e-5) ** -0.5`. The power rule, with exponent -0.5: which
 # exponent is left? What stands inside the power?
 #
-# <details><summary>A hint</summary>d(s^a) = a s^(a-1) ds with s = bnvar + 1e-5: a comes to the front, the exponent
-# goes down by one, and the 1e-5 stays inside.</details>
+# <details><summary>A hint</summary>The slope of s^a is a s^(a-1), with s = bnvar + 1e-5: a comes to the front, the
+# exponent goes down by one, and the 1e-5 stays inside.</details>
 
 # %%
 dbnvar = ...
@@ -285,8 +285,9 @@ check("bnvar", dbnvar)
 # **dbndiff2**, shape (32, 64), from `bnvar = 1 / (n - 1) * bndiff2.sum(0, keepdims=True)`. bnvar is a sum over 32
 # rows, with a factor before it. What does each row get?
 #
-# <details><summary>A hint</summary>The inverse of the former: a sum hands its cotangent to every row alike, times
-# the factor 1/(n-1). The shape must be (32, 64): let jnp.ones_like(bndiff2) spread it.</details>
+# <details><summary>A hint</summary>Here the forward line sums, so the backward line copies: a sum hands its cotangent
+# to every row alike, times the factor 1/(n-1). The shape must be (32, 64): let jnp.ones_like(bndiff2) spread
+# it.</details>
 
 # %%
 dbndiff2 = ...
@@ -349,8 +350,8 @@ check("W1", dW1)
 # Which sum undoes it?
 #
 # <details><summary>A hint</summary>Add the rows of dhprebn up. On the real batch it comes out as zero: BatchNorm
-# takes the mean away, and b1 with it. The check puts other numbers for dhprebn, and the line must hold
-# there.</details>
+# takes the mean away, and b1 with it. In a terminal, jaxmore check puts other numbers for dhprebn, and the line must
+# hold there, too.</details>
 
 # %%
 db1 = ...
@@ -384,7 +385,7 @@ check("C", dC)
 # %% [markdown]
 # ## Exercise 2: the cross-entropy in one line
 #
-# From the logits to the loss there are seven lines. Derive `dlogits` from `logits` and `Y` alone. In
+# There are eight lines from the logits to the loss. Derive `dlogits` from `logits` and `Y` alone. In
 # $\mathrm{loss} = \frac{1}{n}\sum_i (\log \sum_v e^{z_{iv}} - z_{i,Y_i})$ take the derivative with respect to $z_{iv}$.
 
 # %%

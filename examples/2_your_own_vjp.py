@@ -125,9 +125,9 @@ except RuleError as error:
 #
 # ## The derivation
 #
-# With $s = 1/r$ and $\hat y = g\,dy$, summed over the last axis of length $n$:
+# With $s = 1/r$ and $u = g\,dy$, and with sums over the last axis of length $n$:
 #
-# $$dx_j = s\,\hat y_j + \frac{\partial s}{\partial x_j} \sum_i \hat y_i x_i, \qquad
+# $$dx_j = s\,u_j + \frac{\partial s}{\partial x_j} \sum_i u_i x_i, \qquad
 # \frac{\partial s}{\partial x_j} = -\tfrac12 s^3 \cdot \frac{2 x_j}{n} = -\frac{s^3 x_j}{n}$$
 
 

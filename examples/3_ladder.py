@@ -38,7 +38,7 @@ print(f"a model that knows nothing has the loss log {vocab.size} = {math.log(voc
 # | `bow` | the whole beginning | the mean of all embeddings so far, by position |
 # | `rnn` | the whole beginning | a state that is updated character by character |
 # | `gru` | the whole beginning | gates that decide what the state keeps |
-# | `lstm` | the whole beginning | a second state, changed by sums only, so gradients last |
+# | `lstm` | the whole beginning | a memory that is only scaled by a gate and added to, so gradients last |
 # | `transformer` | the whole beginning | attention: each place chooses where it looks |
 
 # %%

@@ -111,7 +111,7 @@ for at in (0.5, 2.0, 4.0):
     )
 
 # %% [markdown]
-# Both autodiffs, JAX's and PyTorch's, use the same formula and have the same loss of digits.
+# The autodiffs of JAX and PyTorch compute the slope from the rounded tanh, too, and lose the same digits.
 #
 # ## 4. Fused multiply-add: the compiler rounds once where you round twice
 #

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 def dlogits_closed(logits: Float[Array, "B V"], Y: Int[Array, " B"]) -> Float[Array, "B V"]:
     """Exercise 2, the lecture's form: dlogits = (softmax(logits) − onehot(Y)) / n.
 
-    One step for the seven lines from logits to the loss. In loss = 1/n Σ (log Σ exp z − z[Y]),
+    One step for the eight lines from logits to the loss. In loss = 1/n Σ (log Σ exp z − z[Y]),
     ∂/∂z_v log Σ exp z = p_v and ∂/∂z_v z[Y] = onehot(Y)_v.
     """
     return (jax.nn.softmax(logits) - jax.nn.one_hot(Y, logits.shape[1], dtype=logits.dtype)) * (

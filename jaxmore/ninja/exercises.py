@@ -111,7 +111,7 @@ def write(folder: Path, exercise: Exercise = BACKPROP) -> list[Path]:
     try:
         for path in texts:
             if path.exists():
-                raise InputError(f"{path} exists already; name another folder")
+                raise InputError(f"{path} exists already: name another folder")
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
             write_atomically(path, text.encode())

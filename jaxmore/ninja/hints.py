@@ -10,7 +10,8 @@ HINTS = {
     ),
     "probs": Hint(
         "Elementwise: what is the slope of log?",
-        "d log(p) = dp / p. The slope at each element, times the cotangent of logprobs there.",
+        "The slope of log p is 1/p. Multiply it at each element by the cotangent of logprobs "
+        "there.",
     ),
     "counts_sum_inv": Hint(
         "One number a row, shape (32, 1), was broadcast over 27 columns. Which sum undoes a "
@@ -21,7 +22,8 @@ HINTS = {
     ),
     "counts_sum": Hint(
         "The power rule, with exponent -1. What becomes of the exponent, and of the sign?",
-        "d(s^a) = a s^(a-1) ds with a = -1; ds is what is left when you know dcounts_sum_inv.",
+        "The slope of s^a is a s^(a-1), here with a = -1. Multiply it by the cotangent "
+        "dcounts_sum_inv.",
     ),
     "counts": Hint(
         "counts is used twice: in probs and in counts_sum. What becomes of two cotangents?",
@@ -30,20 +32,22 @@ HINTS = {
     ),
     "norm_logits": Hint(
         "Which function is its own derivative?",
-        "d exp(x) = exp(x) dx, and exp(norm_logits) has a name on that very line.",
+        "The slope of exp(x) is exp(x), and exp(norm_logits) has a name on that very line.",
     ),
     "logit_maxes": Hint(
         "One number a row was taken away from 27 of them: a broadcast and a minus sign.",
         "Undo the broadcast by a sum over the axis it went along (keep the axis), and mind the "
         "sign. On the real batch it comes out as zero, since the loss does not depend on what is "
-        "subtracted; the check puts other numbers for dnorm_logits, and the line must hold there.",
+        "subtracted. In a terminal, jaxmore check puts other numbers for dnorm_logits, and the "
+        "line must hold there, too.",
     ),
     "logits": Hint(
         "logits is used twice: for the maximum, and in norm_logits. Which entries does a maximum "
         "feel?",
         "norm_logits hands its cotangent on as it is. The maximum of a row hands its own to one "
         "entry, the largest: jax.nn.one_hot(logits.argmax(1), 27) marks it. Add the two. (The "
-        "short form of the whole is Exercise 2; this line is checked with other numbers above it.)",
+        "short form of the whole is Exercise 2. In a terminal, jaxmore check puts other numbers "
+        "above this line.)",
     ),
     "h": Hint(
         "A matrix product. Which product of dlogits, (32, 27), and W2, (64, 27), has h's shape?",
@@ -71,7 +75,7 @@ HINTS = {
         "The slope is 1: the rows of dhpreact add up, with keepdims=True.",
     ),
     "bnraw": Hint(
-        "The product rule. Which broadcast goes the right way by itself?",
+        "The product rule. Each row of bnraw has numbers of its own: is a sum needed?",
         "The other factor, bngain, times dhpreact: (1, 64) spreads over the 32 rows as before.",
     ),
     "bnvar_inv": Hint(
@@ -81,13 +85,14 @@ HINTS = {
     ),
     "bnvar": Hint(
         "The power rule, with exponent -0.5: which exponent is left? What stands inside the power?",
-        "d(s^a) = a s^(a-1) ds with s = bnvar + 1e-5: a comes to the front, the exponent goes down "
-        "by one, and the 1e-5 stays inside.",
+        "The slope of s^a is a s^(a-1), with s = bnvar + 1e-5: a comes to the front, the exponent"
+        " goes down by one, and the 1e-5 stays inside.",
     ),
     "bndiff2": Hint(
         "bnvar is a sum over 32 rows, with a factor before it. What does each row get?",
-        "The inverse of the former: a sum hands its cotangent to every row alike, times the "
-        "factor 1/(n-1). The shape must be (32, 64): let jnp.ones_like(bndiff2) spread it.",
+        "Here the forward line sums, so the backward line copies: a sum hands its cotangent to "
+        "every row alike, times the factor 1/(n-1). The shape must be (32, 64): let "
+        "jnp.ones_like(bndiff2) spread it.",
     ),
     "bndiff": Hint(
         "bndiff is used twice: in bndiff2 and in bnraw. What becomes of two cotangents?",
@@ -115,8 +120,8 @@ HINTS = {
     "b1": Hint(
         "b1, shape (64,), was added to each of 32 rows: a broadcast. Which sum undoes it?",
         "Add the rows of dhprebn up. On the real batch it comes out as zero: BatchNorm takes the "
-        "mean away, and b1 with it. The check puts other numbers for dhprebn, and the line must "
-        "hold there.",
+        "mean away, and b1 with it. In a terminal, jaxmore check puts other numbers for dhprebn, "
+        "and the line must hold there, too.",
     ),
     "emb": Hint(
         "The same numbers in another shape. What is the way back?",

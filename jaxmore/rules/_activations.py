@@ -14,7 +14,7 @@ from jaxmore.rules._reductions import on_one_thread
 def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Compute the hyperbolic tangent elementwise: y = tanh x.
 
-    Derivation. The map is elementwise, so d(loss) = sum dy · y'(x) dx. By the quotient rule on
+    Derivation. The map is elementwise, so δ(loss) = sum dy · y'(x) δx. By the quotient rule on
     tanh = sinh / cosh, with sinh' = cosh, cosh' = sinh and cosh² − sinh² = 1::
 
         y' = (cosh² − sinh²) / cosh² = 1 − tanh² = 1 − y²      hence   dx = (1 − y²) dy
@@ -102,7 +102,7 @@ def _tanh_by_quotients(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Compute the logistic function elementwise: y = 1 / (1 + exp(−x)).
 
-    Derivation. The map is elementwise, so d(loss) = sum dy · y'(x) dx. By the chain rule on y = 1/u
+    Derivation. The map is elementwise, so δ(loss) = sum dy · y'(x) δx. By the chain rule on y = 1/u
     with u = 1 + e, e = exp(−x), e' = −e, and with 1 − y = e/u::
 
         y' = −u'/u² = e / u² = (1/u) · (e/u) = y (1 − y)       hence   dx = y (1 − y) dy
@@ -144,14 +144,14 @@ def sigmoid_bwd(
 def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Compute the rectified linear unit elementwise: y = max(x, 0).
 
-    Derivation. The map is elementwise, so d(loss) = sum dy · y'(x) dx. The slope is 1 where x > 0
+    Derivation. The map is elementwise, so δ(loss) = sum dy · y'(x) δx. The slope is 1 where x > 0
     and 0 where x < 0. At 0 every number in [0, 1] is a subgradient; this rule takes 0, as PyTorch
     does (the gradient of ``jnp.maximum`` would be ½)::
 
         dx = dy where x > 0, else 0
 
-    x > 0 exactly where y > 0, so the output suffices. NaN propagates through the forward and the
-    backward pass.
+    x > 0 exactly where y > 0, so the output suffices. Where x is NaN, y is NaN and dx = dy; where
+    x ≤ 0, dx is 0 for any dy, also NaN.
 
     Args:
         x: any shape, float64, float32, bfloat16 or float16.
@@ -193,7 +193,7 @@ def gelu(x: Float[Array, "*shape"], *, approximate: bool) -> Float[Array, "*shap
     u = √(2/π) (x + 0.044715 x³). The two differ by up to 4.7e-4, so ``approximate`` has no default
     (PyTorch defaults to the exact form, JAX to the tanh form).
 
-    Derivation. The map is elementwise, so d(loss) = sum dy · y'(x) dx, and by the product rule
+    Derivation. The map is elementwise, so δ(loss) = sum dy · y'(x) δx, and by the product rule
     y' = Φ + x Φ'.
 
     Exact: Φ(x) = ½ erfc(−x/√2), and by the fundamental theorem of calculus on its integral::

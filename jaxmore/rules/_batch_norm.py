@@ -11,7 +11,7 @@ from jaxmore.rules._reductions import sum_rows
 
 
 class BatchNormResiduals(NamedTuple):
-    """The input, the statistics of the batch (also used for inference) and the gain.
+    """The input, the mean and the variance of the batch, and the gain.
 
     Saving x̂ instead of x would take the same memory and add a rounding error: x − mean is exact
     where the two are close. The backward pass recomputes x̂ and (var + eps)^(−½).

@@ -107,7 +107,7 @@ HINTS = {
         "The slope is 1: dnormed adds up over both axes that bias was broadcast along, (0, 1).",
     ),
     "lnraw": Hint(
-        "The product rule. Which broadcast goes the right way by itself?",
+        "The product rule. Each place of lnraw has numbers of its own: is a sum needed?",
         "The other factor, gain, times dnormed: (12,) spreads over names and positions as before.",
     ),
     "lnvar_inv": Hint(
