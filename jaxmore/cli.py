@@ -23,7 +23,7 @@ from jaxmore.terminal import paint
 WELCOME = """\
 jaxmore {version}: makemore in JAX, with every gradient derived by hand and proven.
 
-  {train}      train on the names that come with it, into the folder out
+  {train}      train on the names that come with jaxmore, into the folder out
   {sample}     make more names with what was trained
   {explore}    write a page that shows every number of a network and its gradient
 
@@ -39,7 +39,7 @@ makemore in JAX with hand-derived gradients, version {version}
 {commands}
 
 {options}
-  -h, --help             show this, or after a command its flags
+  -h, --help             show this; after a command, its flags
   --version              show the version
   --tyro-print-completion {{bash,zsh,tcsh}}
                          print the completion script of a shell"""

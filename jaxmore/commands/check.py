@@ -41,19 +41,19 @@ class _Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class Check:
-    """Prove gradients: the notebooks' network, the rules and models that ship, what is yours.
+    """Check gradients: of the notebooks' network, of jaxmore's rules and models, of your rules.
 
-    Without a flag: the 26 hand-derived cotangents of the notebooks' network against autodiff.
+    Without a flag, compare the 26 hand-derived cotangents of the notebooks' network with autodiff.
     """
 
     spec: Annotated[Positional[str | None], default("none", "MODULE:FWD,BWD | FILE")] = None
     """A rule of yours: two functions of a module, or of a file.py. Or the file of an exercise."""
     args: str = ""
-    """Its arguments, such as "f[5,3] f[3] i[5]<7": floats by shape, ids below a bound."""
+    """The arguments of your rule, such as "f[5,3] f[3] i[5]<7": floats by shape, ids below 7."""
     rule: Annotated[tuple[str, ...], default("none", "NAME ...")] = ()
-    """Rules that ship; "all" for every one."""
+    """Rules of jaxmore; "all" for every one."""
     model: Annotated[tuple[str, ...], default("none", "TYPE ...")] = ()
-    """Models that ship; "all" for every one."""
+    """Models of jaxmore; "all" for every one."""
     dtype: Annotated[tuple[str, ...], arg(metavar="DTYPE ...")] = DTYPES
     """The narrower dtypes to check in, besides float64."""
     only_dtype: Annotated[str | None, default("none", "DTYPE")] = None
@@ -65,13 +65,16 @@ class Check:
     input_file: Words = None
     """Words that the notebooks' batch is drawn from."""
     prove: bool = False
-    """Prove in exact arithmetic, without a tolerance. --rule all adds the layers and 26 lines."""
+    """Prove in exact arithmetic, without a tolerance: rules, or the notebooks' 26 lines.
+
+    --rule all proves every rule and layer, and the 26 lines.
+    """
     digits: bool = False
     """Count the digits of a rule that are right in float32 and float64, by ball arithmetic."""
     dump: bool = False
-    """Print every intermediate of the notebooks' network and its cotangent instead."""
+    """Print every intermediate of the notebooks' network and its cotangent, without a check."""
     hint: bool = False
-    """Say more about an exercise's first wrong line, or about the next one."""
+    """Say more about the first wrong line of an exercise or, if none is wrong, the first blank."""
 
     def run(self) -> None:
         if self.json and (self.json.endswith(".py") or ".py:" in self.json):
@@ -85,14 +88,14 @@ class Check:
                 raise InputError("the exercise's file takes no other flag than --hint")
             self._judge_exercise()
         elif self.hint:
-            raise InputError("--hint goes with the exercise's file")
+            raise InputError("--hint needs the file of an exercise")
         elif self.spec or self.rule or self.model:
             if self.dump:
-                raise InputError("--dump goes without a rule or a model")
+                raise InputError("--dump takes no rule and no model")
             self._prove()
         elif self.args or self.json or self.dtype != DTYPES or self.option or self.only_dtype:
             raise InputError(
-                "--args, --dtype, --only-dtype, --option and --json go with a rule or a model"
+                "--args, --dtype, --only-dtype, --option and --json need a rule or a model"
             )
         else:
             self._compare_with_the_notebooks()
@@ -128,7 +131,7 @@ class Check:
                 )
             )
         elif self.args or self.option or self.only_dtype:
-            raise InputError("--args, --option and --only-dtype go with a rule of yours")
+            raise InputError("--args, --option and --only-dtype need a rule of yours")
         if self.rule:
             names = () if "all" in self.rule else self.rule
             reports += testing.check_shipped_rules(names, dtypes=self.dtype)

@@ -17,9 +17,9 @@ class Convert:
     target: Annotated[str, arg(name="to", metavar="PATH")]
     """The work folder or model.pt to write."""
     input_file: Words = None
-    """The words that makemore.py was trained on; model.pt does not contain its characters."""
+    """The words that the model was trained on; model.pt does not contain its characters."""
     n_head: int = 4
-    """N of a transformer; model.pt does not contain it."""
+    """N, the number of attention heads of a transformer; model.pt does not contain it."""
     seed: int = 3407
     """makemore.py's --seed, which selects the held-out words; model.pt does not contain it."""
     overwrite: bool = False

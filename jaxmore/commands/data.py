@@ -11,23 +11,23 @@ from jaxmore.runs.config import default
 
 @dataclass(frozen=True)
 class Data:
-    """Tell which words a run would use, pack them, or fetch makemore's 32,033 names."""
+    """Describe a file of words, pack it, or download makemore's 32,033 names."""
 
     input_file: Words = None
     """Words, one per line, or a pack."""
     download: bool = False
     """Fetch names.txt of the makemore repository into the cache folder and print its path."""
     pack: Annotated[str | None, default("no pack", "DIR")] = None
-    """Write the words as a pack, which train reads from the disk: for more than memory holds."""
+    """Write the words as a pack, a folder that train reads from the disk, not into memory."""
     unique: bool = False
     """With --pack, drop duplicate words."""
     json: Json = None
-    """Write what is told to a file; without FILE print it as JSON."""
+    """Write the description to a file; without FILE, print it as JSON."""
 
     def run(self) -> None:
         """Print the path of the words, how many there are, and their characters."""
         if self.unique and self.pack is None:
-            raise InputError("--unique goes with --pack; train has a flag of this name, too")
+            raise InputError("--unique needs --pack; to drop duplicates in a run, give it to train")
         try_json(self.json)
         from jaxmore import data
         from jaxmore.terminal import waiting

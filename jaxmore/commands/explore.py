@@ -31,17 +31,21 @@ PATHS = {
 class Explore:
     """Write a page that shows backpropagation live in a browser.
 
-    The page is one file and needs neither a server nor a network. It shows the notebooks' network
-    or, given a word, how a run's model processes that word.
+    The page is one file and needs neither a server nor the internet. It shows the notebooks'
+    network, with -o as a run has trained it, or how the model of a run processes a word.
     """
 
-    word: Positional[Annotated[str | None, default("a training word", "WORD")]] = None
-    """The word that the page follows through the run's model."""
+    word: Positional[
+        Annotated[str | None, default("mlp-bn none, other types the first training word", "WORD")]
+    ] = None
+    """The word that the page follows through the model of a run. Needs -o."""
     work_dir: Annotated[str | None, default("fresh parameters", "DIR", "-o")] = None
     """The folder of a trained model."""
     page: Annotated[str | None, default(f"{FILE}, in DIR where one is given", "FILE")] = None
     """File to write the page to."""
-    input_file: Annotated[str | None, default(WORDS, "FILE", "-i")] = None
+    input_file: Annotated[str | None, default(f"those of the run, else {WORDS}", "FILE", "-i")] = (
+        None
+    )
     """Words, one per line."""
     overwrite: bool = False
     """Replace an existing page."""
@@ -50,7 +54,7 @@ class Explore:
         """Write the page and print its path."""
         path = Path(self.page or Path(self.work_dir or ".") / FILE)
         if path.exists() and not self.overwrite:
-            raise InputError(f"{path} is there already: --overwrite replaces it")
+            raise InputError(f"{path} exists already: --overwrite replaces it")
         saved = None
         if self.work_dir:
             from jaxmore.runs.trained import load
@@ -82,7 +86,9 @@ class Explore:
         corpus = corpus_of(saved, words_path(self.input_file), packs=False)
         splits = cast("Splits", corpus.splits)  # no pack
         if extra := set(corpus.vocab.characters) - set(saved.vocab.characters):
-            raise InputError(f"{corpus.name} has characters that the run has not: {sorted(extra)}")
+            raise InputError(
+                f"{corpus.name} has characters that the model does not know: {sorted(extra)}"
+            )
         if self.word is None and saved.type == "mlp-bn" and saved.options["hidden_bias"]:
             leaves = by_path(saved.params)
             params = {name: np.asarray(leaves[path]) for name, path in PATHS.items()}

@@ -14,7 +14,7 @@ FIGURE = "find-lr.png"
 class FindLr:
     """Sweep the learning rate of the optimiser that train would use, and suggest one.
 
-    The range is 0.001 to 1 for plain gradient descent, and 0.00001 to 0.1 for AdamW and Muon.
+    The range is 0.001 to 1 for plain gradient descent, and 0.00001 to 0.1 for Adam, AdamW and Muon.
     """
 
     input_file: Words = None

@@ -15,7 +15,7 @@ from jaxmore.runs.config import WORDS, default
 from jaxmore.terminal import pasteable
 
 Words = Annotated[str | None, default(WORDS, "FILE", "-i")]
-WordsOfRun = Annotated[str | None, default("those it was trained on", "FILE", "-i")]
+WordsOfRun = Annotated[str | None, default("those that the model was trained on", "FILE", "-i")]
 WorkDir = Annotated[str, arg(aliases=["-o"], metavar="DIR")]
 MOST = 10_000
 """The most numbers in a list, and the most runs in a sweep."""

@@ -35,7 +35,7 @@ class Inspect:
     """
 
     work_dir: WorkDir = "out"
-    """The folder of a trained model: out is the best of a run, out/last its last."""
+    """The folder of a trained model: out has the best of a run; out/last the last, if another."""
     input_file: WordsOfRun = None
     """Words to draw the batch from; only their train split is used."""
     seed: Annotated[int | None, default("the run's", "INT")] = None
@@ -67,7 +67,7 @@ class Inspect:
         names = [f"{n}-{theme}{s}" for n in FIGURES for theme in plots.THEMES for s in SUFFIXES]
         there = [name for name in names if (folder / name).exists()]
         if there and not self.overwrite:
-            raise InputError(f"{folder / there[0]} is there already: --overwrite replaces it")
+            raise InputError(f"{folder / there[0]} exists already: --overwrite replaces it")
         found = inspect_run(trained, Path(self.work_dir), words_path(self.input_file), self.seed)
         if self.json != "-":
             print(_report(trained, found))

@@ -33,11 +33,11 @@ class Ngram:
     neural: bool = False
     """Also learn the table by gradient descent: one linear layer on one-hot vectors."""
     steps: int = 1_000
-    """Steps of gradient descent, each over all words."""
+    """With --neural, steps of gradient descent, each over all words."""
     learning_rate: Annotated[float, arg(aliases=["-l"])] = 50.0
-    """Learning rate of gradient descent."""
+    """With --neural, the learning rate of gradient descent."""
     penalty: float = 0.01
-    """Weight of mean(W²) in the learned table's loss; with 0 it converges to the counts."""
+    """With --neural, the weight of mean(W²) in the loss; with 0 it converges to the counts."""
     n_words: int = 20
     """Number of words to sample."""
     seed: int = 2147483647
@@ -107,10 +107,10 @@ class Ngram:
             )
             learned = mean_nll(np.asarray(table, np.float64), everything)
             if not np.isfinite(learned):
-                raise InputError("the neural form diverged: lower --learning-rate")
+                raise InputError("the learned table diverged: lower --learning-rate")
             say(
                 f"learned in {self.steps:,} steps, penalty {self.penalty:g}: all {learned:.7f}, "
-                f"{learned - counted:+.7f} beside counting"
+                f"{learned - counted:+.7f} from counting"
             )
         of_train = log_probabilities(counts["train"], smoothing=self.smoothing)
         losses = [f"{name} {mean_nll(of_train, split):.7f}" for name, split in counts.items()]

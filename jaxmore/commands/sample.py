@@ -24,9 +24,9 @@ class Sample:
     """Make more words with a trained model."""
 
     work_dir: WorkDir = "out"
-    """The folder of a trained model: out is the best of a run, out/last its last."""
+    """The folder of a trained model: out has the best of a run; out/last the last, if another."""
     input_file: WordsOfRun = None
-    """Words that the samples are compared with, to mark each by its split; a pack marks none."""
+    """Words to compare the samples with: each is marked by the split that holds it."""
     n_words: Annotated[int, arg(aliases=["-n"])] = 20
     """Number of words."""
     seed: int = 2147483647

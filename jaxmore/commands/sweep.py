@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Suppress
 
-from jaxmore.commands.flags import MOST, Json, WorkDir, parse_list, try_json, write_json
+from jaxmore.commands.flags import MOST, Json, Words, WorkDir, parse_list, try_json, write_json
 from jaxmore.commands.sweep_results import Result, Shares, draw, finite, format_table
 from jaxmore.errors import InputError
 from jaxmore.runs.config import TrainConfig, check_at_least, default
@@ -29,31 +29,38 @@ OWN = (*LISTS, "cpu_devices", "num_processes", "process_id")
 
 @dataclass(frozen=True)
 class Sweep(TrainConfig):
-    """Train once for each learning rate, weight decay and seed; a table and a figure of all.
+    """Train once for each learning rate, weight decay and seed; print a table, draw a figure.
 
-    The runs are spread over all devices. Each CPU device trains one run after another: interrupted,
-    what is done is kept. Each accelerator trains its runs at once: interrupted, nothing is.
+    The runs are spread over all devices. A CPU device trains one run after another, and a sweep
+    that is interrupted keeps the finished ones. An accelerator trains its runs at once, and a
+    sweep that is interrupted keeps none.
     """
 
+    input_file: Words = None
+    """Words, one per line."""
     work_dir: WorkDir = "out"
     """Where the results and the figure go."""
     overwrite: bool = False
     """Replace what the work folder holds."""
     # A list where a run has a number. What a sweep has no use for is no flag of it.
     learning_rate: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
-        str | None, default("sgd 0.1, adamw 5e-4, muon 5e-3", "LIST", "-l")
+        str | None, default("sgd 0.1, adam 0.01, adamw 5e-4, muon 5e-3", "LIST", "-l")
     ] = None
     """Learning rates, such as 0.03,0.1,0.3."""
-    weight_decay: Annotated[str | None, default("sgd 0, adamw 0.01, muon 0.1", "LIST", "-w")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
-    """Decays of every parameter, with Muon of every matrix, such as 0,0.01."""
-    seed: Annotated[str | None, default("2147483647, makemore's types 3407", "LIST")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    weight_decay: Annotated[
+        str | None, default("sgd and adam 0, adamw 0.01, muon 0.1", "LIST", "-w")
+    ] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Weight decays of every parameter, such as 0,0.01; with Muon, of every matrix."""
+    seed: Annotated[
+        str | None, default("2147483647, makemore's types and microgpt 3407", "LIST")
+    ] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Seeds, such as 1,2,3, or 0:8 for 0 to 7."""
     cpu_devices: Annotated[int | None, default("one device", "INT")] = None
     """Simulate this many devices on the CPU."""
     num_processes: Annotated[int | None, default("one process", "INT")] = None
     """How many processes share the runs. They share only the work folder."""
     process_id: Annotated[int | None, default("one process", "INT")] = None
-    """Which of them this is, from 0 on."""
+    """The number of this process, from 0."""
     json: Json = None
     """Write the results to a file; without FILE print them in place of the table."""
     resume: Suppress[bool] = False
@@ -82,7 +89,7 @@ class Sweep(TrainConfig):
         )
         n_runs = math.prod(map(len, lists))
         if n_runs > MOST:
-            raise InputError(f"a sweep has at most {MOST:,} runs, these are more")
+            raise InputError(f"a sweep has at most {MOST:,} runs, got {n_runs:,}")
         folder, n, i = Path(self.work_dir), self.num_processes, self.process_id
         if (n, i) != (None, None):
             self._check_processes(n_runs)
@@ -135,7 +142,7 @@ class Sweep(TrainConfig):
         if shares is not None:
             joined = shares.join(record)
             if len(joined) < n_runs:
-                tell(f"{folder}: {len(joined)} of {n_runs} runs: the last process joins them")
+                tell(f"{folder}: {len(joined)} of {n_runs} runs done; the last process joins them")
                 return
             found = found | {"runs": joined}
             write_atomically(folder / SWEEP, as_json(found))
@@ -145,14 +152,16 @@ class Sweep(TrainConfig):
     def _check_processes(self, n_runs: int) -> None:
         n, i = self.num_processes, self.process_id
         if n is None or i is None:
-            raise InputError("--num-processes and --process-id go together")
+            raise InputError("--num-processes and --process-id need each other")
         check_at_least("num_processes", n, 1)
         if n > n_runs:
-            raise InputError(f"--num-processes {n}: the sweep has {n_runs} runs")
+            raise InputError(f"--num-processes {n} is more than the {n_runs} runs of the sweep")
         if not 0 <= i < n:
-            raise InputError(f"--process-id must be 0 to {n - 1}, got {i}")
+            raise InputError(f"--process-id must lie in 0..{n - 1}, got {i}")
         if self.json is not None:
-            raise InputError("--json goes with one process")
+            raise InputError(
+                "--json needs one process: several write sweep.json in the work folder"
+            )
 
 
 def trains_together(runs: "Sequence[PreparedRun]") -> bool:

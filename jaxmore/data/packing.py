@@ -55,7 +55,7 @@ def write_pack(words: StrPath, path: StrPath, *, unique: bool = False, chunk: in
 
     source, target = Path(words), Path(path)
     if os.path.lexists(target):
-        raise InputError(f"{target} is there already: remove it, or name another pack")
+        raise InputError(f"{target} exists already: remove it, or name another folder")
     part = target.with_name(f"{target.name}.part")
     try:
         check_regular(source)

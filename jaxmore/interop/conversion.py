@@ -58,7 +58,7 @@ def convert(
     if source.is_dir():
         saved = load(source)
         if target.exists() and not overwrite:
-            raise InputError(f"{target} exists: --overwrite, or another name")
+            raise InputError(f"{target} exists already: --overwrite replaces it")
         write_torch_file(target, to_makemore(saved.type, saved.options, saved.params))
         return saved
     tensors = read_torch_file(source)
@@ -101,7 +101,7 @@ def convert(
     saved = Trained(converted.type, converted.options, vocab, converted.params, {}, record)
     with locked(target):
         if any((target / name).exists() for name in (RUN, CONFIG)) and not overwrite:
-            raise InputError(f"{target} holds a run: --overwrite, or another folder")
+            raise InputError(f"{target} holds a run: --overwrite replaces it")
         try:
             new = target / ".converted"
             remove(new)

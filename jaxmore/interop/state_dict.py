@@ -134,7 +134,7 @@ def to_makemore(
         InputError: makemore.py has no such type.
     """
     if type not in PARAMETERS:
-        raise InputError(f"makemore.py has no {type}, only {', '.join(PARAMETERS)}")
+        raise InputError(f"cannot convert {type} to a model.pt, only {', '.join(PARAMETERS)}")
     arrays, n_layer = by_path(params), options.get("n_layer", 0)
     state: dict[str, npt.NDArray[np.float32]] = {}
     for parameter in _parameters(type, n_layer):
@@ -160,7 +160,7 @@ def from_makemore(tensors: Tensors, *, n_head: int = 4) -> MakemoreModel:
     """
     type = next((type for type, name in SIGNATURES.items() if name in tensors), None)
     if type is None:
-        raise InputError(f"none of makemore.py's models ({', '.join(PARAMETERS)})")
+        raise InputError(f"none of the models that can be converted ({', '.join(PARAMETERS)})")
     n_layer = 0
     while f"transformer.h.{n_layer}.ln_1.weight" in tensors:
         n_layer += 1

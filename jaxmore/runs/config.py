@@ -24,7 +24,7 @@ ModelName = Literal[
 ]
 """The keys of ``jaxmore.models.MODELS``, repeated here so that JAX need not be imported."""
 
-WORDS = "$JAXMORE_NAMES, else the embedded names"
+WORDS = "$JAXMORE_NAMES, else the names that come with jaxmore"
 """The words that are read if no flag names a file."""
 
 SIZES = ("block_size", "n_layer", "n_head", "n_embd", "n_embd2")
@@ -62,7 +62,8 @@ def default(text: str, metavar: str, *aliases: str) -> Any:
 
 
 BATCH_SIZE = default("32, microgpt 1", "INT", "-b")
-SEED = default("2147483647, makemore's types 3407", "INT")
+BLOCK_SIZE = default("3, wavenet 8, microgpt 16, makemore's types the longest word + 1", "INT")
+SEED = default("2147483647, makemore's types and microgpt 3407", "INT")
 Optimizer = Annotated[
     Literal["sgd", "adam", "adamw", "muon"] | None,
     default("sgd, makemore's types adamw, microgpt adam", "{sgd,adam,adamw,muon}"),
@@ -81,16 +82,18 @@ class TrainConfig:
     overwrite: bool = False
     """Replace the run that the work folder holds."""
     resume: bool = False
-    """Resume the run that the work folder holds; its flags are the defaults."""
+    """Resume the run that the work folder holds; the flags of that run are the defaults."""
     unique: bool = False
     """Drop duplicate words before the split, so that no dev or test word is in train."""
 
     type: ModelName = "mlp-bn"
-    """The model."""
-    block_size: Annotated[int | None, default("the type's own", "INT")] = None
-    """T, the length of the context, or of a sequence."""
-    n_layer: Annotated[int | None, default("the type's own", "INT")] = None
-    """Number of blocks."""
+    """The model. bigram to transformer are makemore's types, which read whole words."""
+    block_size: Annotated[int | None, BLOCK_SIZE] = None
+    """T, the length of a context or of a sequence."""
+    n_layer: Annotated[int | None, default("deep-mlp-bn 5, transformer 4, microgpt 1", "INT")] = (
+        None
+    )
+    """Number of blocks; in deep-mlp-bn, of hidden layers."""
     n_head: Annotated[int | None, default("4", "INT")] = None
     """N, the number of attention heads."""
     n_embd: Annotated[int | None, default("the type's own, makemore's 64", "INT")] = None
@@ -100,8 +103,10 @@ class TrainConfig:
 
     batch_size: Annotated[int | None, BATCH_SIZE] = None
     """Examples per step."""
-    max_steps: Annotated[int | None, default("by the type", "INT")] = None
-    """Steps to train for: 200,000, for makemore's types 20,000, for microgpt 1,000."""
+    max_steps: Annotated[
+        int | None, default("200,000, makemore's types 20,000, microgpt 1,000", "INT")
+    ] = None
+    """Number of training steps."""
     optimizer: Optimizer = None
     """SGD, Adam (betas 0.85, 0.99), AdamW (0.9, 0.99), or Muon for matrices, Nadam for vectors."""
     learning_rate: Annotated[
@@ -118,7 +123,7 @@ class TrainConfig:
     warmup_steps: int = 0
     """Steps of linear learning-rate warmup."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of forward and backward; parameters and optimizer state stay in float32."""
+    """Precision of the forward and backward passes; parameters and optimiser stay in float32."""
     clip_norm: Annotated[float | None, default("no clipping", "FLOAT")] = None
     """Scale gradients down to this global norm."""
     weight_decay: Annotated[
@@ -134,7 +139,10 @@ class TrainConfig:
     sample_every: int = 0
     """Steps between samples of ten words; 0: only at the end."""
     patience: Annotated[int | None, default("no early stop", "INT")] = None
-    """Stop after this many evaluations without a better dev loss (makemore's types: test loss)."""
+    """Stop after this many evaluations without a better dev loss. Needs --eval-every.
+
+    makemore's types and microgpt have no dev split; for them it is the test loss.
+    """
     save_every: float = 30.0
     """Seconds between checkpoints; 0: after every chunk."""
     tensorboard: bool = False
@@ -146,19 +154,19 @@ class TrainConfig:
     device: Device = None
     """The platform to train on."""
     mesh: Annotated[str | None, default("one device", "data=N,model=M")] = None
-    """Share each batch among N devices, a transformer's weights among M of them. Experimental."""
+    """Split each batch in N, a transformer's weights in M, over N·M devices. Experimental."""
     shard_params: bool = False
     """With --mesh, keep a share of parameters and optimiser state on each of the N devices."""
     deterministic: bool = True
-    """With --mesh, sum gradients in a fixed tree: the same bits on any number of devices."""
+    """With --mesh, sum gradients in a fixed tree: the same bits on 1, 2, 4 and 8 devices."""
     cpu_devices: Annotated[int | None, default("one device", "INT")] = None
     """With --mesh, simulate this many devices on the CPU."""
     coordinator: Annotated[str | None, default("one process", "HOST:PORT|auto")] = None
-    """Where the first of several processes listens; auto: as SLURM, Kubernetes or Open MPI says."""
+    """Where process 0 listens; auto asks SLURM, Kubernetes or Open MPI. Needs --mesh."""
     num_processes: Annotated[int | None, default("one process", "INT")] = None
-    """How many processes share the run."""
+    """How many processes share the run. Needs --coordinator HOST:PORT."""
     process_id: Annotated[int | None, default("one process", "INT")] = None
-    """Which of them this is; the first, 0, alone prints and writes."""
+    """The number of this process, from 0; process 0 alone prints."""
     debug: bool = False
     """Turn on JAX's checks for NaNs, reused keys and leaked tracers. Slow."""
 
@@ -170,7 +178,9 @@ class TrainConfig:
             check_at_least(flag, getattr(self, flag), 0)
         for flag in (*COUNTS, *SIZES):
             if (getattr(self, flag) or 0) >= 2**31:  # JAX counts in 32 bits
-                raise InputError(f"--{flag.replace('_', '-')} must be below 2³¹")
+                raise InputError(
+                    f"--{flag.replace('_', '-')} must be below 2³¹, got {getattr(self, flag)}"
+                )
         for flag in ("learning_rate", "clip_norm"):
             value = getattr(self, flag)
             if value is not None and not 0 < value < math.inf:

@@ -69,7 +69,7 @@ def _check_kinds(folder: Path) -> None:
         path, kind = folder / name, "folder" if name in _FOLDERS else "file"
         is_right = path.is_dir() if kind == "folder" else path.is_file() or not path.exists()
         if os.path.lexists(path) and not is_right:
-            raise InputError(f"{path} is no {kind}: move it away to resume the run")
+            raise InputError(f"{path} is not a {kind}: move it away to resume the run")
 
 
 def check_overwrite(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
@@ -153,7 +153,9 @@ def read_record(folder: Path) -> dict[str, Any]:
         if checkpoint is None:
             if isinstance(error, FileNotFoundError):
                 raise InputError(f"{folder} holds no run to resume") from error
-            raise InputError(f"{folder / RUN} cannot be read, and no checkpoint is whole") from None
+            raise InputError(
+                f"{folder / RUN} cannot be read, and no checkpoint is intact"
+            ) from None
         record = checkpoint.record
     expected = {"format", "flags", "data", "vocabulary", "versions"}
     if not isinstance(record, dict) or not expected <= record.keys() or record["format"] != FORMAT:
@@ -206,7 +208,9 @@ def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     old, new = asdict(TrainConfig()) | theirs["flags"], ours["flags"]
     if (old["mesh"] is None) != (new["mesh"] is None):
         began, now = ("with", "without") if old["mesh"] else ("without", "with")
-        raise InputError(f"the run began {began} --mesh, {now} it the bits are others")
+        raise InputError(
+            f"the run began {began} --mesh, and its bits differ {now} it: resume it {began} --mesh"
+        )
     free = {*CHANGEABLE, *(("max_steps",) if new.get("schedule") == "constant" else ())}
     if not new["deterministic"]:
         free -= {"mesh", "shard_params"}
@@ -216,14 +220,12 @@ def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
             line = f"{flag} is {new.get(name)}, but the run has {old.get(name)}"
             if name == "max_steps":
                 schedule = new.get("schedule")
-                line += (
-                    f": a {schedule} schedule depends on the length, only a constant one does not"
-                )
+                line += f": a {schedule} schedule depends on it, a constant one does not"
             raise InputError(line)
     if theirs["vocabulary"] != ours["vocabulary"]:
         raise InputError(
-            f"the words have {len(ours['vocabulary'])} characters, "
-            f"but those of the run {len(theirs['vocabulary'])}, or others: not the run's words"
+            f"the words have {len(ours['vocabulary'])} distinct characters, which are not the "
+            f"{len(theirs['vocabulary'])} of the run: name its words with -i"
         )
     if theirs["data"]["sha256"] != ours["data"]["sha256"]:
         raise InputError(f"{ours['data']['file']} is not the file that the run began with")
@@ -237,4 +239,4 @@ def note_other_versions(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     ]
     if changed:
         line = ", ".join(changed)
-        print(f"note: not the same bits as before, this run began under: {line}", file=sys.stderr)
+        print(f"note: the last bits may differ, since this has changed: {line}", file=sys.stderr)

@@ -61,13 +61,13 @@ def inspect_run(trained: Trained, work_dir: Path, words: Words | None, seed: int
     """
     work_dir = work_dir.resolve()
     of_run = work_dir.name == LAST and not (work_dir / METRICS).exists()
+    training = trained.record["training"]
+    if "seed" not in training:
+        raise InputError(f"the model in {work_dir} was converted: it has no run to inspect")
     history = read_history(work_dir.parent if of_run else work_dir)
     corpus = corpus_of(trained, words)
     size = corpus.block_size(trained.options)
     X, Y = corpus.examples(trained.reads, size, trained.vocab, cut=trained.cuts_words)["train"]
-    training = trained.record["training"]
-    if "seed" not in training:
-        raise InputError(f"the model in {work_dir} was converted: it has no run to inspect")
     init_key, batch_key = jax.random.split(jax.random.key(training["seed"]))
     if seed is not None:
         _, batch_key = jax.random.split(jax.random.key(seed))

@@ -83,7 +83,7 @@ def _finite(ratios: dict[str, float]) -> dict[str, float]:
 def check_tensorboard() -> None:
     """Raise InputError if the package that writes the events is not installed."""
     if find_spec("tensorboardX") is None:
-        raise InputError("--tensorboard needs a package: pip install tensorboardX")
+        raise InputError("--tensorboard needs tensorboardX: pip install tensorboardX")
 
 
 class Scalars:
@@ -137,7 +137,7 @@ def read_history(work_dir: str | os.PathLike[str]) -> History:
     path = Path(work_dir) / METRICS
     chunks = [json.loads(line) for line in _lines_up_to(path, sys.maxsize)]
     if not chunks:
-        raise InputError(f"{path}: no metrics of a run")
+        raise InputError(f"{path} holds no metrics of a run")
     return History(
         steps=[chunk["step"] for chunk in chunks],
         losses=[chunk.get("loss", float("nan")) for chunk in chunks],

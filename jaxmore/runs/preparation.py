@@ -148,10 +148,10 @@ def resolve_settings(config: TrainConfig, reads: str) -> Settings:
     )
     if settings.warmup_steps >= settings.max_steps:
         raise InputError(
-            f"--warmup-steps {settings.warmup_steps} leaves nothing of {settings.max_steps} steps"
+            f"--warmup-steps {settings.warmup_steps} must be below --max-steps {settings.max_steps}"
         )
     if config.patience is not None and not config.eval_every:
-        raise InputError("--patience counts evaluations: say how often with --eval-every")
+        raise InputError("--patience counts evaluations: give --eval-every")
     return settings
 
 
@@ -172,8 +172,8 @@ def _devices(config: TrainConfig, settings: Settings, model: Layer) -> Devices:
             ):
                 if looks:
                     raise InputError(
-                        f"--shard-params: {flag} looks at whole gradients, which have no fixed "
-                        "order of addition: leave one out, or --no-deterministic for any order"
+                        f"--shard-params: {flag} needs whole gradients, which have no fixed order "
+                        "of addition: leave one out, or add --no-deterministic"
                     )
         return choose_devices(
             config.mesh,
@@ -183,11 +183,11 @@ def _devices(config: TrainConfig, settings: Settings, model: Layer) -> Devices:
             shard_params=config.shard_params,
         )
     if config.shard_params:
-        raise InputError("--shard-params goes with --mesh")
+        raise InputError("--shard-params needs --mesh")
     if config.cpu_devices is not None:
-        raise InputError("--cpu-devices goes with --mesh")
+        raise InputError("--cpu-devices needs --mesh")
     if not config.deterministic:
-        raise InputError("--no-deterministic goes with --mesh")
+        raise InputError("--no-deterministic needs --mesh")
     if config.dtype == "float32":
         return Devices()
     if config.debug:

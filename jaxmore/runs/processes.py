@@ -25,7 +25,7 @@ import numpy as np
 from jaxmore.errors import InputError
 from jaxmore.files import as_json
 from jaxmore.runs.checkpoints import checkpoint_folder, restore
-from jaxmore.runs.config import PROCESS, TrainConfig
+from jaxmore.runs.config import PROCESS, TrainConfig, check_at_least
 from jaxmore.runs.folder import RUN
 from jaxmore.runs.prepared import PreparedRun
 from jaxmore.runs.saver import Saver
@@ -57,15 +57,18 @@ def join(config: TrainConfig) -> None:
         InputError: the flags do not go together, or the processes do not find each other.
     """
     if config.mesh is None:
-        raise InputError("several processes share a batch by --mesh, for instance data=2")
+        raise InputError(
+            "--coordinator, --num-processes and --process-id need --mesh, such as --mesh data=2"
+        )
     if config.coordinator == "auto":  # SLURM, Kubernetes, Open MPI: what JAX detects
         address, number, index = None, None, None
     elif config.coordinator is None or config.num_processes is None or config.process_id is None:
-        raise InputError("--coordinator, --num-processes and --process-id go together")
+        raise InputError("--coordinator, --num-processes and --process-id need each other")
     else:
         address, number, index = config.coordinator, config.num_processes, config.process_id
+        check_at_least("num_processes", number, 1)
         if not 0 <= index < number:
-            raise InputError(f"--process-id {index} must lie in 0..{number - 1}")
+            raise InputError(f"--process-id must lie in 0..{number - 1}, got {index}")
         host, _, port = address.rpartition(":")
         if not (host and port.isdecimal()):
             raise InputError(f"--coordinator {address} must be HOST:PORT")
@@ -167,7 +170,7 @@ def agree(run: PreparedRun) -> None:
             each would count by losses of its own.
     """
     if run.cadence.patience is not None:
-        raise InputError("--patience goes with one process")
+        raise InputError("--patience needs a run of one process")
     record = run.record
     flags = {name: value for name, value in record["flags"].items() if name not in OWN}
     versions = {name: record["versions"][name] for name in ("jaxmore", "jax", "jaxlib")}

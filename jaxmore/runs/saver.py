@@ -113,5 +113,5 @@ class Saver:
             reason = error.strerror if isinstance(error, OSError) else None
             reason = reason or next(iter(str(error).splitlines()), type(error).__name__)
             raise InputError(
-                f"cannot save the checkpoint of step {step:,}: {reason}; those before it are whole"
+                f"cannot save the checkpoint of step {step:,}: {reason}; those before it are intact"
             ) from error

@@ -73,7 +73,7 @@ class GracefulStop:
         first = self._next(None)
         if first is None:
             return
-        _say("stopping; once more to stop at once")
+        _say("stopping; interrupt again to stop at once")
         again = self._next(GRACE if self._last_resort else None)
         if again is None:
             return

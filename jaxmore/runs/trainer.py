@@ -133,8 +133,8 @@ class Trainer:
         if self._out_of_patience:
             step, loss, since = self.last.best
             self._say(
-                f"step {self.last.step:,} is the last: {since} evaluations were no better than "
-                f"that of step {step:,}, {loss:.4f}"
+                f"stopped early at step {self.last.step:,}: {since} evaluations were no better "
+                f"than that of step {step:,}, {loss:.4f}"
             )
         self._say(f"{n_steps:,} steps in {seconds:.1f} s, compilation included")
         trained = self._evaluated
@@ -158,7 +158,7 @@ class Trainer:
         self._save()
         self.saver.wait()
         command = f"jaxmore train --resume -o {pasteable(self.saver.work_dir)}"
-        return f"stopped after {self.last.step:,} steps, to go on: {command}"
+        return f"stopped after {self.last.step:,} steps; to go on: {command}"
 
     def _chunks(self) -> Iterator[Chunk]:
         run, cadence, settings = self.run, self.run.cadence, self.run.settings

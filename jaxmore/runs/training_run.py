@@ -254,7 +254,7 @@ def _resume(run: PreparedRun, work_dir: Path) -> RunState | None:
         renamed = mark_damaged(path)
         print(f"note: checkpoint {path.name} is damaged ({wrong}): now {renamed}", file=sys.stderr)
     if checkpoint is None:
-        say(f"{work_dir}: no whole checkpoint, from the first step again")
+        say(f"{work_dir}: no intact checkpoint; the run begins again at the first step")
         return None
     try:
         check_same_run(checkpoint.record, run.record)
@@ -263,7 +263,7 @@ def _resume(run: PreparedRun, work_dir: Path) -> RunState | None:
     best = BestLoss.of(checkpoint.record)
     if checkpoint.step > run.settings.max_steps:
         raise InputError(
-            f"--max-steps {run.settings.max_steps}: the run has {checkpoint.step} behind it"
+            f"--max-steps {run.settings.max_steps}: the run has done {checkpoint.step} already"
         )
     state = restore(checkpoint.path, run.devices.add_shardings(run.state_shapes()))
     say(f"{work_dir}: resumed after step {checkpoint.step:,}")
@@ -282,7 +282,7 @@ def _save_last(run: PreparedRun, work_dir: Path, last: Trained, best: Trained, q
         old, new = (trained.record["losses"][split] for trained in (best, last))
         say(
             f"the model of step {best.record['training'].get('step')} is better ({split} {old:.4f} "
-            f"against {new:.4f}): it is kept, the last one is in {folder}"
+            f"against {new:.4f}) and is kept; the last one is in {folder}"
         )
 
 

@@ -61,8 +61,8 @@ def _refuse_beyond(needed: int, who: str = "the run needs", hint: str = "") -> N
     there = available_memory()
     if needed > there:
         raise InputError(
-            f"{who} at least {_gigabytes(needed)} of memory, there are {_gigabytes(there)}: a "
-            f"smaller model, --block-size, --batch-size, --chunk-size or file{hint}"
+            f"{who} at least {_gigabytes(needed)} of memory, but there are {_gigabytes(there)}: "
+            f"choose a smaller model, --block-size, --batch-size, --chunk-size or file{hint}"
         )
 
 

@@ -93,7 +93,7 @@ def choose_devices(
     there, n_processes = len(jax.devices()), jax.process_count()
     if size > there:
         simulate = f": --cpu-devices {size} simulates them" if there == 1 else ""
-        raise InputError(f"--mesh {mesh} takes {size} devices, JAX finds {there}{simulate}")
+        raise InputError(f"--mesh {mesh} takes {size} devices, but JAX finds {there}{simulate}")
     if n_processes > 1 and size < there:
         raise InputError(f"--mesh {mesh}: the {n_processes} processes have {there} devices")
     if batch_size % n_data:
@@ -106,7 +106,7 @@ def choose_devices(
         if not attentions:
             raise InputError(f"--mesh {mesh}: the model has no attention to shard over model")
     if deterministic:
-        anything = "or --no-deterministic for any order of addition"
+        anything = "or add --no-deterministic"
         if n_model > 1:
             raise InputError(
                 f"--mesh {mesh}: the sums over model have no fixed order: leave model out, "
@@ -144,7 +144,7 @@ def choose_devices(
 def _name_whole(layout: Layout, model: Layer) -> str:
     found = specs(model, layout.model, layout.data)
     whole = ", ".join(".".join(path) for path, spec in found.items() if spec == P())
-    return whole and f"whole on every device, as data={layout.data} divides no axis: {whole}"
+    return whole and f"whole on every device, since data={layout.data} divides no axis: {whole}"
 
 
 def parse_mesh(text: str) -> tuple[int, int]:

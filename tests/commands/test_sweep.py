@@ -244,7 +244,7 @@ def test_what_is_done_when_a_sweep_is_interrupted_is_kept(
         ("--learning-rate", "0.1,nan", "--learning-rate must be positive"),
         ("--weight-decay", "inf", "--weight-decay must be 0 or more"),
         ("--cpu-devices", "0", "--cpu-devices must be at least 1"),
-        ("--process-id", "0", "--num-processes and --process-id go together"),
+        ("--process-id", "0", "--num-processes and --process-id need each other"),
         ("--resume", "", "--resume"),
     ],
 )
@@ -265,9 +265,9 @@ def test_refusals_are_one_line_and_change_nothing(
     ("flags", "message"),
     [
         ("--num-processes 0 --process-id 0", "--num-processes must be at least 1"),
-        ("--num-processes 2 --process-id 2", "--process-id must be 0 to 1, got 2"),
-        ("--num-processes 3 --process-id 0", "--num-processes 3: the sweep has 2 runs"),
-        ("--num-processes 2 --process-id 0 --json", "--json goes with one process"),
+        ("--num-processes 2 --process-id 2", "--process-id must lie in 0..1, got 2"),
+        ("--num-processes 3 --process-id 0", "--num-processes 3 is more than the 2 runs of the sweep"),
+        ("--num-processes 2 --process-id 0 --json", "--json needs one process"),
     ],
 )
 def test_a_share_that_cannot_be_is_refused(tmp_path, capsys, flags, message) -> None:

@@ -54,7 +54,7 @@ def test_fresh_parameters(tmp_path, words, small, capsys):
     assert data["characters"][1:] == "".join(sorted({*"".join(WORDS)}))
     assert set(data["words"]) <= set(WORDS)
     assert data["trained"] is None
-    with pytest.raises(InputError, match="is there already: --overwrite replaces it"):
+    with pytest.raises(InputError, match="exists already: --overwrite replaces it"):
         Explore(page=str(page), input_file=words).run()
     Explore(page=str(page), input_file=words, overwrite=True).run()
 

@@ -46,7 +46,7 @@ KILLS = (
 NOT_AGREED = "process 1 has other flags or words"
 REFUSED = {
     "the processes do not find each other": [["--num-processes=3"]] * 2,
-    "takes 3 devices, JAX finds 2": [["--num-processes=2", "--mesh=data=3"]] * 2,
+    "takes 3 devices, but JAX finds 2": [["--num-processes=2", "--mesh=data=3"]] * 2,
     "does not divide --batch-size 9": [["--num-processes=2", "-b", 9]] * 2,
     NOT_AGREED: [["--num-processes=2", "--seed", i] for i in range(2)],
 }

@@ -57,7 +57,7 @@ def test_the_table_names_every_parameter_once(type: str) -> None:
 
 
 def test_types_that_makemore_does_not_have() -> None:
-    with pytest.raises(InputError, match=r"makemore\.py has no mlp-bn, only bigram, mlp,"):
+    with pytest.raises(InputError, match=r"cannot convert mlp-bn to a model\.pt, only bigram, mlp,"):
         to_makemore("mlp-bn", {}, {})
 
 
@@ -68,7 +68,7 @@ def broken(tensors: dict[str, np.ndarray], name: str, value: np.ndarray | None) 
 @pytest.mark.parametrize(
     ("type", "name", "value", "message"),
     [
-        ("bigram", "logits", None, "none of makemore.py's models"),
+        ("bigram", "logits", None, "none of the models that can be converted"),
         ("bigram", "extra", np.ones(1), "unknown 'extra'"),
         ("bigram", "logits", np.ones((V, V)), "logits is float64"),
         ("bigram", "logits", np.ones((V, V), np.float16), "logits is float16"),

@@ -30,7 +30,7 @@ def test_the_command_writes_and_other_flags_are_refused(tmp_path, capsys):
         str(tmp_path / "ex" / "README.md"),
     ]
     for flags, message in (
-        (["--hint"], "--hint goes with the exercise's file"),
+        (["--hint"], "--hint needs the file of an exercise"),
         ([str(tmp_path / "ex" / "my_backward.py"), "--dump"], "no other flag than --hint"),
     ):
         with pytest.raises(SystemExit) as stop:

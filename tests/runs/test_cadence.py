@@ -81,7 +81,7 @@ def test_what_is_said(patient) -> None:
     ]
     *_, best, _, _, last = losses
     assert end == (
-        f"step {last} is the last: 3 evaluations were no better than that of step {best}, "
+        f"stopped early at step {last}: 3 evaluations were no better than that of step {best}, "
         f"{losses[best]['dev']:.4f}"
     )
     assert f"the model of step {best} is better (dev" in printed

@@ -141,7 +141,7 @@ def refused_while_training(capsys, *args: object) -> str:
 def test_what_a_pack_cannot_do_is_refused_in_one_line(words, pack, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     assert "with --unique" in refused(capsys, "train", "-i", pack, "-o", out, "--unique")
-    assert "--unique goes with --pack" in refused(capsys, "data", "-i", words, "--unique")
+    assert "--unique needs --pack" in refused(capsys, "data", "-i", words, "--unique")
     assert "longest word" in refused(
         capsys, "train", "-i", pack, "-o", out, "--type", "mlp", "--block-size", "3"
     )

@@ -22,7 +22,7 @@ def test_the_notebooks_training_and_makemores() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"warmup_steps": 9, "max_steps": 9}, "--warmup-steps 9 leaves nothing of 9 steps"),
+        ({"warmup_steps": 9, "max_steps": 9}, "--warmup-steps 9 must be below --max-steps 9"),
         ({"warmup_steps": -1}, "--warmup-steps must be at least 0"),
         ({"clip_norm": 0.0}, "--clip-norm must be positive"),
         ({"clip_norm": float("nan")}, "--clip-norm must be positive"),

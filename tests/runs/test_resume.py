@@ -137,14 +137,14 @@ def test_the_record_lost_is_read_from_a_checkpoint(finished, whole) -> None:
         (["--seed", "1"], "--seed is 1"),
         (
             ["--max-steps", "200"],
-            "--max-steps is 200, but the run has 90: a step schedule depends on the length",
+            "--max-steps is 200, but the run has 90: a step schedule depends on it, a constant one does not",
         ),
         (["--on-nan", "skip"], "--on-nan is skip, but the run has stop"),
         (["--unique"], "--unique is True"),
         (["--overwrite"], "exclude each other"),
         (["--save-every", "-1"], "--save-every must be 0 or more"),
         (["--save-every", "nan"], "--save-every must be 0 or more"),
-        (["-i", "{other}"], "not the run's words"),
+        (["-i", "{other}"], "name its words with -i"),
         (["-i", "{shuffled}"], "is not the file that the run began with"),
     ],
 )
@@ -189,7 +189,7 @@ def test_a_better_model_is_not_overwritten_by_a_worse_one(words, tmp_path, capsy
     run("train", "--resume", "-o", out, "--max-steps", "110")
     printed = capsys.readouterr().out
     assert "the model of step 90 is better (dev 0.0100 against" in printed
-    assert f"it is kept, the last one is in {out / 'last'}" in printed
+    assert f"and is kept; the last one is in {out / 'last'}" in printed
     assert load(out / "last").record["training"]["step"] == 110
     assert (out / "model.safetensors").read_bytes() == good
     assert (

@@ -37,7 +37,7 @@ def test_the_first_signal_asks(number: signal.Signals) -> None:
     process.send_signal(number)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 100 + number
-    assert "once more to stop at once" in err
+    assert "interrupt again to stop at once" in err
 
 
 @pytest.mark.parametrize("busy", [SLEEP, HASH])

@@ -229,7 +229,7 @@ def test_options_and_a_single_dtype_on_the_command_line(tmp_path: Path, capsys):
     assert "checked in float32 alone" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         replace(check, option=("axis=0",)).run()
-    with pytest.raises(InputError, match="go with a rule of yours"):
+    with pytest.raises(InputError, match="need a rule of yours"):
         Check(rule=("tanh",), option=("axis=1",)).run()
 
 

@@ -197,7 +197,7 @@ def test_an_optimiser_has_the_same_bits(flags: dict[str, Any]) -> None:
 
 
 REFUSED = {
-    "--mesh data=16": "--mesh data=16 takes 16 devices, JAX finds 8",
+    "--mesh data=16": "--mesh data=16 takes 16 devices, but JAX finds 8",
     "--mesh data=5": "--mesh data=5 does not divide --batch-size 12",
     "--mesh data=6": "--mesh data=6: a batch of 12 is summed in 4 parts, which data must divide",
     "--mesh rows=2": "--mesh rows=2: the axes are data and model, as in data=4,model=2",
@@ -206,13 +206,13 @@ REFUSED = {
     "--mesh model=3 --type transformer": "--mesh model=3: 3 does not divide the 4 heads",
     "--mesh model=2 --type microgpt": "--mesh model=2: the sums over model have no fixed order",
     "--mesh data=2 --shard-params --clip-norm 1": "--shard-params: --clip-norm looks at whole",
-    "--shard-params": "--shard-params goes with --mesh",
+    "--shard-params": "--shard-params needs --mesh",
     "--mesh data=0": "--mesh data=0: the size of data must be a whole number from 1 on",
     "--mesh data": "--mesh data: the size of data must be a whole number from 1 on",
     "--mesh data=2 --cpu-devices 4": "--cpu-devices 4: JAX has started with 8",
     "--mesh data=2 --debug": "--debug looks at one device: leave --mesh out",
-    "--cpu-devices 8": "--cpu-devices goes with --mesh",
-    "--no-deterministic": "--no-deterministic goes with --mesh",
+    "--cpu-devices 8": "--cpu-devices needs --mesh",
+    "--no-deterministic": "--no-deterministic needs --mesh",
 }
 
 
@@ -236,7 +236,7 @@ def test_a_run_keeps_its_mesh_where_its_bits_depend_on_it(tmp_path: Path) -> Non
         ({"shard_params": True}, "--shard-params is True, but the run has False"),
         (
             {"mesh": None, "deterministic": True},
-            "the run began with --mesh, without it the bits are others",
+            "the run began with --mesh, and its bits differ without it: resume it with --mesh",
         ),
     ):
         with pytest.raises(InputError) as error:

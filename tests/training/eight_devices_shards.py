@@ -126,7 +126,7 @@ def test_a_device_holds_a_shard() -> None:
     assert devices.note == ""
     whole = "head.bias, head.weight, hidden.bias, norm.bias, norm.gain"
     note = choose_devices("data=4", 8, example("mlp-bn")[0], shard_params=True).note
-    assert note == f"whole on every device, as data=4 divides no axis: {whole}"
+    assert note == f"whole on every device, since data=4 divides no axis: {whole}"
 
 
 @pytest.mark.slow
