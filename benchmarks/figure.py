@@ -50,6 +50,7 @@ def growth_figure(columns: Sequence[Section]) -> Picture:
         axes.set(title=f"{mine[0]['model']}, slope {slope(mine):.2f}", xlabel=name)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("µs per example")
+    figure.suptitle(column(section["machine"]), fontsize="small")
     figure.legend(
         panels[0].lines,
         ["a step of training", "its matrix products alone, at the machine's ceiling"],
