@@ -139,10 +139,7 @@ class TrainConfig:
     sample_every: int = 0
     """Steps between samples of ten words; 0: only at the end."""
     patience: Annotated[int | None, default("no early stop", "INT")] = None
-    """Stop after this many evaluations without a better dev loss. Needs --eval-every.
-
-    makemore's types and microgpt have no dev split; for them it is the test loss.
-    """
+    """Stop after this many evaluations without a better dev loss (makemore's types: test loss)."""
     save_every: float = 30.0
     """Seconds between checkpoints; 0: after every chunk."""
     tensorboard: bool = False

@@ -143,9 +143,7 @@ def test_what_cannot_be_inspected_is_one_line_and_changes_nothing(
     (out / "inspect").mkdir()
     (out / "inspect" / "training-dark.svg").write_bytes(b"mine")
     before = tree(out)
-    assert "training-dark.svg exists already: --overwrite" in refused(
-        capsys, "inspect", "-o", out
-    )
+    assert "training-dark.svg exists already: --overwrite" in refused(capsys, "inspect", "-o", out)
     assert "--seed must lie in" in refused(capsys, "inspect", "-o", out, "--seed", "-1")
     other = tmp_path / "other.txt"
     other.write_text("\n".join(WORDS).replace("a", "ä"), "utf-8")

@@ -77,7 +77,7 @@ def test_processes_share_the_runs_and_one_that_dies_loses_what_it_was_training(
         with pytest.raises(SystemExit):
             run(*share, 1)
     run(*share, 0)
-    assert "4 of 5 runs: the last process joins them" in capsys.readouterr().out
+    assert "4 of 5 runs done; the last process joins them" in capsys.readouterr().out
     assert [r["seed"] for r in runs_of(out / "process-0-of-2")] == [0, 2, 4]
     assert [r["seed"] for r in runs_of(out / "process-1-of-2")] == [1]
     assert not (out / "sweep.json").exists()
@@ -266,7 +266,10 @@ def test_refusals_are_one_line_and_change_nothing(
     [
         ("--num-processes 0 --process-id 0", "--num-processes must be at least 1"),
         ("--num-processes 2 --process-id 2", "--process-id must lie in 0..1, got 2"),
-        ("--num-processes 3 --process-id 0", "--num-processes 3 is more than the 2 runs of the sweep"),
+        (
+            "--num-processes 3 --process-id 0",
+            "--num-processes 3 is more than the 2 runs of the sweep",
+        ),
         ("--num-processes 2 --process-id 0 --json", "--json needs one process"),
     ],
 )

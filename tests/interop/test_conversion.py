@@ -102,7 +102,7 @@ def test_the_record_says_where_it_comes_from(bigram: Trained, words: Path, tmp_p
 def test_nothing_is_replaced_unasked(bigram: Trained, words: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds a run: --overwrite"):
         convert(tmp_path / "ours.pt", tmp_path / "ours", input_file=words)
-    with pytest.raises(InputError, match=r"ours\.pt exists: --overwrite"):
+    with pytest.raises(InputError, match=r"ours\.pt exists already: --overwrite"):
         convert(tmp_path / "ours", tmp_path / "ours.pt")
     changed = {"logits": np.ones((V, V), np.float32)}
     write_torch_file(tmp_path / "ones.pt", changed)

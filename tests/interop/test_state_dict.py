@@ -57,7 +57,9 @@ def test_the_table_names_every_parameter_once(type: str) -> None:
 
 
 def test_types_that_makemore_does_not_have() -> None:
-    with pytest.raises(InputError, match=r"cannot convert mlp-bn to a model\.pt, only bigram, mlp,"):
+    with pytest.raises(
+        InputError, match=r"cannot convert mlp-bn to a model\.pt, only bigram, mlp,"
+    ):
         to_makemore("mlp-bn", {}, {})
 
 

@@ -18,7 +18,9 @@ SGD = make_optimizer("sgd", 0.1, 0.0, "constant", 9)
     [(10**10, 100, 32), (100, 10**13, 32), (100, 100, 10**10)],
 )
 def test_what_cannot_fit_is_refused_by_shapes_alone(n_embd2, n_examples, batch_size) -> None:
-    with pytest.raises(InputError, match=r"needs at least [\d,.]+ GB of memory, but there are") as no:
+    with pytest.raises(
+        InputError, match=r"needs at least [\d,.]+ GB of memory, but there are"
+    ) as no:
         check_memory(bengio(27, n_embd2=n_embd2), SGD, n_examples, 3, batch_size)
     assert "\n" not in str(no.value)
 
