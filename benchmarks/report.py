@@ -21,13 +21,13 @@ jaxmore draws; only the times of jaxmore and of jax.grad in the same scan includ
 "To first step" is the time from the start of the process to the first step: imports, set-up and
 compilation. Memory is the peak of the process, including imports and data.
 
-A time is followed by its ratio to jaxmore's (×2: twice jaxmore's time), unless a table says
-otherwise.
+(×…) behind a time, a memory or FLOPs is the ratio to jaxmore's (×2: twice jaxmore's), unless a
+table says otherwise.
 
 A section may have several columns, one for each jax, vector width and number of cores that it was
 measured with. Below its tables, a line for each column says what it was measured on, and whether
-the code has changed since. Contestants race within a column; the times of two columns compare the
-two only if their lines name the same processor. An empty cell was not measured. "AVX2" on a
+the code has changed since. Contestants race within a column; times of two columns can be compared
+only if their lines name the same processor. An empty cell was not measured. "AVX2" on a
 processor with AVX-512 limits the code that XLA compiles, NumPy, PyTorch and C; XLA's library of
 matrix products does not obey it, which favours jaxmore and jax.grad at large batches. All of it is
 on CPUs: `make bench-gpu` is ready for a GPU, but has not been run on one yet.

@@ -112,13 +112,13 @@ def forms(columns: Columns) -> Iterable[str]:
 
 
 def records(columns: Columns) -> Iterable[str]:
-    yield "Seconds (×: over the record's), the mean dev loss, the worst, and the seeds:\n"
+    yield "Seconds (×: over the record's); the dev loss, its mean and its worst; the seeds:\n"
     yield across(
         columns,
         ["track", "run"],
         lambda row: (
-            f"{row['seconds']:.2f} (×{row['ratio']:.1f}), {statistics.mean(row['dev']):.4f}, "
-            f"{max(row['dev']):.4f}, {len(row['dev'])}"
+            f"{row['seconds']:.2f} (×{row['ratio']:.1f}); {statistics.mean(row['dev']):.4f}, "
+            f"{max(row['dev']):.4f}; {len(row['dev'])}"
         ),
     )
 
@@ -173,8 +173,10 @@ def _at(size: int, section: Section) -> Rows:
 def _shares(size: int, section: Section) -> Rows:
     """Return the rows of a batch size with their shares of the ceiling."""
     rows, ceiling = _at(size, section), section["machine"]["matmul_ceiling_gflops"]
-    flops = rows[0]["flops"]
-    return [row | {"share": flops * row["steps_per_second"] / 1e9 / ceiling} for row in rows]
+    return [
+        row | {"share": rows[0]["flops"] * row["steps_per_second"] / 1e9 / ceiling}  # jaxmore's
+        for row in rows
+    ]
 
 
 def _floor(largest: Rows, section: Section) -> Iterable[str]:

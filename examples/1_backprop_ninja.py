@@ -74,7 +74,7 @@ loss
 # ## The judge
 #
 # `jax.vjp` computes every cotangent. `check` compares yours with it: *exact* means equal bit for bit, *approximate*
-# within 1e-8 + 1e-5 of JAX's value, and *maxdiff* is the largest difference.
+# within 1e-8 plus 1e-5 times JAX's value, and *maxdiff* is the largest difference.
 
 # %%
 parameters = ninja.stepwise.Parameters(C, W1, b1, W2, b2, bngain, bnbias)

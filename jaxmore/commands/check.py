@@ -65,7 +65,7 @@ class Check:
     input_file: Words = None
     """Words that the notebooks' batch is drawn from."""
     prove: bool = False
-    """Prove in exact arithmetic: the rules given, else the 26 lines; --rule all proves all."""
+    """Prove exactly the rules given, else the 26 lines. --rule all: rules, layers and 26 lines."""
     digits: bool = False
     """Count the digits of a rule that are right in float32 and float64, by ball arithmetic."""
     dump: bool = False

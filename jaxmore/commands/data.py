@@ -18,7 +18,7 @@ class Data:
     download: bool = False
     """Fetch names.txt of the makemore repository into the cache folder and print its path."""
     pack: Annotated[str | None, default("no pack", "DIR")] = None
-    """Write the words as a pack, a folder that train reads from the disk, not into memory."""
+    """Write the words as a pack, which train reads from the disk: for more than memory holds."""
     unique: bool = False
     """With --pack, drop duplicate words."""
     json: Json = None

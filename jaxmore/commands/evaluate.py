@@ -19,7 +19,7 @@ class Evaluate:
     """Compute the train, dev and test loss of a trained model."""
 
     work_dir: WorkDir = "out"
-    """The folder of a trained model: out has the best of a run; out/last the last, if another."""
+    """The folder of a trained model: out is a run's best, out/last, with --eval-every, its last."""
     input_file: WordsOfRun = None
     """Words to evaluate on."""
     device: Device = None

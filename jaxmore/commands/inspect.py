@@ -35,7 +35,7 @@ class Inspect:
     """
 
     work_dir: WorkDir = "out"
-    """The folder of a trained model: out has the best of a run; out/last the last, if another."""
+    """The folder of a trained model: out is a run's best, out/last, with --eval-every, its last."""
     input_file: WordsOfRun = None
     """Words to draw the batch from; only their train split is used."""
     seed: Annotated[int | None, default("the run's", "INT")] = None

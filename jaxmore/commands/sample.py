@@ -24,9 +24,9 @@ class Sample:
     """Make more words with a trained model."""
 
     work_dir: WorkDir = "out"
-    """The folder of a trained model: out has the best of a run; out/last the last, if another."""
+    """The folder of a trained model: out is a run's best, out/last, with --eval-every, its last."""
     input_file: WordsOfRun = None
-    """Words to compare the samples with: each is marked by the split that holds it."""
+    """Words to compare the samples with, to mark each by its split; a pack marks none."""
     n_words: Annotated[int, arg(aliases=["-n"])] = 20
     """Number of words."""
     seed: int = 2147483647

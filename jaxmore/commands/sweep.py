@@ -47,13 +47,13 @@ class Sweep(TrainConfig):
         str | None, default("sgd 0.1, adam 0.01, adamw 5e-4, muon 5e-3", "LIST", "-l")
     ] = None
     """Learning rates, such as 0.03,0.1,0.3."""
-    weight_decay: Annotated[
+    weight_decay: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
         str | None, default("sgd and adam 0, adamw 0.01, muon 0.1", "LIST", "-w")
-    ] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    ] = None
     """Weight decays of every parameter, such as 0,0.01; with Muon, of every matrix."""
-    seed: Annotated[
+    seed: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
         str | None, default("2147483647, makemore's types and microgpt 3407", "LIST")
-    ] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    ] = None
     """Seeds, such as 1,2,3, or 0:8 for 0 to 7."""
     cpu_devices: Annotated[int | None, default("one device", "INT")] = None
     """Simulate this many devices on the CPU."""

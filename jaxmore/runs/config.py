@@ -139,7 +139,7 @@ class TrainConfig:
     sample_every: int = 0
     """Steps between samples of ten words; 0: only at the end."""
     patience: Annotated[int | None, default("no early stop", "INT")] = None
-    """Stop after this many evaluations without a better dev loss (makemore's types: test loss)."""
+    """Stop after this many evaluations without a better dev loss (test loss if there is no dev)."""
     save_every: float = 30.0
     """Seconds between checkpoints; 0: after every chunk."""
     tensorboard: bool = False
@@ -151,7 +151,7 @@ class TrainConfig:
     device: Device = None
     """The platform to train on."""
     mesh: Annotated[str | None, default("one device", "data=N,model=M")] = None
-    """Split each batch in N, a transformer's weights in M, over N·M devices. Experimental."""
+    """Split each batch into N parts, a transformer's weights into M: N·M devices. Experimental."""
     shard_params: bool = False
     """With --mesh, keep a share of parameters and optimiser state on each of the N devices."""
     deterministic: bool = True

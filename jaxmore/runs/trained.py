@@ -136,8 +136,8 @@ def load(path: str | os.PathLike[str], *, model: Layer | None = None) -> Trained
     try:
         config = json.loads(read_file(work_dir / CONFIG))
     except OSError as error:
-        unfinished = (work_dir / RUN).exists()
-        hint = "its run is unfinished: train --resume" if unfinished else "jaxmore train makes one"
+        resumes = "its run is unfinished, train --resume goes on with it"
+        hint = resumes if (work_dir / RUN).exists() else "jaxmore train makes one"
         raise InputError(f"{work_dir} holds no trained model ({error.strerror}): {hint}") from error
     except ValueError as error:
         raise InputError(f"{work_dir / CONFIG} is damaged: {error}") from error

@@ -161,7 +161,7 @@ def test_what_cannot_be_inspected_is_one_line_and_changes_nothing(
     (out / "metrics.jsonl").unlink()
     assert "no metrics of a run" in refused(capsys, "inspect", "-o", out, "--overwrite")
     (out / "config.json").unlink()
-    assert "its run is unfinished: train --resume" in refused(capsys, "inspect", "-o", out)
+    assert "its run is unfinished, train --resume" in refused(capsys, "inspect", "-o", out)
     assert drawn == {}
 
 

@@ -137,7 +137,7 @@ def test_the_record_lost_is_read_from_a_checkpoint(finished, whole) -> None:
         (["--seed", "1"], "--seed is 1"),
         (
             ["--max-steps", "200"],
-            "--max-steps is 200, but the run has 90: a step schedule depends on it, a constant one does not",
+            "--max-steps is 200, but the run has 90: a step schedule depends on it",
         ),
         (["--on-nan", "skip"], "--on-nan is skip, but the run has stop"),
         (["--unique"], "--unique is True"),

@@ -205,7 +205,7 @@ REFUSED = {
     "--mesh model=2": "--mesh model=2: the model has no attention to shard over model",
     "--mesh model=3 --type transformer": "--mesh model=3: 3 does not divide the 4 heads",
     "--mesh model=2 --type microgpt": "--mesh model=2: the sums over model have no fixed order",
-    "--mesh data=2 --shard-params --clip-norm 1": "--shard-params: --clip-norm looks at whole",
+    "--mesh data=2 --shard-params --clip-norm 1": "--shard-params: --clip-norm needs whole",
     "--shard-params": "--shard-params needs --mesh",
     "--mesh data=0": "--mesh data=0: the size of data must be a whole number from 1 on",
     "--mesh data": "--mesh data: the size of data must be a whole number from 1 on",
