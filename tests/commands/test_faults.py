@@ -118,7 +118,7 @@ def test_a_wrong_kind_of_file_at_one_of_our_names(words_file, tmp_path, capsys) 
             (out / name).rename(aside)
         (out / name).touch() if kind == "folder" else (out / name).mkdir()
         line = refused(capsys, "train", "-o", out, "--resume", "--max-steps", "40")
-        assert f"{out / name} is no {kind}" in line
+        assert f"{out / name} is not a {kind}" in line
         (out / name).unlink() if kind == "folder" else (out / name).rmdir()
         if aside.exists():
             aside.rename(out / name)

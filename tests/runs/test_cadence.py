@@ -24,8 +24,9 @@ class Killed(BaseException):
 
 
 def lines(printed: str) -> list[str]:
-    """The evaluations of a run."""
-    return [line for line in printed.splitlines() if line.startswith("step ")]
+    """The evaluations of a run, and its early stop."""
+    starts = ("step ", "stopped early at step ")
+    return [line for line in printed.splitlines() if line.startswith(starts)]
 
 
 def files(folder: Path) -> dict[str, bytes]:
