@@ -261,7 +261,7 @@ def test_a_file_that_changes_while_it_is_packed_is_refused(
 def test_nothing_is_overwritten(lines: Path, tmp_path: Path) -> None:
     pack = write_pack(lines, tmp_path / "pack")
     before = tree(tmp_path)
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         write_pack(lines, pack.path)
     with pytest.raises(InputError, match="No such file"):
         write_pack(tmp_path / "none.txt", tmp_path / "other")

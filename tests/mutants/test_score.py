@@ -9,4 +9,4 @@ def test_the_page_of_the_proofs_tells_the_score():
     mutants, killed, equivalent, score = row.strip("| ").split(" | ")[1:]
     assert f"plants {mutants} small mistakes" in other
     assert f"{killed} are found; the {equivalent} others compute the same" in other
-    assert f"A score of {float(score.rstrip('%')):g} %." in other
+    assert f"The score is {float(score.rstrip('%')):g} %." in other
