@@ -21,8 +21,8 @@ jaxmore draws; only the times of jaxmore and of jax.grad in the same scan includ
 "To first step" is the time from the start of the process to the first step: imports, set-up and
 compilation. Memory is the peak of the process, including imports and data.
 
-(×…) behind a time, a memory or FLOPs is the ratio to jaxmore's (×2: twice jaxmore's), unless a
-table says otherwise.
+The (×…) behind a figure is its ratio to jaxmore's (×2: twice jaxmore's), unless a table says
+otherwise.
 
 A section may have several columns, one for each jax, vector width and number of cores that it was
 measured with. Below its tables, a line for each column says what it was measured on, and whether
