@@ -32,7 +32,7 @@ class Explore:
     """Write a page that shows backpropagation live in a browser.
 
     The page is one file and needs neither a server nor the internet. It shows the notebooks'
-    network, with -o as a run has trained it, or how the model of a run processes a word.
+    network (with -o, as a run has trained it), or how the model of a run processes a word.
     """
 
     word: Positional[
@@ -43,9 +43,7 @@ class Explore:
     """The folder of a trained model."""
     page: Annotated[str | None, default(f"{FILE}, in DIR where one is given", "FILE")] = None
     """File to write the page to."""
-    input_file: Annotated[str | None, default(f"those of the run, else {WORDS}", "FILE", "-i")] = (
-        None
-    )
+    input_file: Annotated[str | None, default(f"the run's, else {WORDS}", "FILE", "-i")] = None
     """Words, one per line."""
     overwrite: bool = False
     """Replace an existing page."""

@@ -63,6 +63,7 @@ def default(text: str, metavar: str, *aliases: str) -> Any:
 
 BATCH_SIZE = default("32, microgpt 1", "INT", "-b")
 BLOCK_SIZE = default("3, wavenet 8, microgpt 16, makemore's types the longest word + 1", "INT")
+N_LAYER = default("deep-mlp-bn 5, transformer 4, microgpt 1", "INT")
 SEED = default("2147483647, makemore's types and microgpt 3407", "INT")
 Optimizer = Annotated[
     Literal["sgd", "adam", "adamw", "muon"] | None,
@@ -90,9 +91,7 @@ class TrainConfig:
     """The model. bigram to transformer are makemore's types, which read whole words."""
     block_size: Annotated[int | None, BLOCK_SIZE] = None
     """T, the length of a context or of a sequence."""
-    n_layer: Annotated[int | None, default("deep-mlp-bn 5, transformer 4, microgpt 1", "INT")] = (
-        None
-    )
+    n_layer: Annotated[int | None, N_LAYER] = None
     """Number of blocks; in deep-mlp-bn, of hidden layers."""
     n_head: Annotated[int | None, default("4", "INT")] = None
     """N, the number of attention heads."""
