@@ -15,8 +15,6 @@ Section = dict[str, Any]
 LIMIT = "--xla_cpu_max_isa=AVX2"
 """In XLA_FLAGS it makes a column of AVX2 on a processor with AVX-512."""
 JAXMORE = Path(__file__).resolve().parents[1] / "jaxmore"
-COMPARED = 32
-"""The batch size at which the columns are compared."""
 MEASURED = (
     "backprop.py",
     "rules",

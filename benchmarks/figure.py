@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
-from benchmarks.columns import COMPARED, Section, column
+from benchmarks.columns import Section, column
 from benchmarks.growth import by_axis, slope
 from jaxmore.plots import Picture
+
+COMPARED = 32
+"""The batch size that the figure of training shows."""
 
 
 def training_figure(columns: Sequence[Section]) -> Picture:

@@ -12,11 +12,12 @@ Written by `make bench` (`python -m benchmarks`), with [benchmarks.json](benchma
 
 All contestants do the same work on the same names in the same batches. Each is written in the
 fastest fair form that we know, in one short file in
-[benchmarks/contestants](../benchmarks/contestants). Before anything is timed, the first ten losses
-of all contestants must agree to 1e-5. Then the contestants take turns in shuffled rounds, each in
-its own process. Times are medians over the rounds. A ratio is the median of the ratios within a
-round, so a slow moment of the machine affects both sides. The peers receive the batches that
-jaxmore draws; only the times of jaxmore and of jax.grad in the same scan include drawing them.
+[benchmarks/contestants](../benchmarks/contestants). The contestants take turns in shuffled rounds,
+each in its own process. No time of a training race is kept unless the first losses of all
+contestants agree: ten to 1e-5, of microgpt ten to 1e-4, of the other models three to 2e-5. Times
+are medians over the rounds. A ratio is the median of the ratios within a round, so a slow moment of
+the machine affects both sides. The peers receive the batches that jaxmore draws; only the times of
+jaxmore and of jax.grad in the same scan include drawing them.
 
 "To first step" is the time from the start of the process to the first step: imports, set-up and
 compilation. Memory is the peak of the process, including imports and data.
@@ -27,10 +28,10 @@ otherwise.
 A section may have several columns, one for each jax, vector width and number of cores that it was
 measured with. Below its tables, a line for each column says what it was measured on, and whether
 the code has changed since. Contestants race within a column; times of two columns can be compared
-only if their lines name the same processor. An empty cell was not measured. "AVX2" on a
-processor with AVX-512 limits the code that XLA compiles, NumPy, PyTorch and C; XLA's library of
-matrix products does not obey it, which favours jaxmore and jax.grad at large batches. All of it is
-on CPUs: `make bench-gpu` is ready for a GPU, but has not been run on one yet.
+only if their lines name the same processor and nearly the same ceiling. An empty cell was not
+measured. "AVX2" on a processor with AVX-512 limits the code that XLA compiles, NumPy, PyTorch and
+C; XLA's library of matrix products does not obey it, which favours jaxmore and jax.grad at large
+batches. All of it is on CPUs: `make bench-gpu` is ready for a GPU, but has not been run on one yet.
 """
 
 

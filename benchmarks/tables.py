@@ -199,8 +199,8 @@ def floor_of(tiles: float, share: float, slowest: float) -> str:
         slowest: the largest of its times over jaxmore's.
     """
     reached = (
-        f"at the largest batch its matrix products by themselves reach {tiles:.0%} of the ceiling, "
-        f"and its whole step {share:.0%}."
+        f"at the largest batch its matrix products by themselves reach {tiles:.1%} of the "
+        f"ceiling, and its whole step {share:.0%}."
     )
     if slowest > 2:
         return (

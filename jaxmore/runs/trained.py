@@ -136,9 +136,11 @@ def load(path: str | os.PathLike[str], *, model: Layer | None = None) -> Trained
     try:
         config = json.loads(read_file(work_dir / CONFIG))
     except OSError as error:
-        resumes = "its run is unfinished, train --resume goes on with it"
-        hint = resumes if (work_dir / RUN).exists() else "jaxmore train makes one"
-        raise InputError(f"{work_dir} holds no trained model ({error.strerror}): {hint}") from error
+        hint = ""
+        if isinstance(error, FileNotFoundError):
+            resumes = ": its run is unfinished, train --resume goes on with it"
+            hint = resumes if (work_dir / RUN).exists() else ": jaxmore train makes one"
+        raise InputError(f"{work_dir} holds no trained model ({error.strerror}){hint}") from error
     except ValueError as error:
         raise InputError(f"{work_dir / CONFIG} is damaged: {error}") from error
     try:

@@ -66,7 +66,7 @@ def test_killed_and_resumed_ends_as_the_whole_run(
     run("train", "--resume", "-o", out)
     printed = capsys.readouterr().out
     # A checkpoint is begun only when the one before it is written, so not after every chunk.
-    assert "resumed after step" in printed if chunks else "begins again at the first step" in printed
+    assert ("resumed after step" if chunks else "begins again at the first step") in printed
     assert results(out) == results(whole)
     first, second = load(out), load(whole)
     assert first.record["losses"] == second.record["losses"]
