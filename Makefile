@@ -55,14 +55,15 @@ train: $(VENV)/.ready-run
 # With arguments it answers in seconds: no linters before it and no worker processes to start.
 # Compiling takes most of the time of a test, so `make test` has XLA optimise less and use its older
 # fusion emitters, which halves that time (jax 0.12 has only the new ones). `make test-all` tests
-# the programs that users run.
+# the programs that users run, but for the many slow cases of rules, layers, models and the checker.
 QUICK_XLA := --xla_backend_optimization_level=0 --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters
 
 test: $(if $(JAX)$(ARGS),$(VENV)/.ready-dev,lint)
 	XLA_FLAGS="$$XLA_FLAGS $(QUICK_XLA)" $(PYTEST) -m 'not slow' $(ARGS)
 
 test-all: $(if $(JAX)$(ARGS),$(VENV)/.ready-dev,lint)
-	$(PYTEST) $(ARGS)
+	$(if $(ARGS),,XLA_FLAGS="$$XLA_FLAGS $(QUICK_XLA)" $(PYTEST) -m gradients)
+	$(PYTEST) $(if $(ARGS),$(ARGS),-m 'not gradients')
 
 # Strict: a broken link, an unknown equation or a public name without a docstring fails. No network.
 docs: $(VENV)/.ready-docs

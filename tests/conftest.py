@@ -76,10 +76,17 @@ sys.addaudithook(refuse_the_network)
 collect_ignore = [] if find_spec("torch") else ["oracle.py", "mutants", "prove/mutants.py"]
 
 
+# Their slow tests spend most of their time on compilation, and hold however XLA compiles.
+GRADIENTS = {"rules", "layers", "models", "testing", "prove"}
+# They take minutes: they come first, so that no worker has one to itself at the end.
+LONGEST = {"test_on_eight_devices", "test_the_parts_run_where_there_is_no_gpu"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow the tests in a browser, and the cases that ``@pytest.mark.quick`` leaves out.
 
-    The doctests of hijax primitives are skipped where the installed jax has none.
+    Mark the slow tests of gradients, and put the longest tests first. The doctests of hijax
+    primitives are skipped where the installed jax has none.
     """
     from jaxmore.drop_in import HiPrim  # after the import hook
 
@@ -93,8 +100,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 slow = "browser" in item.fixturenames
             if slow:
                 item.add_marker(pytest.mark.slow)
+            if item.path.parent.name in GRADIENTS and item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.gradients)
         elif "hiprim" in item.name and HiPrim is None:
             item.add_marker(pytest.mark.skip(reason="hijax primitives came with jax 0.9"))
+    items.sort(key=lambda item: item.name not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: no collection need walk it."""
+    gc.collect()
+    gc.freeze()
 
 
 MODULES = itertools.count(1)

@@ -153,7 +153,7 @@ def test_train_in_a_terminal_shows_loss_speed_and_time_left(tmp_path) -> None:
     (tmp_path / "words.txt").write_text("\n".join(WORDS), encoding="utf-8")
     ours, theirs = pty.openpty()
     environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TTY_COMPATIBLE")}
-    flags = ["-i", "words.txt", "--max-steps", "40000", "-b", "5", "--n-embd2", "9"]
+    flags = ["-i", "words.txt", "--max-steps", "12000", "-b", "5", "--n-embd2", "9"]
     with subprocess.Popen(
         [sys.executable, "-m", "jaxmore", "train", *flags],
         stdout=theirs,

@@ -67,7 +67,8 @@ def one_line(code: int, err: str) -> str:
 
 
 def test_a_full_disk_is_one_line_whatever_the_libraries_log() -> None:
-    flags = ["--type", "transformer", "--n-embd", "32", "--max-steps", "5", "-b", "5"]
+    flags = ["--type", "transformer", "--n-layer", "1", "--n-embd", "32"]
+    flags += ["--max-steps", "5", "-b", "5"]
     code, _, err = done("train", "-i", "words", *flags, "-o", "full", first="ulimit -f 60")
     assert "cannot save the checkpoint of step 5: " in one_line(code, err)
 
@@ -99,7 +100,7 @@ def until_nobody_reads(*args: str, lines: int) -> int:
 
 
 def test_a_reader_that_goes_away_does_not_stop_a_run() -> None:
-    args = ["train", "-i", "words", *SMALL, "--max-steps", "2000", "--sample-every", "100"]
+    args = ["train", "-i", "words", *SMALL, "--max-steps", "600", "--sample-every", "100"]
     assert until_nobody_reads(*args, "-o", "piped", lines=1) == 0
     assert Path("piped/model.safetensors").exists()
 

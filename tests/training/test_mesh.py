@@ -10,7 +10,8 @@ import pytest
 EIGHT_DEVICES = sorted(Path(__file__).parent.glob("eight_devices*.py"))
 
 
-def check_on_eight_devices(which: str) -> None:
+def test_on_eight_devices(request: pytest.FixtureRequest) -> None:
+    which = "not slow" if request.config.option.markexpr == "not slow" else ""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *map(str, EIGHT_DEVICES), "-p", "no:xdist", "-m", which],
         cwd=Path(__file__).parents[2],
@@ -20,12 +21,3 @@ def check_on_eight_devices(which: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_on_eight_devices() -> None:
-    check_on_eight_devices("not slow")
-
-
-@pytest.mark.slow
-def test_more_on_eight_devices() -> None:
-    check_on_eight_devices("slow")
