@@ -174,7 +174,7 @@ def test_train_in_a_terminal_shows_loss_speed_and_time_left(tmp_path) -> None:
     os.close(ours)
     text = shown.decode()
     assert process.returncode == 0, text
-    assert "of 40,000 steps" in text
+    assert "of 12,000 steps" in text
     assert "steps/s" in text
     assert "0:00:0" in text
     assert "\x1b[32mnew" in text or "\x1b[2min train" in text

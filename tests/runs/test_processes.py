@@ -12,7 +12,7 @@ from tests.faults.harness import Lab, Results, results
 pytestmark = pytest.mark.slow
 
 SHORT = ["--max-steps", "16000", "--eval-every", "3200"]
-"""Five saves, of which one is easily met."""
+"""A run shorter than those of `make faults`, but still with many saves."""
 
 
 @pytest.fixture(scope="module")
