@@ -76,7 +76,8 @@ sys.addaudithook(refuse_the_network)
 collect_ignore = [] if find_spec("torch") else ["oracle.py", "mutants", "prove/mutants.py"]
 
 
-# Their slow tests spend most of their time on compilation, and hold however XLA compiles.
+# Slow tests in these folders spend most of their time compiling, and pass at any level of XLA's
+# optimisation.
 GRADIENTS = {"rules", "layers", "models", "testing", "prove"}
 # They take minutes: they come first, so that no worker has one to itself at the end.
 LONGEST = {"test_on_eight_devices", "test_the_parts_run_where_there_is_no_gpu"}
